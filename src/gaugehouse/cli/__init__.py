@@ -1,0 +1,1 @@
+"""Commands: serve, worker, demo, import, report, user, key. Nothing heavy is imported before a command needs it."""

@@ -1,0 +1,4 @@
+"""One question: resolve, one scan, an Arrow stream.
+
+May import: inventory, lake, measurements, config, errors.
+"""
