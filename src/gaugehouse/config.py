@@ -1,5 +1,6 @@
 """Settings: read once from the environment in `main()`, frozen, passed down."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field
@@ -62,3 +63,45 @@ class Settings(BaseSettings):
         2_000_000, ge=1, description="Most result values (series x KPIs x buckets) of one report"
     )
     worker_threads: int = Field(2, ge=1, le=64, description="Threads one report worker computes with")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the parts of an installation live, all below one folder."""
+
+    data_dir: Path
+
+    @property
+    def lake_dir(self) -> Path:
+        """Delta tables: `measurements`, `events`, `kpi_values`."""
+        return self.data_dir / "lake"
+
+    @property
+    def log_dir(self) -> Path:
+        """Write-ahead log segments, manifest and series index."""
+        return self.data_dir / "log"
+
+    @property
+    def run_dir(self) -> Path:
+        """Lock, and the address of the running owner."""
+        return self.data_dir / "run"
+
+    @property
+    def logs_dir(self) -> Path:
+        """Rotating text logs."""
+        return self.data_dir / "logs"
+
+    @property
+    def reports_dir(self) -> Path:
+        """Result files of reports."""
+        return self.data_dir / "reports"
+
+    @property
+    def secrets_dir(self) -> Path:
+        """Signing secrets, mode 0700."""
+        return self.data_dir / "secrets"
+
+    @property
+    def database_path(self) -> Path:
+        """The SQLite database, unless `database_url` names another."""
+        return self.data_dir / "gaugehouse.db"
