@@ -1,0 +1,229 @@
+"""All tables. Rooms share these rows; only rows, never measurements, live here."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, Index, MetaData, String, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from gaugehouse.database.clock import UtcDateTime, database_now
+
+NAME_CHARACTERS = 200  # the name rule of measurements/names.py
+ID_COLUMN = String(32)
+JSON_COLUMN = JSON().with_variant(JSONB(), "postgresql")
+# Pages continue after a name, so both engines must order names alike: by code point, not by a server's locale.
+NAME_COLUMN = String(NAME_CHARACTERS).with_variant(String(NAME_CHARACTERS, collation="C"), "postgresql")
+
+
+class Base(DeclarativeBase):
+    """Declarative base: names of constraints are fixed, so that migrations can name them on both engines."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's declared class attribute
+        datetime: UtcDateTime(),
+        dict[str, Any]: JSON_COLUMN,
+        dict[str, str]: JSON_COLUMN,
+        list[str]: JSON_COLUMN,
+    }
+
+
+class Project(Base):
+    """A tenant: owns everything below it."""
+
+    __tablename__ = "projects"
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    slug: Mapped[str] = mapped_column(NAME_COLUMN, unique=True)
+    title: Mapped[str] = mapped_column(String(NAME_CHARACTERS), default="")
+    register_unknown: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class User(Base):
+    """A person with a password. `token_version` counts up when all tokens issued so far must end."""
+
+    __tablename__ = "users"
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    name: Mapped[str] = mapped_column(NAME_COLUMN, unique=True)
+    password_hash: Mapped[str] = mapped_column(String(255))
+    token_version: Mapped[int] = mapped_column(default=1)
+    is_demo: Mapped[bool] = mapped_column(default=False)
+    disabled_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class Membership(Base):
+    """What a user is in a project: viewer, manager or admin."""
+
+    __tablename__ = "memberships"
+
+    user_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    project_id: Mapped[str] = mapped_column(
+        ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    role: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class ApiKey(Base):
+    """A key of a device or a script; only its SHA-256 is kept. `component` is a name: it may not exist yet."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(NAME_COLUMN)
+    key_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    shown: Mapped[str] = mapped_column(String(8))
+    component: Mapped[str | None] = mapped_column(NAME_COLUMN)
+    scopes: Mapped[list[str]]
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class Component(Base):
+    """The thing measured. `search_text` is name and title casefolded: SQLite folds ASCII only."""
+
+    __tablename__ = "components"
+    __table_args__ = (
+        UniqueConstraint("project_id", "name"),
+        Index(None, "project_id", "type", "id"),
+        Index(None, "project_id", "created_at", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(NAME_COLUMN)
+    title: Mapped[str] = mapped_column(NAME_COLUMN, default="")
+    type: Mapped[str] = mapped_column(NAME_COLUMN, default="")
+    labels: Mapped[dict[str, str]] = mapped_column(default=dict)
+    attributes: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    search_text: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+    updated_at: Mapped[datetime] = mapped_column(default=database_now())
+    retired_at: Mapped[datetime | None]
+
+
+class Metric(Base):
+    """Attributes of a metric: one row for the project, and where they differ one per component (null: inherited)."""
+
+    __tablename__ = "metrics"
+    __table_args__ = (
+        Index(
+            "uq_metrics_project_id_name",
+            "project_id",
+            "name",
+            unique=True,
+            sqlite_where=text("component_id IS NULL"),
+            postgresql_where=text("component_id IS NULL"),
+        ),
+        UniqueConstraint("component_id", "name"),
+        Index(None, "project_id", "component_id"),
+    )
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"))
+    component_id: Mapped[str | None] = mapped_column(ID_COLUMN, ForeignKey("components.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(NAME_COLUMN)
+    search_text: Mapped[str] = mapped_column(Text)
+    title: Mapped[str | None] = mapped_column(NAME_COLUMN)
+    kind: Mapped[str | None] = mapped_column(String(16))
+    unit: Mapped[str | None] = mapped_column(String(256))
+    lsl: Mapped[float | None]
+    usl: Mapped[float | None]
+    target: Mapped[float | None]
+    nominal_interval_s: Mapped[float | None]
+    max_hold_s: Mapped[float | None]
+    rollover_at: Mapped[float | None]
+    max_rate: Mapped[float | None]
+    state_classes: Mapped[dict[str, str] | None] = mapped_column(
+        JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+    )
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+    updated_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class Job(Base):
+    """Work that a worker process picks up. `attempts` only grows: with `worker` it fences every later write."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index(None, "status", "run_at"),
+        Index(None, "subject_id"),
+    )
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(64))
+    project_id: Mapped[str | None] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"))
+    subject_id: Mapped[str] = mapped_column(ID_COLUMN)
+    payload: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    priority: Mapped[int] = mapped_column(default=0)
+    status: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int] = mapped_column(default=0)
+    attempts_limit: Mapped[int]
+    run_at: Mapped[datetime] = mapped_column(default=database_now())
+    worker: Mapped[str | None] = mapped_column(String(128))
+    lease_until: Mapped[datetime | None]
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    progress_percent: Mapped[float] = mapped_column(default=0.0)
+    doing: Mapped[str] = mapped_column(Text, default="")
+    reason: Mapped[str | None] = mapped_column(Text)
+    result: Mapped[dict[str, Any] | None] = mapped_column(
+        JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+    )
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class Report(Base):
+    """A question of a manager, its pin and its answer; computed by the job `job_id`."""
+
+    __tablename__ = "reports"
+    __table_args__ = (
+        Index(None, "project_id", "created_at", "id"),
+        Index(None, "job_id"),
+    )
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"))
+    requested_by: Mapped[str] = mapped_column(NAME_COLUMN)
+    status: Mapped[str] = mapped_column(String(16))
+    period_expression: Mapped[str] = mapped_column(String(256))
+    timezone: Mapped[str] = mapped_column(String(64))
+    request: Mapped[dict[str, Any]]
+    pin: Mapped[dict[str, Any]]
+    as_of: Mapped[datetime | None]
+    asked_at: Mapped[datetime]
+    revision: Mapped[int] = mapped_column(default=1)
+    job_id: Mapped[str] = mapped_column(ID_COLUMN)
+    progress_percent: Mapped[float] = mapped_column(default=0.0)
+    doing: Mapped[str] = mapped_column(Text, default="")
+    reason: Mapped[str | None] = mapped_column(Text)
+    digest: Mapped[str | None] = mapped_column(String(128))
+    result_path: Mapped[str | None] = mapped_column(Text)
+    result_rows: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class Setting(Base):
+    """One named value of the installation, changeable while it runs."""
+
+    __tablename__ = "settings"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[dict[str, Any]]
+    updated_at: Mapped[datetime] = mapped_column(default=database_now())
