@@ -1,1 +1,5 @@
-"""Endpoints, one module per resource."""
+"""Endpoints, one module per resource: a scope, one use case, no `try`."""
+
+from gaugehouse.web.api import access, health
+
+ROUTERS = (health.router, access.router)

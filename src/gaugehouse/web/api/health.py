@@ -1,0 +1,30 @@
+"""Is the process alive, and can it serve. No credentials, no details."""
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from gaugehouse.web.problems import refusals
+from gaugehouse.web.security import InRuntime
+
+router = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    """A sign of life."""
+
+    status: str = Field("ok", examples=["ok"])
+
+
+@router.get("/health", summary="Alive", operation_id="read_health")
+async def read_health() -> Health:
+    """Answer as long as the process can answer at all; waits for no thread, disk or lock."""
+    return Health(status="ok")
+
+
+@router.get("/ready", summary="Ready", operation_id="read_readiness", responses=refusals(503))
+def read_readiness(runtime: InRuntime) -> Health:
+    """Answer 200 when the database and the lake answer."""
+    runtime.lake.newest_received_at()
+    with runtime.database.transaction() as session:
+        runtime.database.now(session)
+    return Health(status="ok")

@@ -1,0 +1,46 @@
+"""One runtime becomes one ASGI application."""
+
+from fastapi import Depends
+from starlette.middleware import Middleware
+
+from gaugehouse.runtime import Runtime
+from gaugehouse.web import docs
+from gaugehouse.web.api import ROUTERS
+from gaugehouse.web.api.access import LoginQueue
+from gaugehouse.web.body import BodyGuard
+from gaugehouse.web.envelope import Envelope
+from gaugehouse.web.openapi import Api, describe
+from gaugehouse.web.problems import install_error_table
+from gaugehouse.web.query_fields import refuse_stray_fields
+
+INGEST_PATHS = frozenset({"/v1/measurements", "/v1/events"})
+
+
+def create_app(runtime: Runtime) -> Api:
+    """Return the application; it owns nothing: whoever made the runtime closes it."""
+    settings = runtime.settings
+    app = Api(
+        **describe(),
+        docs_url=None,  # ours is in web/docs.py: FastAPI's loads from a CDN and has an inline script
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,  # a redirect would build an absolute address from the caller's Host header
+        dependencies=[Depends(refuse_stray_fields)],
+        middleware=[
+            Middleware(Envelope),
+            Middleware(
+                BodyGuard,
+                limit_bytes=settings.body_limit_bytes,
+                timeout_s=settings.body_timeout_s,
+                ingest_paths=INGEST_PATHS,
+            ),
+        ],
+    )
+    app.state.runtime = runtime
+    app.state.login_queue = LoginQueue()
+    install_error_table(app)
+    app.include_router(docs.router)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.mount("/static", docs.CachedFiles(directory=docs.STATIC_DIR), name="static")
+    return app

@@ -1,0 +1,126 @@
+"""How a request body comes in: counted, timed and refused before anyone parses it.
+
+uvicorn has no limit on the size or the duration of a body (RELIABILITY section 3), so this guard wraps ASGI `receive`.
+It believes no header: `Content-Length` is only used to refuse sooner.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gaugehouse.errors import GaugehouseError, TooLarge, TooSlow, Unreadable, UnsupportedFormat
+from gaugehouse.web.problems import write_error
+
+MINIMUM_RATE_BYTES_PER_S = 1024
+GRACE_S = 5.0  # a sender may pause this long before the minimum rate counts
+SMALL_BODY_BYTES = 1024 * 1024  # forms and JSON bodies of everything but ingestion
+READABLE_ENCODINGS = frozenset({"", "identity"})  # gzip and zstd join here, as decoders of `receive`
+
+Clock = Callable[[], float]
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    found: list[bytes] = [value for key, value in scope["headers"] if key == name]
+    return b", ".join(found).decode("latin-1") if found else None
+
+
+def find_header_problem(scope: Scope, limit_bytes: int) -> GaugehouseError | None:
+    """Return why the headers alone refuse this request, before a byte of its body is read."""
+    length = _header(scope, b"content-length")
+    if length is not None and _header(scope, b"transfer-encoding") is not None:
+        return Unreadable("Content-Length and Transfer-Encoding exclude each other", code="ambiguous_length")
+    if length is not None and not (length.isascii() and length.isdecimal()):
+        return Unreadable("Content-Length must be one whole number", code="ambiguous_length")
+    encoding = (_header(scope, b"content-encoding") or "").strip().lower()
+    if encoding not in READABLE_ENCODINGS:
+        return UnsupportedFormat(
+            f"The content encoding {encoding[:40]!r} is not read; send the body as it is", code="unsupported_encoding"
+        )
+    if length is not None and int(length) > limit_bytes:
+        return _too_large(limit_bytes)
+    return None
+
+
+def _too_large(limit_bytes: int) -> TooLarge:
+    return TooLarge(
+        f"The body is larger than {limit_bytes} bytes; send it in smaller parts", fields={"limit_bytes": limit_bytes}
+    )
+
+
+class CountedBody:
+    """ASGI `receive` of one request that stops at a size, a duration and a minimum rate.
+
+    Args:
+        receive: The server's own.
+        limit_bytes: Largest body. [bytes]
+        timeout_s: From the first wait to the last byte. [s]
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, receive: Receive, *, limit_bytes: int, timeout_s: float, clock: Clock = time.monotonic) -> None:
+        self._receive = receive
+        self._limit_bytes = limit_bytes
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._started_s: float | None = None
+        self._size_bytes = 0
+        self._is_complete = False
+
+    def _patience_s(self) -> float:
+        """Return how long the next part may take, by the total time and by the minimum rate. [s]"""
+        now_s = self._clock()
+        if self._started_s is None:
+            self._started_s = now_s
+        by_rate_s = GRACE_S + self._size_bytes / MINIMUM_RATE_BYTES_PER_S
+        return self._started_s + min(self._timeout_s, by_rate_s) - now_s
+
+    async def __call__(self) -> Message:
+        if self._is_complete:  # now waiting for a disconnect, which may take as long as it likes
+            return await self._receive()
+        try:
+            async with asyncio.timeout(self._patience_s()):
+                message = await self._receive()
+        except TimeoutError:
+            raise TooSlow(
+                f"The body did not arrive: at least {MINIMUM_RATE_BYTES_PER_S} bytes per second,"
+                f" all within {self._timeout_s:g} s, are needed"
+            ) from None
+        if message["type"] != "http.request":
+            return message
+        self._size_bytes += len(message.get("body", b""))
+        self._is_complete = not message.get("more_body", False)
+        if self._size_bytes > self._limit_bytes:
+            raise _too_large(self._limit_bytes)
+        return message
+
+
+class BodyGuard:
+    """Pure ASGI middleware: every request's body passes through a `CountedBody`.
+
+    Args:
+        app: What is guarded.
+        limit_bytes: Largest body of the ingest endpoints. [bytes]
+        timeout_s: Longest time for a body. [s]
+        ingest_paths: Paths that take measurement bodies; all others take at most SMALL_BODY_BYTES.
+    """
+
+    def __init__(self, app: ASGIApp, *, limit_bytes: int, timeout_s: float, ingest_paths: frozenset[str]) -> None:
+        self._app = app
+        self._limit_bytes = limit_bytes
+        self._timeout_s = timeout_s
+        self._ingest_paths = ingest_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_ingest = scope["path"] in self._ingest_paths
+        limit_bytes = self._limit_bytes if is_ingest else min(SMALL_BODY_BYTES, self._limit_bytes)
+        problem = find_header_problem(scope, limit_bytes)
+        if problem is not None:
+            await write_error(scope, problem)(scope, receive, send)
+            return
+        counted = CountedBody(receive, limit_bytes=limit_bytes, timeout_s=self._timeout_s)
+        await self._app(scope, counted, send)

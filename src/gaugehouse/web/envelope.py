@@ -1,0 +1,121 @@
+"""What goes round every request and answer: id, limits of the address, security headers, access log, last resort."""
+
+import re
+import secrets
+import time
+from collections.abc import MutableMapping
+from http import HTTPStatus
+
+import structlog
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gaugehouse.web.problems import write_problem, write_unexpected
+
+log = structlog.get_logger(__name__)
+
+MAX_URL_BYTES = 8 * 1024
+MAX_LOGGED_PATH_CHARS = 200
+REQUEST_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{7,63}")
+CLIENT_CLOSED_REQUEST = 499  # nginx's name for it; only ever logged
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+        " font-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+STRICT_TRANSPORT_SECURITY = "max-age=31536000; includeSubDomains"
+
+
+def choose_request_id(scope: Scope) -> str:
+    """Return the caller's X-Request-Id when it is harmless, else a fresh one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text = value.decode("latin-1")
+            return text if REQUEST_ID.fullmatch(text) else secrets.token_hex(16)
+    return secrets.token_hex(16)
+
+
+def _url_size_bytes(scope: Scope) -> int:
+    return len(scope.get("raw_path") or scope["path"].encode()) + len(scope["query_string"])
+
+
+class _Answer:
+    """Sends one answer with the headers that every answer has, and remembers what the log wants to know."""
+
+    def __init__(self, send: Send, scope: Scope, request_id: str) -> None:
+        self._send = send
+        self._is_secure = scope["scheme"] == "https"
+        self._request_id = request_id
+        self.status = 0
+        self.size_bytes = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self._complete(message)
+        elif message["type"] == "http.response.body":
+            self.size_bytes += len(message.get("body", b""))
+        await self._send(message)
+
+    def _complete(self, message: MutableMapping[str, object]) -> None:
+        headers = MutableHeaders(scope=message)
+        for name, value in SECURITY_HEADERS.items():
+            headers.setdefault(name, value)
+        headers.setdefault("Cache-Control", "no-store")
+        headers["X-Request-Id"] = self._request_id
+        if self._is_secure:  # over plain HTTP browsers ignore it
+            headers["Strict-Transport-Security"] = STRICT_TRANSPORT_SECURITY
+
+
+class Envelope:
+    """Pure ASGI middleware, the outermost: what leaves without it would lack the security headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started_s = time.perf_counter()
+        request_id = choose_request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        answer = _Answer(send, scope, request_id)
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._serve(scope, receive, answer)
+            finally:
+                log.info(
+                    "request_served",
+                    method=scope["method"],
+                    path=scope["path"][:MAX_LOGGED_PATH_CHARS],
+                    status=answer.status or CLIENT_CLOSED_REQUEST,
+                    response_size_bytes=answer.size_bytes,
+                    duration_s=round(time.perf_counter() - started_s, 6),
+                    caller=scope["state"].get("caller"),
+                )
+
+    async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        """Run the application; an unknown error becomes a 500 that says nothing, and a full trace in the log."""
+        if _url_size_bytes(scope) > MAX_URL_BYTES:
+            detail = f"The address is longer than {MAX_URL_BYTES} bytes"
+            refusal = write_problem(scope, HTTPStatus.REQUEST_URI_TOO_LONG, code="address_too_long", detail=detail)
+            await refusal(scope, receive, answer)
+            return
+        try:
+            await self._app(scope, receive, answer)
+        except ClientDisconnect:
+            return
+        except Exception:  # the 500 handler, one of the two places that may
+            log.exception("request_crashed")
+            if answer.status:  # half an answer is out: only a broken connection tells the caller
+                raise
+            await write_unexpected(scope)(scope, receive, answer)

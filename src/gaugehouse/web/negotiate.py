@@ -1,0 +1,92 @@
+"""Which form an answer takes: `?format=` first, else the `Accept` header with its q-values (RFC 9110, 12.5.1)."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from fastapi import Depends, Header, Query
+
+from gaugehouse.errors import NotAcceptable
+
+
+class Format(StrEnum):
+    """Every form that rows leave in."""
+
+    JSON = "json"
+    NDJSON = "ndjson"
+    CSV = "csv"
+    ARROW = "arrow"
+    PARQUET = "parquet"
+
+
+MEDIA_TYPES: dict[Format, str] = {
+    Format.JSON: "application/json",
+    Format.NDJSON: "application/x-ndjson",
+    Format.CSV: "text/csv; charset=utf-8",
+    Format.ARROW: "application/vnd.apache.arrow.stream",
+    Format.PARQUET: "application/vnd.apache.parquet",
+}
+# What callers may ask by; the first format that matches a wildcard wins, so JSON stands first.
+_ASKED_BY: dict[str, Format] = {
+    "application/json": Format.JSON,
+    "application/x-ndjson": Format.NDJSON,
+    "application/ndjson": Format.NDJSON,
+    "application/jsonl": Format.NDJSON,
+    "text/csv": Format.CSV,
+    "application/vnd.apache.arrow.stream": Format.ARROW,
+    "application/vnd.apache.parquet": Format.PARQUET,
+}
+
+
+def _parse_range(part: str) -> tuple[str, float]:
+    """Return the media range and its weight; a weight that is none counts as a refusal."""
+    media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    weight = 1.0
+    for parameter in parameters:
+        name, _, text = parameter.partition("=")
+        if name.strip() == "q":
+            digits = text.strip()
+            is_weight = digits.replace(".", "", 1).isdecimal() and digits.isascii()
+            weight = min(float(digits), 1.0) if is_weight else 0.0
+    return media_range, weight
+
+
+def _weigh(media_type: str, ranges: list[tuple[str, float]]) -> float:
+    """Return the weight of the most specific range that covers `media_type`; 0 when none does."""
+    main = media_type.partition("/")[0]
+    for wanted in (media_type, f"{main}/*", "*/*"):
+        weights = [weight for media_range, weight in ranges if media_range == wanted]
+        if weights:
+            return max(weights)
+    return 0.0
+
+
+def choose_format(accept: str | None) -> Format:
+    """Return the best format for an Accept header; at equal weight JSON, NDJSON, CSV, Arrow, Parquet in this order.
+
+    Raises:
+        NotAcceptable: nothing that is written here is wanted.
+    """
+    if accept is None or not accept.strip():
+        return Format.JSON
+    ranges = [_parse_range(part) for part in accept.split(",") if part.strip()]
+    weighed = [(_weigh(media_type, ranges), answer) for media_type, answer in _ASKED_BY.items()]
+    best_weight, best = max(weighed, key=lambda pair: pair[0])
+    if best_weight <= 0.0:
+        raise NotAcceptable(
+            f"None of the wanted media types is written; choose one of {', '.join(MEDIA_TYPES.values())}",
+            fields={"available": list(MEDIA_TYPES.values())},
+        )
+    return best
+
+
+async def negotiate(
+    answer_format: Annotated[
+        Format | None, Query(alias="format", description="Form of the answer; wins over the Accept header")
+    ] = None,
+    accept: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> Format:
+    """Return the form this request asks for."""
+    return answer_format or choose_format(accept)
+
+
+AnswerFormat = Annotated[Format, Depends(negotiate)]

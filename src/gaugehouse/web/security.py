@@ -1,0 +1,120 @@
+"""Who is calling, and may they: the one dependency of every endpoint.
+
+`caller: Reader` in an endpoint's signature is the whole of its access control; the aliases below name every need there
+is. A test walks all routes and fails for one that has none.
+"""
+
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader, HTTPBasic, HTTPBasicCredentials, OAuth2PasswordBearer, SecurityScopes
+
+from gaugehouse.access import Caller, Scope
+from gaugehouse.errors import Forbidden, NotFound, Unauthenticated
+from gaugehouse.runtime import Runtime
+
+ROLE_SCOPES = {
+    Scope.USER: "Read components, measurements, events and metrics",
+    Scope.MANAGER: "Request reports, change the inventory, write measurements",
+}
+# Which of the scopes above carries each narrower one: what the docs page asks for on behalf of a person.
+CARRIED_BY: dict[Scope, Scope] = {
+    Scope.USER: Scope.USER,
+    Scope.MEASUREMENTS_READ: Scope.USER,
+    Scope.EVENTS_READ: Scope.USER,
+    Scope.MANAGER: Scope.MANAGER,
+    Scope.MEASUREMENTS_WRITE: Scope.MANAGER,
+    Scope.EVENTS_WRITE: Scope.MANAGER,
+    Scope.REPORTS_READ: Scope.MANAGER,
+    Scope.ADMIN: Scope.MANAGER,
+}
+
+bearer_token = OAuth2PasswordBearer(
+    tokenUrl="token",
+    scopes={str(scope): meaning for scope, meaning in ROLE_SCOPES.items()},
+    auto_error=False,
+    description="A person: name and password against a token, see `POST /token`",
+)
+api_key = APIKeyHeader(name="X-API-Key", auto_error=False, description="A device or a program: `gaugehouse key create`")
+basic_login = HTTPBasic(auto_error=False)
+BASIC_CHALLENGE = 'Basic realm="gaugehouse docs", charset="UTF-8"'
+
+
+async def find_runtime(request: Request) -> Runtime:
+    """Return what this process works with; `create_app` put it there."""
+    runtime: Runtime = request.app.state.runtime
+    return runtime
+
+
+InRuntime = Annotated[Runtime, Depends(find_runtime)]
+
+
+def _identify(runtime: Runtime, token: str | None, key: str | None) -> Caller:
+    if token is not None and key is not None:
+        raise Unauthenticated("Send a token or an API key, not both", code="two_credentials")
+    if token is not None:
+        return runtime.access.caller_of_token(token)
+    if key is not None:
+        return runtime.access.caller_of_key(key)
+    raise Unauthenticated("Send Authorization: Bearer with a token from POST /token, or X-API-Key")
+
+
+def authorize(
+    wanted: SecurityScopes,
+    request: Request,
+    runtime: InRuntime,
+    token: Annotated[str | None, Depends(bearer_token)],
+    key: Annotated[str | None, Depends(api_key)],
+) -> Caller:
+    """Return the caller of this request if it may do what the endpoint does.
+
+    Raises:
+        Unauthenticated: No credentials, or none that count (any more).
+        Forbidden: Valid credentials without the scope.
+    """
+    caller = _identify(runtime, token, key)
+    request.state.caller = caller.name
+    lacking = [scope for scope in wanted.scopes if not caller.may(Scope(scope))]
+    if lacking:
+        raise Forbidden(f"This needs the scope {lacking[0]}", fields={"scopes_needed": lacking})
+    return caller
+
+
+Anyone = Annotated[Caller, Security(authorize, scopes=[])]
+MeasurementReader = Annotated[Caller, Security(authorize, scopes=[Scope.MEASUREMENTS_READ])]
+MeasurementWriter = Annotated[Caller, Security(authorize, scopes=[Scope.MEASUREMENTS_WRITE])]
+EventReader = Annotated[Caller, Security(authorize, scopes=[Scope.EVENTS_READ])]
+EventWriter = Annotated[Caller, Security(authorize, scopes=[Scope.EVENTS_WRITE])]
+ReportReader = Annotated[Caller, Security(authorize, scopes=[Scope.REPORTS_READ])]
+Manager = Annotated[Caller, Security(authorize, scopes=[Scope.MANAGER])]
+
+
+def authorize_docs(
+    request: Request,
+    runtime: InRuntime,
+    token: Annotated[str | None, Depends(bearer_token)],
+    login: Annotated[HTTPBasicCredentials | None, Depends(basic_login)],
+) -> None:
+    """Let everybody see the docs in demo mode, else anybody who can sign in: a browser asks by itself (HTTP Basic).
+
+    Raises:
+        Unauthenticated: Outside demo mode without valid credentials.
+    """
+    if runtime.settings.demo:
+        return
+    if token is not None:
+        request.state.caller = runtime.access.caller_of_token(token).name
+    elif login is not None:
+        request.state.caller = runtime.access.caller_of_password(login.username, login.password).name
+    else:
+        raise Unauthenticated("The docs need a login", code="login_needed", fields={"challenge": BASIC_CHALLENGE})
+
+
+def require_component(caller: Caller, component: str) -> None:
+    """Refuse a key that is bound to one component anything of another, as if it did not exist.
+
+    Raises:
+        NotFound: The caller is bound to another component.
+    """
+    if caller.component is not None and caller.component != component:
+        raise NotFound(f"There is no component {component!r}", code="component_not_found")
