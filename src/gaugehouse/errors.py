@@ -111,11 +111,12 @@ class RowsRefused(Refused):
 
     default_code = "rows_refused"
 
-    def __init__(self, problems: Sequence[RowProblem], *, bad_rows: int) -> None:
+    def __init__(self, problems: Sequence[RowProblem], *, bad_rows: int, code: str | None = None) -> None:
         named = [problem.as_fields() for problem in problems[:MAX_ROWS_NAMED]]
         first = problems[0]
         super().__init__(
             f"{bad_rows} of the rows cannot be stored; the first is row {first.row}: {first.field} {first.reason}",
+            code=code,
             fields={"errors": named, "bad_rows": bad_rows},
         )
         self.problems = tuple(problems)

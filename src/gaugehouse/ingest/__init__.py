@@ -1,5 +1,30 @@
 """One delivery: decode by format, check, register, append, receipt.
 
-Entry: `accept_measurements`, `accept_events`, `read_file`. All or nothing, unless asked for less.
-May import: inventory, lake, measurements, config, errors. Columnar: no object per row.
+Entry: `accept_measurements`, `accept_events` (a request), `decode_measurements`, `decode_events` (bytes to a batch).
+All or nothing, unless asked for less. May import: inventory, lake, measurements, config, errors.
+Invariants: columnar, no object per row once decoded; whatever the bytes are, the only exceptions are GaugehouseErrors;
+bad rows are named by their 0-based row in the payload; a fast reader that cannot vouch for what it read hands over to a
+slower one, and all of them agree (tests compare each with the row-wise one).
 """
+
+from gaugehouse.ingest.accept import accept_events, accept_measurements
+from gaugehouse.ingest.check import Decoded
+from gaugehouse.ingest.decode import decode_events, decode_measurements
+from gaugehouse.ingest.instants import TimeUnit
+from gaugehouse.ingest.limits import Limits
+from gaugehouse.ingest.media import FORMATS, Format, find_format
+from gaugehouse.ingest.receipts import Receipt
+
+__all__ = [
+    "FORMATS",
+    "Decoded",
+    "Format",
+    "Limits",
+    "Receipt",
+    "TimeUnit",
+    "accept_events",
+    "accept_measurements",
+    "decode_events",
+    "decode_measurements",
+    "find_format",
+]

@@ -1,0 +1,198 @@
+"""One delivery from bytes to receipt: decode, check, register, append."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from gaugehouse.errors import MAX_ROWS_NAMED, Forbidden, RowProblem, RowsRefused
+from gaugehouse.ingest.check import Decoded
+from gaugehouse.ingest.decode import decode_events, decode_measurements
+from gaugehouse.ingest.instants import TimeUnit
+from gaugehouse.ingest.limits import Limits
+from gaugehouse.ingest.receipts import MAX_CONFLICTS_NAMED, Receipt
+
+
+class AppendOutcome(Protocol):
+    """What the lake says after its fsync."""
+
+    @property
+    def accepted(self) -> int: ...
+    @property
+    def duplicates(self) -> int: ...
+    @property
+    def late(self) -> int: ...
+    @property
+    def conflicts(self) -> pa.Table: ...
+    @property
+    def received_at(self) -> datetime: ...
+
+
+class AppendsRows(Protocol):
+    """The part of the lake that a delivery needs."""
+
+    def append_measurements(self, project: str, batch: pa.Table) -> AppendOutcome: ...
+    def append_events(self, project: str, batch: pa.Table) -> AppendOutcome: ...
+
+
+class KnowsNames(Protocol):
+    """The part of the inventory that a delivery needs."""
+
+    def find_unknown(
+        self, project: str, components: Sequence[str], metrics: Sequence[str]
+    ) -> tuple[Sequence[str], Sequence[str]]: ...
+    def register(self, project: str, components: Sequence[str], metrics: Sequence[str]) -> None: ...
+    def registration_allowed(self, project: str) -> bool: ...
+
+
+def accept_measurements(  # noqa: PLR0913 - one delivery has this many sides, each given by the edge
+    lake: AppendsRows,
+    registry: KnowsNames,
+    project: str,
+    body: bytes,
+    media_type: str,
+    *,
+    limits: Limits,
+    partial: bool = False,
+    component: str | None = None,
+    time_unit: TimeUnit | None = None,
+) -> Receipt:
+    """Store one delivery of measurements; returns when it is durable.
+
+    Args:
+        lake: Where rows are appended.
+        registry: Where names are known.
+        project: Slug.
+        body: The payload, not compressed.
+        media_type: Content-Type.
+        limits: How much one delivery may hold.
+        partial: Store the good rows and name the bad ones, instead of refusing all.
+        component: The only component that the caller's key may write.
+        time_unit: Unit of integer times.
+
+    Raises:
+        Forbidden: A row names another component than the key's.
+        RowsRefused: A row is bad, or names what the project does not let deliveries register.
+        GaugehouseError: As `decode_measurements`; and what the lake raises.
+    """
+    decoded = decode_measurements(
+        body, media_type, limits=limits, now=datetime.now(UTC), partial=partial, time_unit=time_unit
+    )
+    _check_key_component(decoded.batch, component)
+    decoded = _resolve_names(registry, project, decoded, has_metrics=True, partial=partial)
+    return _append(lambda batch: lake.append_measurements(project, batch), decoded)
+
+
+def accept_events(  # noqa: PLR0913 - as accept_measurements
+    lake: AppendsRows,
+    registry: KnowsNames,
+    project: str,
+    body: bytes,
+    media_type: str,
+    *,
+    limits: Limits,
+    partial: bool = False,
+    component: str | None = None,
+    time_unit: TimeUnit | None = None,
+) -> Receipt:
+    """Store one delivery of events; arguments and errors as for measurements. Kinds of events need no registration."""
+    decoded = decode_events(
+        body, media_type, limits=limits, now=datetime.now(UTC), partial=partial, time_unit=time_unit
+    )
+    _check_key_component(decoded.batch, component)
+    decoded = _resolve_names(registry, project, decoded, has_metrics=False, partial=partial)
+    return _append(lambda batch: lake.append_events(project, batch), decoded)
+
+
+def _distinct(batch: pa.Table, column: str) -> list[str]:
+    names: list[str] = pc.unique(batch[column]).to_pylist() if len(batch) else []
+    return names
+
+
+def _check_key_component(batch: pa.Table, component: str | None) -> None:
+    if component is not None and set(_distinct(batch, "component")) - {component}:
+        raise Forbidden("this key writes measurements and events of its own component only", code="other_component")
+
+
+def _resolve_names(
+    registry: KnowsNames, project: str, decoded: Decoded, *, has_metrics: bool, partial: bool
+) -> Decoded:
+    components = _distinct(decoded.batch, "component")
+    metrics = _distinct(decoded.batch, "metric") if has_metrics else []
+    unknown_components, unknown_metrics = registry.find_unknown(project, components, metrics)
+    if not unknown_components and not unknown_metrics:
+        return decoded
+    if registry.registration_allowed(project):
+        registry.register(project, unknown_components, unknown_metrics)
+        return decoded
+    refused = [_Unknown("component", tuple(unknown_components))] if unknown_components else []
+    if unknown_metrics:
+        refused.append(_Unknown("metric", tuple(unknown_metrics)))
+    return _without_unknown(decoded, refused, partial=partial)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unknown:
+    """Names of one column that the project does not let deliveries register."""
+
+    column: str
+    names: tuple[str, ...]
+
+    def rows(self, batch: pa.Table) -> NDArray[np.bool_]:
+        mask: NDArray[np.bool_] = pc.is_in(
+            batch[self.column].cast(pa.string()), pa.array(self.names, pa.string())
+        ).to_numpy()
+        return mask
+
+
+def _without_unknown(decoded: Decoded, refused: list[_Unknown], *, partial: bool) -> Decoded:
+    bad = np.zeros(len(decoded.batch), dtype=bool)
+    problems = list(decoded.problems)
+    for unknown in refused:
+        mask = unknown.rows(decoded.batch)
+        bad |= mask
+        problems.extend(
+            RowProblem(row=decoded.payload_row(int(row)), field=unknown.column, reason="is not registered")
+            for row in np.flatnonzero(mask)[:MAX_ROWS_NAMED]
+        )
+    problems = sorted(problems, key=lambda problem: problem.row)[:MAX_ROWS_NAMED]
+    bad_rows = decoded.bad_rows + int(bad.sum())
+    if not partial:
+        raise RowsRefused(problems, bad_rows=bad_rows, code=f"unknown_{refused[0].column}")
+    numbers = np.arange(len(bad), dtype=np.int64) if decoded.row_numbers is None else decoded.row_numbers
+    return replace(
+        decoded,
+        batch=decoded.batch.filter(pa.array(~bad)),
+        problems=tuple(problems),
+        bad_rows=bad_rows,
+        row_numbers=numbers[~bad],
+    )
+
+
+def _append(append: Callable[[pa.Table], AppendOutcome], decoded: Decoded) -> Receipt:
+    if not len(decoded.batch):
+        return Receipt(
+            accepted=0,
+            duplicates=0,
+            conflicts=0,
+            late=0,
+            received_at=None,
+            rejected=decoded.bad_rows,
+            problems=decoded.problems,
+        )
+    outcome = append(decoded.batch)
+    return Receipt(
+        accepted=outcome.accepted,
+        duplicates=outcome.duplicates,
+        conflicts=len(outcome.conflicts),
+        late=outcome.late,
+        received_at=outcome.received_at,
+        conflict_rows=tuple(outcome.conflicts.slice(0, MAX_CONFLICTS_NAMED).to_pylist()),
+        rejected=decoded.bad_rows,
+        problems=decoded.problems,
+    )
