@@ -1,0 +1,53 @@
+"""`python -m benchmarks [ingest|flush|report|all]`: measure, print a table, keep a JSON file in benchmarks/results/."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from benchmarks.ingest import run_ingest
+from benchmarks.results import Results, console, describe_machine
+from benchmarks.workload import FORMATS
+
+PARTS = ("ingest", "flush", "report")
+MILLION = 1_000_000
+
+
+def read_arguments() -> argparse.Namespace:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("part", nargs="?", choices=[*PARTS, "all"], default="all")
+    parser.add_argument("--seconds", type=float, default=60, help="sending time per format [s]")
+    parser.add_argument("--connections", type=int, default=4, help="concurrent senders")
+    parser.add_argument("--format", action="append", choices=[each.name for each in FORMATS], help="only these formats")
+    parser.add_argument("--rows", action="append", type=int, help="rows of flush and report (default 1 M and 10 M)")
+    parser.add_argument("--dir", type=Path, help="where to work; must be a real disk (default: the temporary folder)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the chosen parts."""
+    arguments = read_arguments()
+    parts = PARTS if arguments.part == "all" else (arguments.part,)
+    with tempfile.TemporaryDirectory(prefix="gaugehouse-bench-", dir=arguments.dir) as folder:
+        work_dir = Path(folder)
+        results = Results(work_dir=work_dir)
+        machine = describe_machine(work_dir)
+        console.print(
+            f"[bold]gaugehouse benchmarks[/bold]  {machine['processors']} processors, {machine['file_system']}, "
+            f"load {machine['load_1min']:.1f}, commit {machine['commit']}\n"
+        )
+        if "ingest" in parts:
+            formats = arguments.format or [each.name for each in FORMATS]
+            run_ingest(
+                results,
+                seconds=arguments.seconds,
+                connections=arguments.connections,
+                formats=formats,
+                work_dir=work_dir,
+            )
+        path = results.save()
+    console.print(f"kept as {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+
+
+if __name__ == "__main__":
+    main()

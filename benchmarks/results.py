@@ -1,0 +1,130 @@
+"""Results as a table for people and a JSON file for comparisons."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+RESULTS_DIR = Path(__file__).parent / "results"
+LIBRARIES = ("gaugehouse", "duckdb", "deltalake", "pyarrow", "polars", "numpy", "uvicorn", "fastapi")
+
+console = Console()
+
+# name in the row -> heading, how it is printed
+COLUMNS = {
+    "ingest": {
+        "format": ("format", "{}"),
+        "rows_per_s": ("rows/s", "{:,.0f}"),
+        "ratio": ("x plain insert", "{:.2f}"),
+        "baseline_rows_per_s": ("plain insert rows/s", "{:,.0f}"),
+        "seconds": ("sent for [s]", "{:.1f}"),
+        "rows_per_request": ("rows/request", "{:,}"),
+        "bytes_per_row": ("B/row", "{:.0f}"),
+        "response_p50_s": ("p50 [s]", "{:.3f}"),
+        "response_p99_s": ("p99 [s]", "{:.3f}"),
+        "sender_cpu_s": ("sender CPU [s]", "{:.1f}"),
+        "server_cpu_s": ("server CPU [s]", "{:.1f}"),
+        "rows_behind_half": ("behind at half", "{:,}"),
+        "rows_behind": ("behind at end", "{:,}"),
+        "lag_s": ("lag [s]", "{:.1f}"),
+        "drain_s": ("drained in [s]", "{:.1f}"),
+        "retries": ("retries", "{}"),
+        "is_exact": ("exact", "{}"),
+    },
+    "flush": {
+        "rows": ("rows", "{:,}"),
+        "append_s": ("append [s]", "{:.2f}"),
+        "flush_s": ("flush [s]", "{:.2f}"),
+        "flush_rows_per_s": ("flush rows/s", "{:,.0f}"),
+        "baseline_s": ("plain insert [s]", "{:.2f}"),
+        "flush_ratio": ("flush / insert time", "{:.2f}"),
+        "whole_ratio": ("append + flush / insert time", "{:.2f}"),
+        "file_bytes_per_row": ("files B/row", "{:.1f}"),
+        "memory_bytes": ("peak memory [B]", "{:,}"),
+    },
+    "report": {
+        "rows": ("rows", "{:,}"),
+        "series": ("series", "{:,}"),
+        "kpis": ("KPIs", "{}"),
+        "load_s": ("load [s]", "{:.2f}"),
+        "facts_s": ("facts [s]", "{:.2f}"),
+        "formulas_s": ("formulas [s]", "{:.2f}"),
+        "report_s": ("report [s]", "{:.2f}"),
+        "baseline_s": ("plain group-by [s]", "{:.2f}"),
+        "ratio": ("x group-by", "{:.1f}"),
+    },
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Results:
+    """What one run has measured so far."""
+
+    work_dir: Path
+    begun_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    sections: dict[str, dict[str, object]] = field(default_factory=dict)
+
+    def add(self, name: str, rows: list[dict[str, object]], notes: list[str]) -> None:
+        """Keep a section and print it."""
+        self.sections[name] = {"rows": rows, "notes": notes}
+        _print_section(name, rows, notes)
+
+    def save(self) -> Path:
+        """Write everything as JSON and return where."""
+        RESULTS_DIR.mkdir(exist_ok=True)
+        path = RESULTS_DIR / f"{self.begun_at:%Y%m%dT%H%M%SZ}.json"
+        content = {"begun_at": self.begun_at.isoformat(), "machine": describe_machine(self.work_dir), **self.sections}
+        path.write_text(json.dumps(content, indent=2) + "\n")
+        return path
+
+
+def show_progress(text: str) -> None:
+    """Say what is being measured."""
+    console.print(f"[dim]{datetime.now(UTC):%H:%M:%S}[/dim] {text}")
+
+
+def describe_machine(work_dir: Path) -> dict[str, object]:
+    """Return what a reader needs to judge the figures."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False, cwd=RESULTS_DIR.parent
+    )
+    return {
+        "processors": os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "load_1min": psutil.getloadavg()[0],
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "file_system": _file_system(work_dir),
+        "python": sys.version.split()[0],
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "commit": described.stdout.strip(),
+    }
+
+
+def _file_system(work_dir: Path) -> str:
+    parts = [part for part in psutil.disk_partitions(all=True) if work_dir.resolve().is_relative_to(part.mountpoint)]
+    return max(parts, key=lambda part: len(part.mountpoint)).fstype if parts else "unknown"
+
+
+def _print_section(name: str, rows: list[dict[str, object]], notes: list[str]) -> None:
+    """Print one row per measurement; with many columns, one column per measurement is readable on any terminal."""
+    table = Table(title=name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    columns = list(COLUMNS[name].items())
+    table.add_column(columns[0][1][0], style="bold")
+    for row in rows:
+        table.add_column(columns[0][1][1].format(row[columns[0][0]]), justify="right")
+    for key, (heading, shape) in columns[1:]:
+        table.add_row(heading, *(shape.format(row[key]) for row in rows))
+    console.print(table)
+    for note in notes:
+        console.print(f"  [dim]{note}[/dim]")
+    console.print()
