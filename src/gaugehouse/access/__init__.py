@@ -1,5 +1,26 @@
 """Who is calling and what they may do: users, passwords, tokens, API keys, scopes.
 
-Entry: `Access` gives a `Caller`. May import: database, config, errors.
-Invariants: secrets are stored hashed; what is not the caller's project answers as missing.
+Entry: `Access` turns a token, a key or a password into a `Caller`; `create_user` and `create_api_key` make them.
+May import: database, measurements, config, errors.
+Invariants: secrets are stored hashed and shown once; a revocation holds after one second; what is not the caller's
+project answers as missing; who does not exist costs the same work and gets the same answer as a wrong password.
 """
+
+from gaugehouse.access.access import Access as Access
+from gaugehouse.access.access import IssuedToken as IssuedToken
+from gaugehouse.access.api_keys import ApiKeyView as ApiKeyView
+from gaugehouse.access.api_keys import create_api_key as create_api_key
+from gaugehouse.access.api_keys import find_api_keys as find_api_keys
+from gaugehouse.access.api_keys import revoke_api_key as revoke_api_key
+from gaugehouse.access.caller import Caller as Caller
+from gaugehouse.access.caller import Role as Role
+from gaugehouse.access.caller import Scope as Scope
+from gaugehouse.access.signing_secret import load_signing_secret as load_signing_secret
+from gaugehouse.access.users import create_user as create_user
+from gaugehouse.access.users import disable_user as disable_user
+from gaugehouse.access.users import enable_user as enable_user
+from gaugehouse.access.users import end_membership as end_membership
+from gaugehouse.access.users import ensure_demo_users as ensure_demo_users
+from gaugehouse.access.users import grant_role as grant_role
+from gaugehouse.access.users import has_users as has_users
+from gaugehouse.access.users import set_password as set_password

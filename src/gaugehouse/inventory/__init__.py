@@ -1,5 +1,35 @@
 """Projects, components, metrics and their attributes.
 
-Entry: `Registry.ensure` (first sight, from memory), `find_components`, `resolve_attributes`.
+Entry: `Registry` (first sight of names, from memory), `find_components`, `find_metrics`, `resolve_attributes`.
 May import: access, database, measurements, config, errors.
+Invariants: names never change and are never deleted (the lake holds them); a retired component keeps its data and
+still accepts rows; every function is told the project and sees nothing else.
 """
+
+from gaugehouse.inventory.components import ComponentView as ComponentView
+from gaugehouse.inventory.components import NewComponent as NewComponent
+from gaugehouse.inventory.components import create_components as create_components
+from gaugehouse.inventory.components import find_component_names as find_component_names
+from gaugehouse.inventory.components import find_components as find_components
+from gaugehouse.inventory.components import get_component as get_component
+from gaugehouse.inventory.components import restore_component as restore_component
+from gaugehouse.inventory.components import retire_component as retire_component
+from gaugehouse.inventory.components import update_component as update_component
+from gaugehouse.inventory.metrics import MetricView as MetricView
+from gaugehouse.inventory.metrics import NewMetric as NewMetric
+from gaugehouse.inventory.metrics import create_metrics as create_metrics
+from gaugehouse.inventory.metrics import find_metrics as find_metrics
+from gaugehouse.inventory.metrics import get_metric as get_metric
+from gaugehouse.inventory.metrics import resolve_attributes as resolve_attributes
+from gaugehouse.inventory.metrics import update_metric as update_metric
+from gaugehouse.inventory.pages import Page as Page
+from gaugehouse.inventory.projects import ProjectSettings as ProjectSettings
+from gaugehouse.inventory.projects import ProjectView as ProjectView
+from gaugehouse.inventory.projects import create_project as create_project
+from gaugehouse.inventory.projects import ensure_default_project as ensure_default_project
+from gaugehouse.inventory.projects import find_project as find_project
+from gaugehouse.inventory.projects import find_projects as find_projects
+from gaugehouse.inventory.projects import get_project as get_project
+from gaugehouse.inventory.projects import get_project_settings as get_project_settings
+from gaugehouse.inventory.projects import update_project_settings as update_project_settings
+from gaugehouse.inventory.registry import Registry as Registry

@@ -1,0 +1,292 @@
+"""From credentials to a caller. The only door: endpoints never look at a token, key or password themselves."""
+
+import hmac
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from gaugehouse.access.api_keys import hash_key, is_well_formed_key
+from gaugehouse.access.caller import ROLE_SCOPES, Caller, Role, Scope
+from gaugehouse.access.passwords import hash_password, verify_password
+from gaugehouse.access.recent import RecentAnswers
+from gaugehouse.access.tokens import Claims, read_token, sign_token
+from gaugehouse.database import Database
+from gaugehouse.database.tables import ApiKey, Membership, Project, User
+from gaugehouse.errors import Forbidden, NotFound, Refused, Unauthenticated
+from gaugehouse.measurements.names import find_name_problem
+
+OPERATOR_LIFETIME_S = 900
+DEFAULT_PROJECT = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedToken:
+    """A signed access token, how long it lives [s], and what it may be used for."""
+
+    access_token: str
+    expires_in_s: int
+    scopes: tuple[Scope, ...]
+    project: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Account:
+    id: str
+    name: str
+    password_hash: str
+    token_version: int
+    may_log_in: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Standing:
+    """What a user is in one project right now."""
+
+    name: str
+    project_id: str
+    role: Role
+    token_version: int
+    may_log_in: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StoredKey:
+    key_hash: str
+    caller: Caller
+    expires_at: datetime | None
+    is_revoked: bool
+
+
+class Access:
+    """Checks credentials and issues tokens. Shared by all threads.
+
+    Args:
+        db: Where users and keys are.
+        signing_secret: From `load_signing_secret`.
+        token_lifetime_s: How long a user's token lives. [s]
+        demo: Whether demo users may log in; outside demo mode their rows are as good as absent.
+        clock: Monotonic seconds, for the age of remembered answers. [s]
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        signing_secret: bytes,
+        token_lifetime_s: int,
+        *,
+        demo: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._db = db
+        self._secret = signing_secret
+        self._token_lifetime_s = token_lifetime_s
+        self._demo = demo
+        self._nobodys_hash = hash_password("not a password of anybody")  # who does not exist costs the same work
+        self._standings: RecentAnswers[_Standing | None] = RecentAnswers(clock)
+        self._keys: RecentAnswers[_StoredKey | None] = RecentAnswers(clock)
+        self._project_ids: RecentAnswers[str | None] = RecentAnswers(clock)
+
+    def issue_token(
+        self, username: str, password: str, requested: Sequence[str] = (), project: str | None = None
+    ) -> IssuedToken:
+        """Return a token for a right password, for the requested scopes or, when none is requested, all held ones.
+
+        Raises:
+            Unauthenticated: wrong password, unknown or disabled user: one text and one cost for all.
+            Forbidden: a requested scope is not held (`scope_not_granted`).
+            NotFound: no such project, or the user is not a member of it.
+            Refused: the user has several projects and named none (`project_required`).
+        """
+        account = self._check_password(username, password)
+        slug, _, role = self._choose_membership(account, project)
+        held = ROLE_SCOPES[role]
+        refused = sorted(set(requested) - {scope.value for scope in held})
+        if refused:
+            raise Forbidden(
+                f"the scope {refused[0]!r} is not granted to this user",
+                code="scope_not_granted",
+                fields={"held": [scope.value for scope in held]},
+            )
+        scopes = tuple(scope for scope in held if not requested or scope.value in requested)
+        claims = Claims(kind="user", subject=account.id, project=slug, scopes=scopes, version=account.token_version)
+        token = sign_token(claims, secret=self._secret, issued_at_s=int(time.time()), lifetime_s=self._token_lifetime_s)
+        return IssuedToken(access_token=token, expires_in_s=self._token_lifetime_s, scopes=scopes, project=slug)
+
+    def issue_operator_token(self, project: str) -> str:
+        """Return a 15 minute token for the command line, which proves by the secret file that it is on this machine."""
+        if self._find_project_id(project) is None:
+            raise NotFound(f"there is no project {project!r}", code="project_not_found")
+        claims = Claims(kind="operator", subject="operator", project=project, scopes=(), version=0)
+        return sign_token(claims, secret=self._secret, issued_at_s=int(time.time()), lifetime_s=OPERATOR_LIFETIME_S)
+
+    def caller_of_token(self, token: str) -> Caller:
+        """Return who a token stands for, with the scopes that its user still holds.
+
+        Raises:
+            Unauthenticated: not a genuine current token, or its user, membership or password ended.
+        """
+        longest_s = max(self._token_lifetime_s, OPERATOR_LIFETIME_S)
+        claims = read_token(token, secret=self._secret, max_lifetime_s=longest_s)
+        if claims.kind == "operator":
+            return self._operator(claims.project)
+        question = (claims.subject, claims.project)
+        standing = self._standings.find(question, lambda: self._load_standing(*question))
+        if standing is None or not standing.may_log_in or standing.token_version != claims.version:
+            raise _token_ended()
+        return Caller(
+            kind="user",
+            name=standing.name,
+            project=claims.project,
+            project_id=standing.project_id,
+            scopes=frozenset(scope for scope in ROLE_SCOPES[standing.role] if scope.value in claims.scopes),
+        )
+
+    def caller_of_key(self, key: str) -> Caller:
+        """Return who an API key stands for.
+
+        Raises:
+            Unauthenticated: mistyped, unknown, revoked or expired.
+        """
+        if not is_well_formed_key(key):  # no database is asked about a typo
+            raise _key_refused()
+        key_hash = hash_key(key)
+        stored = self._keys.find(key_hash, lambda: self._load_key(key_hash))
+        if stored is None or not hmac.compare_digest(stored.key_hash, key_hash) or stored.is_revoked:
+            raise _key_refused()
+        if stored.expires_at is not None and stored.expires_at <= datetime.now(UTC):
+            raise _key_refused()
+        return stored.caller
+
+    def caller_of_password(self, username: str, password: str) -> Caller:
+        """Return who a user name and password stand for (HTTP Basic), with all scopes that are held.
+
+        Raises:
+            Unauthenticated: as `issue_token`.
+        """
+        account = self._check_password(username, password)
+        slug, project_id, role = self._choose_membership(account, None)
+        return Caller(
+            kind="user", name=account.name, project=slug, project_id=project_id, scopes=frozenset(ROLE_SCOPES[role])
+        )
+
+    def _check_password(self, username: str, password: str) -> _Account:
+        with self._db.reading() as session:
+            account = self._find_account(session, username)
+        # Hashing happens outside the transaction: 30 ms, and a queue when many log in at once.
+        password_hash = account.password_hash if account is not None else self._nobodys_hash
+        is_right, better_hash = verify_password(password, password_hash)
+        if account is None or not is_right or not account.may_log_in:
+            raise Unauthenticated("the user name or the password is wrong", code="login_refused")
+        if better_hash is not None:
+            with self._db.transaction() as session:
+                session.execute(
+                    update(User)
+                    .where(User.id == account.id, User.password_hash == account.password_hash)
+                    .values(password_hash=better_hash)
+                )
+        return account
+
+    def _find_account(self, session: Session, username: str) -> _Account | None:
+        if find_name_problem(username) is not None:  # NUL and half surrogates make the drivers fail, not answer
+            return None
+        user = session.scalars(select(User).where(User.name == username)).one_or_none()
+        if user is None:
+            return None
+        return _Account(
+            id=user.id,
+            name=user.name,
+            password_hash=user.password_hash,
+            token_version=user.token_version,
+            may_log_in=self._may_log_in(user),
+        )
+
+    def _may_log_in(self, user: User) -> bool:
+        return user.disabled_at is None and (self._demo or not user.is_demo)
+
+    def _choose_membership(self, account: _Account, wanted: str | None) -> tuple[str, str, Role]:
+        statement = (
+            select(Project.slug, Project.id, Membership.role)
+            .join(Membership, Membership.project_id == Project.id)
+            .where(Membership.user_id == account.id)
+            .order_by(Project.slug)
+        )
+        with self._db.reading() as session:
+            mine = {slug: (slug, project_id, Role(role)) for slug, project_id, role in session.execute(statement)}
+        if wanted is None:
+            wanted = next(iter(mine), None) if len(mine) == 1 else DEFAULT_PROJECT
+            if wanted not in mine and mine:
+                raise Refused("name one of your projects", code="project_required", fields={"projects": sorted(mine)})
+        if wanted not in mine:
+            raise NotFound("the project does not exist or is not yours", code="project_not_found")
+        return mine[wanted]
+
+    def _load_standing(self, user_id: str, slug: str) -> _Standing | None:
+        statement = (
+            select(User, Project.id, Membership.role)
+            .join(Membership, Membership.user_id == User.id)
+            .join(Project, Project.id == Membership.project_id)
+            .where(User.id == user_id, Project.slug == slug)
+        )
+        with self._db.reading() as session:
+            found = session.execute(statement).one_or_none()
+            if found is None:
+                return None
+            user, project_id, role = found
+            return _Standing(
+                name=user.name,
+                project_id=project_id,
+                role=Role(role),
+                token_version=user.token_version,
+                may_log_in=self._may_log_in(user),
+            )
+
+    def _load_key(self, key_hash: str) -> _StoredKey | None:
+        statement = (
+            select(ApiKey, Project.slug)
+            .join(Project, Project.id == ApiKey.project_id)
+            .where(ApiKey.key_hash == key_hash)
+        )
+        with self._db.reading() as session:
+            found = session.execute(statement).one_or_none()
+            if found is None:
+                return None
+            row, slug = found
+            caller = Caller(
+                kind="key",
+                name=row.name,
+                project=slug,
+                project_id=row.project_id,
+                scopes=frozenset(Scope(scope) for scope in row.scopes),
+                component=row.component,
+            )
+            return _StoredKey(
+                key_hash=row.key_hash,
+                caller=caller,
+                expires_at=row.expires_at,
+                is_revoked=row.revoked_at is not None,
+            )
+
+    def _operator(self, slug: str) -> Caller:
+        project_id = self._find_project_id(slug)
+        if project_id is None:
+            raise _token_ended()
+        return Caller(kind="operator", name="operator", project=slug, project_id=project_id, scopes=frozenset(Scope))
+
+    def _find_project_id(self, slug: str) -> str | None:
+        def ask() -> str | None:
+            with self._db.reading() as session:
+                return session.scalar(select(Project.id).where(Project.slug == slug))
+
+        return self._project_ids.find(slug, ask)
+
+
+def _token_ended() -> Unauthenticated:
+    return Unauthenticated("the token is not valid or has expired; log in again", code="token_refused")
+
+
+def _key_refused() -> Unauthenticated:
+    return Unauthenticated("the API key is not valid", code="api_key_refused")

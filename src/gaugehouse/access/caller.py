@@ -1,0 +1,80 @@
+"""A caller: who, in which project, with which scopes. Everything an endpoint may ask about the sender."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+
+class Scope(StrEnum):
+    """What a token or key may be used for."""
+
+    USER = "user"
+    MANAGER = "manager"
+    ADMIN = "admin"
+    MEASUREMENTS_WRITE = "measurements:write"
+    MEASUREMENTS_READ = "measurements:read"
+    EVENTS_WRITE = "events:write"
+    EVENTS_READ = "events:read"
+    REPORTS_READ = "reports:read"
+
+
+class Role(StrEnum):
+    """What a person is in one project."""
+
+    VIEWER = "viewer"
+    MANAGER = "manager"
+    ADMIN = "admin"
+
+
+ROLE_SCOPES: dict[Role, tuple[Scope, ...]] = {
+    Role.VIEWER: (Scope.USER,),
+    Role.MANAGER: (Scope.USER, Scope.MANAGER),
+    Role.ADMIN: (Scope.USER, Scope.MANAGER, Scope.ADMIN),
+}
+
+# A static secret opens no user session (ASVS 7.2.2): keys never hold user, manager or admin.
+KEY_SCOPES = frozenset(
+    {
+        Scope.MEASUREMENTS_WRITE,
+        Scope.MEASUREMENTS_READ,
+        Scope.EVENTS_WRITE,
+        Scope.EVENTS_READ,
+        Scope.REPORTS_READ,
+    }
+)
+DEFAULT_KEY_SCOPES = (Scope.MEASUREMENTS_WRITE, Scope.MEASUREMENTS_READ, Scope.EVENTS_WRITE, Scope.EVENTS_READ)
+
+# `manager` does not imply `user`: a token can be issued for reports alone.
+IMPLIED_SCOPES: dict[Scope, frozenset[Scope]] = {
+    Scope.USER: frozenset({Scope.MEASUREMENTS_READ, Scope.EVENTS_READ}),
+    Scope.MANAGER: frozenset({Scope.MEASUREMENTS_WRITE, Scope.EVENTS_WRITE, Scope.EVENTS_READ, Scope.REPORTS_READ}),
+}
+
+CallerKind = Literal["user", "key", "operator"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who calls.
+
+    Args:
+        kind: A person (`user`), an API key, or the command line on the same machine (`operator`).
+        name: Name of the user or key, for logs and `requested_by`.
+        project: Slug of the one project this caller sees.
+        project_id: Its id.
+        scopes: Scopes of the token or key as issued; ask `may`, which knows what implies what.
+        component: The one component a key is bound to, by name; None is the whole project.
+    """
+
+    kind: CallerKind
+    name: str
+    project: str
+    project_id: str
+    scopes: frozenset[Scope]
+    component: str | None = None
+
+    def may(self, scope: Scope) -> bool:
+        """Return whether this caller has a scope, directly or because another one implies it."""
+        if self.kind == "operator" or scope in self.scopes:
+            return True
+        return any(scope in IMPLIED_SCOPES.get(held, ()) for held in self.scopes)

@@ -1,0 +1,44 @@
+"""Answers of the database that may be a moment old: each request asks who is calling, few of them find a change."""
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Answer = TypeVar("Answer")
+
+MAX_AGE_S = 1.0  # a revocation, a disabled user or a changed role must hold after one second (ASVS 7.4.2, 8.3.2)
+MAX_ENTRIES = 10_000  # well-formed keys can be made up by anyone
+
+
+class RecentAnswers(Generic[Answer]):
+    """Remembers answers for `max_age_s`, counted from before the question was asked.
+
+    Args:
+        clock: Monotonic seconds. [s]
+        max_age_s: How old an answer may be. [s]
+        max_entries: How many are remembered.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float], *, max_age_s: float = MAX_AGE_S, max_entries: int = MAX_ENTRIES
+    ) -> None:
+        self._clock = clock
+        self._max_age_s = max_age_s
+        self._max_entries = max_entries
+        self._answers: dict[object, tuple[float, Answer]] = {}
+        self._lock = threading.Lock()
+
+    def find(self, question: object, ask: Callable[[], Answer]) -> Answer:
+        """Return a recent answer, or ask now. Threads that miss together ask together; none waits for another."""
+        asked_s = self._clock()
+        with self._lock:
+            known = self._answers.get(question)
+        if known is not None and asked_s - known[0] < self._max_age_s:
+            return known[1]
+        answer = ask()
+        with self._lock:
+            self._answers.pop(question, None)  # to the end: the first entry is always the oldest
+            self._answers[question] = (asked_s, answer)
+            while len(self._answers) > self._max_entries:
+                del self._answers[next(iter(self._answers))]
+        return answer

@@ -1,0 +1,355 @@
+"""Metrics: one row of attributes per project, and per component where it differs."""
+
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, func, insert, select
+from sqlalchemy.orm import Session
+
+from gaugehouse.database import database_now, new_id
+from gaugehouse.database.tables import NAME_CHARACTERS, Component, Metric
+from gaugehouse.errors import MAX_ROWS_NAMED, AlreadyExists, NotFound, Refused, RowProblem, RowsRefused
+from gaugehouse.inventory.checks import find_text_problem, split_names
+from gaugehouse.inventory.components import get_component, search_text
+from gaugehouse.inventory.pages import Page, load_page, read_order
+from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateClass
+from gaugehouse.measurements.names import find_name_problem
+
+SORT_COLUMNS = {"name": Metric.name, "created_at": Metric.created_at}
+TEXT_COLUMNS = ("title", "unit")
+LIMIT_COLUMNS = ("lsl", "usl", "target")
+POSITIVE_COLUMNS = ("nominal_interval_s", "max_hold_s", "rollover_at", "max_rate")
+CHANGEABLE = (*TEXT_COLUMNS, "kind", *LIMIT_COLUMNS, *POSITIVE_COLUMNS, "state_classes")
+MAX_STATES = 64
+MAX_NUMBER = sys.float_info.max
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMetric:
+    """A metric to create, for the project or (component given) where one component differs. None: not said."""
+
+    name: str
+    component: str | None = None
+    title: str | None = None
+    kind: str | None = None
+    unit: str | None = None
+    lsl: float | None = None
+    usl: float | None = None
+    target: float | None = None
+    nominal_interval_s: float | None = None
+    max_hold_s: float | None = None
+    rollover_at: float | None = None
+    max_rate: float | None = None
+    state_classes: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricView:
+    """A metric's row as it is stored: None means the default, or for one component the project's value."""
+
+    id: str
+    name: str
+    component: str | None
+    title: str | None
+    kind: str | None
+    unit: str | None
+    lsl: float | None
+    usl: float | None
+    target: float | None
+    nominal_interval_s: float | None
+    max_hold_s: float | None
+    rollover_at: float | None
+    max_rate: float | None
+    state_classes: dict[str, str] | None
+    created_at: datetime
+    updated_at: datetime
+
+
+def create_metrics(session: Session, project_id: str, new: Sequence[NewMetric]) -> list[MetricView]:
+    """Create metrics, all or none, and return them in the order given.
+
+    Raises:
+        RowsRefused: names or attributes are not acceptable, or repeated; the first 20 are named.
+        AlreadyExists: names are taken; `names` lists the first 20.
+        NotFound: a component does not exist.
+    """
+    problems = [problem for row, metric in enumerate(new) for problem in _find_problems(row, metric.name, metric)]
+    problems += _find_repeated(new)
+    if problems:
+        raise RowsRefused(problems, bad_rows=len({problem.row for problem in problems}))
+    component_ids: dict[str | None, str | None] = {None: None}
+    for name in {metric.component for metric in new if metric.component is not None}:
+        component_ids[name] = get_component(session, project_id, name).id
+    stored = _find_stored(session, project_id, {metric.name for metric in new})
+    taken = sorted({metric.name for metric in new if (component_ids[metric.component], metric.name) in stored})
+    if taken:
+        raise AlreadyExists(
+            f"{len(taken)} of the metrics exist already; the first is {taken[0]!r}",
+            code="metric_exists",
+            fields={"names": taken[:MAX_ROWS_NAMED]},
+        )
+    now = session.scalars(select(database_now())).one()
+    rows = [_row(project_id, metric, component_ids[metric.component], now) for metric in new]
+    if rows:
+        session.execute(insert(Metric), rows)
+    return [_view(Metric(**row), metric.component) for row, metric in zip(rows, new, strict=True)]
+
+
+def update_metric(
+    session: Session, project_id: str, name: str, changes: Mapping[str, object], *, component: str | None = None
+) -> MetricView:
+    """Change what is named in `changes` (None clears it) for the project or for one component.
+
+    A component's own row comes into being with its first change.
+
+    Raises:
+        NotFound: the project has no such metric or component.
+        RowsRefused: a value is not acceptable.
+        Refused: a key that is none of a metric's attributes.
+    """
+    unknown = sorted(set(changes) - set(CHANGEABLE))
+    if unknown:
+        raise Refused(f"a metric has no attribute {unknown[0][:64]!r}", code="attribute_unknown")
+    row = _get_row(session, project_id, name, component, create_override=True)
+    values = {column: changes.get(column, getattr(row, column)) for column in CHANGEABLE}
+    problems = _find_problems(0, name, values)
+    if problems:
+        raise RowsRefused(problems, bad_rows=1)
+    for column, value in _canonical(values).items():
+        setattr(row, column, value)
+    row.search_text = search_text(row.name, row.title)
+    row.updated_at = session.scalars(select(database_now())).one()
+    session.flush()
+    return _view(row, component)
+
+
+def get_metric(session: Session, project_id: str, name: str, *, component: str | None = None) -> MetricView:
+    """Return the project's row of a metric, or a component's own row; NotFound when there is none."""
+    return _view(_get_row(session, project_id, name, component, create_override=False), component)
+
+
+def find_metrics(  # noqa: PLR0913 - one keyword per filter
+    session: Session,
+    project_id: str,
+    *,
+    search: str | None = None,
+    kind: str | None = None,
+    component: str | None = None,
+    sort: str = "name",
+    limit: int = 100,
+    cursor: str | None = None,
+) -> Page[MetricView]:
+    """Return one page of the project's metrics, or of one component's own rows.
+
+    Args:
+        session: An open session.
+        project_id: The one project.
+        search: Part of name or title, in any case.
+        kind: gauge, counter, delta or state; a metric without a kind is a gauge.
+        component: Name or id: only the rows that this component has of its own.
+        sort: name or created_at, with `-` before it to reverse.
+        limit: Metrics per page, at most 1000.
+        cursor: `next_cursor` of the page before.
+    """
+    statement = _filter(session, project_id, search=search, kind=kind, component=component)
+    order = read_order(sort, SORT_COLUMNS, Metric.id)
+    rows, next_cursor, total = load_page(session, statement, order, limit=limit, cursor=cursor)
+    return Page(items=tuple(_view(row, component) for row in rows), next_cursor=next_cursor, total=total)
+
+
+def resolve_attributes(
+    session: Session, project_id: str, series: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], MetricAttributes]:
+    """Return the attributes of each (component, metric): the component's own, else the project's, else the defaults.
+
+    Series with equal attributes share one value: a million series of ten metrics are ten values.
+    """
+    wanted = list(series)
+    metrics = sorted({metric for _, metric in wanted})
+    common: dict[str, Metric] = {}
+    own: dict[tuple[str, str], Metric] = {}
+    for portion in split_names(metrics):
+        statement = (
+            select(Metric, Component.name)
+            .outerjoin(Component, Component.id == Metric.component_id)
+            .where(Metric.project_id == project_id, Metric.name.in_(portion))
+        )
+        for row, component in session.execute(statement):
+            if row.component_id is None:
+                common[row.name] = row
+            else:
+                own[component, row.name] = row
+    shared = {metric: _resolve(common.get(metric), None) for metric in metrics}
+    return {key: _resolve(common.get(key[1]), own[key]) if key in own else shared[key[1]] for key in wanted}
+
+
+def metric_row(project_id: str, name: str) -> dict[str, Any]:
+    """Return the row of a metric that was first seen in a measurement."""
+    return {"id": new_id("met"), "project_id": project_id, "name": name, "search_text": search_text(name, "")}
+
+
+def _filter(
+    session: Session, project_id: str, *, search: str | None, kind: str | None, component: str | None
+) -> Select[Metric]:
+    problem = find_text_problem(search or "")
+    if problem is not None:
+        raise Refused(f"a search {problem}", code="filter_refused")
+    if kind is not None and kind not in set(MetricKind):
+        raise Refused(f"a kind is one of {', '.join(MetricKind)}, not {kind[:64]!r}", code="filter_refused")
+    component_id = None if component is None else get_component(session, project_id, component).id
+    statement = select(Metric).where(Metric.project_id == project_id, Metric.component_id == component_id)
+    if search:
+        statement = statement.where(Metric.search_text.contains(search.casefold(), autoescape=True))
+    if kind == MetricKind.GAUGE:
+        statement = statement.where(func.coalesce(Metric.kind, kind) == kind)
+    elif kind is not None:
+        statement = statement.where(Metric.kind == kind)
+    return statement
+
+
+def _get_row(session: Session, project_id: str, name: str, component: str | None, *, create_override: bool) -> Metric:
+    missing = NotFound(f"there is no metric {name[:NAME_CHARACTERS]!r}", code="metric_not_found")
+    if find_name_problem(name) is not None:
+        raise missing
+    component_id = None if component is None else get_component(session, project_id, component).id
+    named = select(Metric).where(Metric.project_id == project_id, Metric.name == name)
+    row = session.scalars(named.where(Metric.component_id == component_id)).one_or_none()
+    if row is None and component_id is not None and create_override:
+        if session.scalars(named.where(Metric.component_id.is_(None))).one_or_none() is None:
+            raise missing
+        row = Metric(**metric_row(project_id, name), component_id=component_id)
+        session.add(row)
+        session.flush()
+    if row is None:
+        raise missing
+    return row
+
+
+def _find_problems(row: int, name: str, metric: NewMetric | Mapping[str, object]) -> list[RowProblem]:
+    values = metric if isinstance(metric, Mapping) else {column: getattr(metric, column) for column in CHANGEABLE}
+    found: dict[str, str | None] = {"name": find_name_problem(name)}
+    found |= {column: _find_text_column_problem(values[column]) for column in TEXT_COLUMNS}
+    found |= {column: _find_number_problem(values[column], positive=False) for column in LIMIT_COLUMNS}
+    found |= {column: _find_number_problem(values[column], positive=True) for column in POSITIVE_COLUMNS}
+    kind = values["kind"]
+    found["kind"] = None if kind is None or kind in set(MetricKind) else f"is not one of {', '.join(MetricKind)}"
+    found["state_classes"] = _find_states_problem(values["state_classes"])
+    lsl, usl = values["lsl"], values["usl"]
+    if isinstance(lsl, int | float) and isinstance(usl, int | float) and lsl > usl:
+        found["lsl"] = "is above usl"
+    return [
+        RowProblem(row=row, field=column, reason=problem) for column, problem in found.items() if problem is not None
+    ]
+
+
+def _find_text_column_problem(value: object) -> str | None:
+    if value is None:
+        return None
+    return find_text_problem(value, limit_characters=NAME_CHARACTERS) if isinstance(value, str) else "is not text"
+
+
+def _find_number_problem(value: object, *, positive: bool) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "is not a number"
+    if not -MAX_NUMBER <= value <= MAX_NUMBER:  # also false for NaN; an int of any size can be compared
+        return "is not a finite number"
+    return "is not above 0" if positive and value <= 0 else None
+
+
+def _find_states_problem(states: object) -> str | None:
+    if states is None:
+        return None
+    if not isinstance(states, Mapping) or len(states) > MAX_STATES:
+        return f"is not an object of at most {MAX_STATES} states"
+    for state, state_class in states.items():
+        if _read_state(state) is None:
+            return "has a state that is not a finite number"
+        if state_class not in set(StateClass):
+            return f"has a class that is not one of {', '.join(StateClass)}"
+    return None
+
+
+def _read_state(state: object) -> float | None:
+    try:
+        number = float(str(state))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _canonical(values: Mapping[str, object]) -> dict[str, Any]:
+    """Return values as stored: numbers as float, states as the shortest text of their number ("1", not "1.0")."""
+    stored: dict[str, Any] = dict(values)
+    for column in (*LIMIT_COLUMNS, *POSITIVE_COLUMNS):
+        if stored[column] is not None:
+            stored[column] = float(stored[column])
+    states = stored["state_classes"]
+    if states is not None:
+        stored["state_classes"] = {
+            repr(float(state)).removesuffix(".0"): str(state_class) for state, state_class in states.items()
+        }
+    return stored
+
+
+def _find_repeated(new: Sequence[NewMetric]) -> list[RowProblem]:
+    seen: set[tuple[str | None, str]] = set()
+    problems = []
+    for row, metric in enumerate(new):
+        key = (metric.component, metric.name)
+        if key in seen:
+            problems.append(RowProblem(row=row, field="name", reason="repeats the name of an earlier row"))
+        seen.add(key)
+    return problems
+
+
+def _find_stored(session: Session, project_id: str, names: Iterable[str]) -> set[tuple[str | None, str]]:
+    stored: set[tuple[str | None, str]] = set()
+    for portion in split_names(names):
+        statement = select(Metric.component_id, Metric.name).where(
+            Metric.project_id == project_id, Metric.name.in_(portion)
+        )
+        stored.update((component_id, name) for component_id, name in session.execute(statement))
+    return stored
+
+
+def _row(project_id: str, metric: NewMetric, component_id: str | None, now: datetime) -> dict[str, Any]:
+    return {
+        **metric_row(project_id, metric.name),
+        **_canonical({column: getattr(metric, column) for column in CHANGEABLE}),
+        "component_id": component_id,
+        "search_text": search_text(metric.name, metric.title),
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+def _resolve(common: Metric | None, own: Metric | None) -> MetricAttributes:
+    values: dict[str, Any] = {}
+    for row in (common, own):
+        if row is not None:
+            said = {column: getattr(row, column) for column in CHANGEABLE if column != "title"}
+            values |= {column: value for column, value in said.items() if value is not None}
+    if "kind" in values:
+        values["kind"] = MetricKind(values["kind"])
+    if "state_classes" in values:
+        values["state_classes"] = {
+            float(state): StateClass(state_class) for state, state_class in values["state_classes"].items()
+        }
+    return MetricAttributes(**values)
+
+
+def _view(row: Metric, component: str | None) -> MetricView:
+    return MetricView(
+        id=row.id,
+        name=row.name,
+        component=component,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        **{column: getattr(row, column) for column in CHANGEABLE},
+    )

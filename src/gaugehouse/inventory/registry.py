@@ -1,0 +1,123 @@
+"""Names that were seen before, in memory: every batch of rows asks, nearly none brings a new one."""
+
+import threading
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import select
+
+from gaugehouse.database import Database, insert_missing
+from gaugehouse.database.tables import Component, Metric, Project
+from gaugehouse.errors import NotFound
+from gaugehouse.inventory.checks import split_names
+from gaugehouse.inventory.components import component_row
+from gaugehouse.inventory.metrics import metric_row
+
+
+class _KnownNames:
+    """Names of one project. They are never deleted, so what is known stays true; what is not may be new elsewhere."""
+
+    def __init__(self, project_id: str, components: Iterable[str], metrics: Iterable[str]) -> None:
+        self.project_id = project_id
+        self.components = set(components)
+        self.metrics = set(metrics)
+
+
+class Registry:
+    """Knows the components and metrics of each project and registers new ones. Shared by all threads."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._projects: dict[str, _KnownNames] = {}
+        self._lock = threading.Lock()
+
+    def find_unknown(
+        self, project: str, components: Sequence[str], metrics: Sequence[str]
+    ) -> tuple[list[str], list[str]]:
+        """Return the names, of those given, that no one has registered yet, each in the order given.
+
+        The database is asked only about names that are not in memory.
+
+        Raises:
+            NotFound: there is no such project.
+        """
+        known = self._known(project)
+        new_components = [name for name in components if name not in known.components]
+        new_metrics = [name for name in metrics if name not in known.metrics]
+        if new_components or new_metrics:
+            self._look_up(known, new_components, new_metrics)
+            new_components = [name for name in new_components if name not in known.components]
+            new_metrics = [name for name in new_metrics if name not in known.metrics]
+        return new_components, new_metrics
+
+    def register(self, project: str, components: Sequence[str], metrics: Sequence[str]) -> None:
+        """Make names known, whoever else registers them at the same time. They must have passed the name rules.
+
+        Raises:
+            NotFound: there is no such project.
+        """
+        known = self._known(project)
+        new_components = sorted(set(components) - known.components)  # one order for all: no two transactions deadlock
+        new_metrics = sorted(set(metrics) - known.metrics)
+        if not new_components and not new_metrics:
+            return
+        with self._db.transaction() as session:
+            insert_missing(session, Component, [component_row(known.project_id, name) for name in new_components])
+            insert_missing(session, Metric, [metric_row(known.project_id, name) for name in new_metrics])
+        self._remember(known, new_components, new_metrics)
+
+    def registration_allowed(self, project: str) -> bool:
+        """Return whether rows with new names may register them: a setting of the project, asked anew each time."""
+        with self._db.reading() as session:
+            allowed = session.scalar(select(Project.register_unknown).where(Project.slug == project))
+        if allowed is None:
+            raise _no_project(project)
+        return allowed
+
+    def _known(self, project: str) -> _KnownNames:
+        with self._lock:
+            known = self._projects.get(project)
+        if known is not None:
+            return known
+        loaded = self._load(project)
+        with self._lock:
+            return self._projects.setdefault(project, loaded)
+
+    def _load(self, project: str) -> _KnownNames:
+        with self._db.reading() as session:
+            project_id = session.scalar(select(Project.id).where(Project.slug == project))
+            if project_id is None:
+                raise _no_project(project)
+            return _KnownNames(
+                project_id,
+                session.scalars(select(Component.name).where(Component.project_id == project_id)),
+                session.scalars(
+                    select(Metric.name).where(Metric.project_id == project_id, Metric.component_id.is_(None))
+                ),
+            )
+
+    def _look_up(self, known: _KnownNames, components: Sequence[str], metrics: Sequence[str]) -> None:
+        found_components: list[str] = []
+        found_metrics: list[str] = []
+        with self._db.reading() as session:
+            for portion in split_names(components):
+                found_components += session.scalars(
+                    select(Component.name).where(Component.project_id == known.project_id, Component.name.in_(portion))
+                )
+            for portion in split_names(metrics):
+                found_metrics += session.scalars(
+                    select(Metric.name).where(
+                        Metric.project_id == known.project_id,
+                        Metric.component_id.is_(None),
+                        Metric.name.in_(portion),
+                    )
+                )
+        self._remember(known, found_components, found_metrics)
+
+    def _remember(self, known: _KnownNames, components: Iterable[str], metrics: Iterable[str]) -> None:
+        with self._lock:
+            known.components.update(components)
+            known.metrics.update(metrics)
+
+
+def _no_project(project: str) -> NotFound:
+    return NotFound(f"there is no project {project!r}", code="project_not_found")
