@@ -1,6 +1,22 @@
 """Delta Lake, write-ahead log, hot rows, known keys, snapshots. The only room that speaks deltalake and DuckDB.
 
-Owns: everything under `lake/` and `log/` of an installation. Entry: `Lake.open`, `Lake.append`, `Lake.pin`.
+Owns: everything under `lake/` and `log/` of an installation, and `LOCK`.
+Entry: `Lake.open` (the one writer), `Lake.append_measurements`, `Lake.pin`; `open_snapshot` for other processes.
 May import: kpi, measurements, config, errors.
-Invariants: an acknowledged row is fsynced; a key is stored once; only the holder of the lock commits.
+
+Where to look: `owner` ties it together; `sequencer` claims and stamps (`claims` decides what is new, `known` remembers
+keys, `lookup` asks files); `log` makes it durable; `flush` turns sealed segments into commits (`delta`, `manifest`);
+`recovery` runs at start; `snapshot` and `scan` read.
+
+Invariants: an acknowledged row is fsynced; a key is stored once and the first accepted value wins; rows become visible
+in the order of `received_at`; a segment is deleted only after its commits are synced; only the holder of the lock
+commits.
 """
+
+from gaugehouse.lake.lock import is_locked as is_locked
+from gaugehouse.lake.owner import Lake as Lake
+from gaugehouse.lake.owner import read_committed_through as read_committed_through
+from gaugehouse.lake.sequencer import CONFLICTS as CONFLICTS
+from gaugehouse.lake.sequencer import Appended as Appended
+from gaugehouse.lake.snapshot import Snapshot as Snapshot
+from gaugehouse.lake.snapshot import open_snapshot as open_snapshot

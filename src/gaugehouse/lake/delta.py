@@ -1,0 +1,249 @@
+"""One Delta table of the lake: open, read its file list, commit, checkpoint, each step synced by us.
+
+delta-rs calls no fsync on a local disk and its automatic checkpoint is not durable, so neither is left to it: Parquet
+files are written and synced here, only the log entry is committed through delta-rs, and then the entry is synced.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+from deltalake.transaction import AddAction, CommitProperties, PostCommitHookProperties, Transaction
+from numpy.typing import NDArray
+
+from gaugehouse.errors import Unavailable
+from gaugehouse.lake.durable import make_folder, sync_path, write_file
+from gaugehouse.lake.manifest import CommittedFile
+from gaugehouse.lake.rows import TableSpec, instants_us
+from gaugehouse.measurements.schema import TIMESTAMP
+
+PARTITION_COLUMNS = ["project", "month"]
+ROW_GROUP_ROWS = 131_072
+ZSTD_LEVEL = 3
+MILLISECOND_US = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEntry:
+    """A current data file with what the Delta log says about its rows; bounds are inclusive. [us]"""
+
+    path: str
+    size_bytes: int
+    rows: int
+    project: str
+    month: str
+    components: tuple[str, str]
+    instants_us: tuple[int, int]
+    received_us: tuple[int, int]
+
+
+def table_schema(spec: TableSpec) -> pa.Schema:
+    """Return the Delta schema of a table. Delta knows no unsigned types: quality is a byte."""
+    fields = [pa.field(name, pa.string()) for name in PARTITION_COLUMNS]
+    fields += [pa.field(field.name, _stored_type(field.type)) for field in spec.rows]
+    return pa.schema(fields)
+
+
+def _stored_type(kind: pa.DataType) -> pa.DataType:
+    return pa.int8() if kind == pa.uint8() else kind
+
+
+class DeltaStore:
+    """The owner's handle of one table: its newest version and that version's files."""
+
+    def __init__(self, root: Path, spec: TableSpec) -> None:
+        self.root = root
+        self.spec = spec
+        self.files: dict[str, FileEntry] = {}
+        self.commits_since_checkpoint = 0
+        self._table: DeltaTable | None = None
+
+    @property
+    def log_dir(self) -> Path:
+        return self.root / "_delta_log"
+
+    @property
+    def table(self) -> DeltaTable:
+        if self._table is None:
+            raise Unavailable("the lake is not open")
+        return self._table
+
+    @property
+    def version(self) -> int:
+        return int(self.table.version())
+
+    def open(self) -> None:
+        """Open the table, creating and syncing it the first time."""
+        if not any(self.log_dir.glob("*.json")):
+            make_folder(self.root)
+            DeltaTable.create(
+                self.root,
+                schema=table_schema(self.spec),
+                partition_by=PARTITION_COLUMNS,
+                name=self.spec.name,
+                # Clean-up and checkpoints are ours; whoever else opens the table must not start them.
+                configuration={"delta.enableExpiredLogCleanup": "false", "delta.checkpointInterval": "1000000"},
+            )
+            sync_path(self.log_dir / f"{0:020d}.json")
+            sync_path(self.log_dir)
+            sync_path(self.root)
+        self._table = DeltaTable(self.root)
+        self.files = {entry.path: entry for entry in list_files(self._table, self.spec)}
+
+    def transaction_version(self, app_id: str) -> int:
+        """Return the newest segment committed to this table, -1 for none."""
+        version = self.table.transaction_version(app_id)
+        return -1 if version is None else int(version)
+
+    def commit(self, entries: Iterable[FileEntry], *, app_id: str, segment: int, metadata: Mapping[str, str]) -> int:
+        """Commit files that are already synced as one version, sync the log entry, and return the version."""
+        entries = list(entries)
+        try:
+            self.table.create_write_transaction(
+                [_add_action(entry, self.spec) for entry in entries],
+                "append",
+                self.table.schema(),
+                PARTITION_COLUMNS,
+                commit_properties=CommitProperties(
+                    custom_metadata=dict(metadata),
+                    app_transactions=[Transaction(app_id, segment)],
+                    max_commit_retries=0,
+                ),
+                post_commithook_properties=PostCommitHookProperties(
+                    create_checkpoint=False, cleanup_expired_logs=False
+                ),
+            )
+            self.table.update_incremental()
+        except DeltaError as exc:
+            raise Unavailable("the lake could not commit; it will try again", retry_after_s=5) from exc
+        sync_path(self.log_dir / f"{self.version:020d}.json")
+        sync_path(self.log_dir)
+        self.files.update({entry.path: entry for entry in entries})
+        self.commits_since_checkpoint += 1
+        return self.version
+
+    def reload(self) -> None:
+        """Read the table anew: after a commit whose outcome is unknown."""
+        self.open()
+
+    def checkpoint(self) -> None:
+        """Write a checkpoint of the current version and sync it before anything may rely on it."""
+        self.table.create_checkpoint()
+        for path in self.log_dir.glob(f"{self.version:020d}.checkpoint*"):
+            sync_path(path)
+        sync_path(self.log_dir / "_last_checkpoint")
+        sync_path(self.log_dir)
+        self.commits_since_checkpoint = 0
+
+
+def _add_action(entry: FileEntry, spec: TableSpec) -> AddAction:
+    """Describe a file for the Delta log. Times are widened to milliseconds, which is all that the log keeps."""
+    low, high = entry.instants_us
+    received_low, received_high = entry.received_us
+    stats = {
+        "numRecords": entry.rows,
+        "minValues": {
+            "component": entry.components[0],
+            spec.instant: _floor_text(low),
+            "received_at": _floor_text(received_low),
+        },
+        "maxValues": {
+            "component": entry.components[1],
+            spec.instant: _floor_text(high + MILLISECOND_US - 1),
+            "received_at": _floor_text(received_high + MILLISECOND_US - 1),
+        },
+        "nullCount": {"component": 0, spec.topic: 0, spec.instant: 0, "received_at": 0},
+    }
+    return AddAction(
+        entry.path,
+        entry.size_bytes,
+        {"project": entry.project, "month": entry.month},
+        int(time.time() * 1000),
+        True,
+        json.dumps(stats, ensure_ascii=False),
+    )
+
+
+def _floor_text(epoch_us: int) -> str:
+    instant = datetime.fromtimestamp(epoch_us // 1_000_000, UTC)
+    return f"{instant:%Y-%m-%dT%H:%M:%S}.{epoch_us % 1_000_000 // MILLISECOND_US:03d}Z"
+
+
+def list_files(table: DeltaTable, spec: TableSpec) -> list[FileEntry]:
+    """Return the files of a table version with their bounds; a maximum is taken as inclusive + 1 ms."""
+    actions = pa.table(table.get_add_actions(flatten=True))
+    if actions.num_rows == 0:
+        return []
+
+    def epoch_us(name: str) -> list[int]:
+        bounds: list[int] = instants_us(pc.cast(actions.column(name), TIMESTAMP)).tolist()
+        return bounds
+
+    columns = zip(
+        actions.column("path").to_pylist(),
+        actions.column("size_bytes").to_pylist(),
+        actions.column("num_records").to_pylist(),
+        actions.column("partition.project").to_pylist(),
+        actions.column("partition.month").to_pylist(),
+        actions.column("min.component").to_pylist(),
+        actions.column("max.component").to_pylist(),
+        epoch_us(f"min.{spec.instant}"),
+        epoch_us(f"max.{spec.instant}"),
+        epoch_us("min.received_at"),
+        epoch_us("max.received_at"),
+        strict=True,
+    )
+    return [
+        FileEntry(
+            path=path,
+            size_bytes=size,
+            rows=rows,
+            project=project,
+            month=month,
+            components=(low_component, high_component),
+            instants_us=(low, high + MILLISECOND_US),
+            received_us=(received_low, received_high + MILLISECOND_US),
+        )
+        for (
+            path, size, rows, project, month, low_component, high_component, low, high, received_low, received_high,
+        ) in columns
+    ]  # fmt: skip
+
+
+def months_of(instants: NDArray[np.int64]) -> NDArray[np.str_]:
+    """Return 'YYYY-MM' (UTC) of each instant. [us]"""
+    return np.datetime_as_string(instants.astype("datetime64[us]"), unit="M")
+
+
+def write_data_file(root: Path, path: str, table: pa.Table) -> CommittedFile:
+    """Write one sorted Parquet file with page checksums and sync it with its folders."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        compression_level=ZSTD_LEVEL,
+        row_group_size=ROW_GROUP_ROWS,
+        use_dictionary=[name for name in table.column_names if pa.types.is_dictionary(table.schema.field(name).type)],
+        column_encoding={
+            field.name: "DELTA_BINARY_PACKED" for field in table.schema if pa.types.is_timestamp(field.type)
+        },
+        write_page_checksum=True,
+        write_page_index=True,
+        store_schema=False,  # dictionary columns are an encoding here, not a type that readers should see
+    )
+    content = memoryview(sink.getvalue())
+    target = root / path
+    make_folder(target.parent)
+    write_file(target, content)
+    return CommittedFile(path=path, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())

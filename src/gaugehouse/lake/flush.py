@@ -1,0 +1,145 @@
+"""From a sealed segment to Delta commits, in the one order that loses nothing.
+
+Parquet written and synced -> is it committed already? -> log entry committed and synced -> manifest synced -> after
+every table: hot rows swapped for files, segment deleted. A crash between any two steps repeats the rest at start.
+"""
+
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import structlog
+
+from gaugehouse.lake.delta import DeltaStore, FileEntry, months_of, write_data_file
+from gaugehouse.lake.durable import remove_file
+from gaugehouse.lake.keyhash import Int64s
+from gaugehouse.lake.known import SeriesIndex
+from gaugehouse.lake.log import segment_path
+from gaugehouse.lake.manifest import CommittedFile, Manifest, ManifestEntry
+from gaugehouse.lake.rows import Rows, TableSpec, payload_arrays, timestamp_array
+from gaugehouse.lake.sequencer import Files, Segment, Sequencer
+
+logger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flusher:
+    """Commits sealed segments; used by one thread at a time."""
+
+    log_dir: Path
+    log_uuid: str
+    stores: Mapping[str, DeltaStore]
+    manifest: Manifest
+    sequencer: Sequencer
+    checkpoint_every_commits: int
+
+    def flush(self, segment: Segment) -> None:
+        """Commit one sealed segment to every table it touches, then let go of it."""
+        for name, store in self.stores.items():
+            if segment.hot[name].count:
+                self._commit_table(segment, store)
+        self.manifest.record(ManifestEntry(segment=segment.number, through_us=segment.through_us))
+        self.sequencer.retire(segment, self.current_files())
+        remove_file(segment_path(self.log_dir, segment.number))
+        logger.info("segment_flushed", segment=segment.number, rows=segment.rows)
+        for store in self.stores.values():
+            if store.commits_since_checkpoint >= self.checkpoint_every_commits:
+                store.checkpoint()
+
+    def current_files(self) -> Files:
+        return {name: tuple(store.files.values()) for name, store in self.stores.items()}
+
+    def app_id(self, table: str) -> str:
+        return app_id(self.log_uuid, table)
+
+    def _commit_table(self, segment: Segment, store: DeltaStore) -> None:
+        name = store.spec.name
+        if store.transaction_version(self.app_id(name)) >= segment.number:
+            return
+        rows = segment.hot[name].view(segment.hot[name].count)
+        written: list[tuple[FileEntry, CommittedFile]] = []
+        try:
+            for entry, table in partitions(rows, self.sequencer.indexes[name], segment.number):
+                file = write_data_file(store.root, entry.path, table)
+                written.append((_sized(entry, file), file))
+            version = store.commit(
+                [entry for entry, _file in written],
+                app_id=self.app_id(name),
+                segment=segment.number,
+                metadata={
+                    "gaugehouse.segment": str(segment.number),
+                    "gaugehouse.rows": str(len(rows)),
+                    "gaugehouse.crc32c": f"{segment.crc:08x}",
+                },
+            )
+        except BaseException:
+            self._forget_uncommitted(segment, store, written)
+            raise
+        self.manifest.record(ManifestEntry(table=name, version=version, files=tuple(file for _entry, file in written)))
+
+    def _forget_uncommitted(
+        self, segment: Segment, store: DeltaStore, written: list[tuple[FileEntry, CommittedFile]]
+    ) -> None:
+        """Remove files of a failed attempt, unless the commit went through after all."""
+        store.reload()
+        if store.transaction_version(self.app_id(store.spec.name)) >= segment.number:
+            return
+        for _entry, file in written:
+            remove_file(store.root / file.path)
+
+
+def app_id(log_uuid: str, table: str) -> str:
+    """Return the Delta transaction id of a log's segments in one table."""
+    return f"{log_uuid}:{table}"
+
+
+def _sized(entry: FileEntry, file: CommittedFile) -> FileEntry:
+    return FileEntry(
+        path=entry.path,
+        size_bytes=file.size_bytes,
+        rows=entry.rows,
+        project=entry.project,
+        month=entry.month,
+        components=entry.components,
+        instants_us=entry.instants_us,
+        received_us=entry.received_us,
+    )
+
+
+def partitions(rows: Rows, index: SeriesIndex, segment: int) -> Iterator[tuple[FileEntry, pa.Table]]:
+    """Yield one file per (project, month), its rows sorted by (component, topic, instant)."""
+    spec = index.spec
+    order = np.lexsort((rows.t, index.series_rank(rows.series)))
+    projects, project_codes = index.projects_of(rows.series)
+    months, month_codes = np.unique(months_of(rows.t), return_inverse=True)
+    partition = (project_codes.astype(np.int64) * months.size + month_codes)[order]
+    for code in np.unique(partition).tolist():
+        part = rows.take(order[partition == code])
+        project, month = projects[code // months.size], str(months[code % months.size])
+        components, topics = index.name_columns(part.series)
+        names = components.dictionary.to_pylist()
+        entry = FileEntry(
+            path=f"project={project}/month={month}/part-{segment:012d}-{secrets.token_hex(4)}.zstd.parquet",
+            size_bytes=0,
+            rows=len(part),
+            project=project,
+            month=month,
+            components=(min(names), max(names)),
+            instants_us=_bounds(part.t),
+            received_us=_bounds(part.received_at),
+        )
+        yield entry, _file_table(part, spec, [components, topics])
+
+
+def _bounds(column: Int64s) -> tuple[int, int]:
+    return int(column.min()), int(column.max())
+
+
+def _file_table(rows: Rows, spec: TableSpec, names: list[pa.DictionaryArray]) -> pa.Table:
+    """Return rows as they stand in a file: names as dictionaries, quality as Delta's byte."""
+    payload = [array.cast(pa.int8()) if array.type == pa.uint8() else array for array in payload_arrays(rows, spec)]
+    arrays = [*names, timestamp_array(rows.t), *payload, timestamp_array(rows.received_at)]
+    return pa.Table.from_arrays(arrays, names=spec.rows.names)

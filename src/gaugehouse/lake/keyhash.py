@@ -1,0 +1,199 @@
+"""Open-addressing hash tables over integer arrays: who has been seen, at a few bytes a key.
+
+Compiled loops, because one Python object per key would cost 20 times the memory and 100 times the time.
+Tables hold row numbers, never keys: a row's key is read from the columns the table was built over. A key is
+(series, time, extra); `extra` tells events of one instant apart and is an empty array where nothing else is needed.
+Arrays must be writable and contiguous: numba compiles every other kind of array anew.
+"""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Int64s = NDArray[np.int64]
+Int32s = NDArray[np.int32]
+UInt64s = NDArray[np.uint64]
+Bools = NDArray[np.bool_]
+
+EMPTY = -1
+NEVER = np.iinfo(np.int64).min  # older than any row
+MIN_SLOTS = 1024
+NO_EXTRA = np.empty(0, np.int64)
+
+
+@njit(cache=True, nogil=True)
+def mix(series: int, t: int, extra: int) -> np.uint64:  # pragma: no cover - compiled
+    """Return a well-spread 64-bit hash of a key (splitmix64 finaliser)."""
+    h = np.uint64(series) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(t) ^ (np.uint64(extra) << np.uint64(1))
+    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return h ^ (h >> np.uint64(31))
+
+
+@njit(cache=True, nogil=True)
+def hash_keys(series: Int32s, t: Int64s, extra: Int64s) -> UInt64s:  # pragma: no cover - compiled
+    """Return one hash per key."""
+    hashes = np.empty(series.size, np.uint64)
+    for i in range(series.size):
+        hashes[i] = mix(series[i], t[i], extra[i] if extra.size else 0)
+    return hashes
+
+
+@njit(cache=True, nogil=True)
+def insert_rows(slots: Int32s, series: Int32s, t: Int64s, extra: Int64s, start: int, stop: int) -> None:
+    """Enter rows start..stop of the columns; a key already there keeps its first row."""
+    mask = np.uint64(slots.size - 1)
+    for i in range(start, stop):
+        slot = mix(series[i], t[i], extra[i] if extra.size else 0) & mask
+        while slots[slot] != EMPTY:
+            j = slots[slot]
+            if t[j] == t[i] and series[j] == series[i] and (extra.size == 0 or extra[j] == extra[i]):
+                break
+            slot = (slot + np.uint64(1)) & mask
+        if slots[slot] == EMPTY:
+            slots[slot] = i
+
+
+@njit(cache=True, nogil=True)
+def find_rows(  # noqa: PLR0913, PLR0917 - two keyed column sets and a table; numba takes no dataclasses
+    slots: Int32s,
+    series: Int32s,
+    t: Int64s,
+    extra: Int64s,
+    wanted_series: Int32s,
+    wanted_t: Int64s,
+    wanted_extra: Int64s,
+) -> Int32s:
+    """Return the row of each wanted key, EMPTY where there is none."""
+    mask = np.uint64(slots.size - 1)
+    found = np.full(wanted_t.size, EMPTY, np.int32)
+    for i in range(wanted_t.size):
+        slot = mix(wanted_series[i], wanted_t[i], wanted_extra[i] if extra.size else 0) & mask
+        while slots[slot] != EMPTY:
+            j = slots[slot]
+            same_time = t[j] == wanted_t[i] and series[j] == wanted_series[i]
+            if same_time and (extra.size == 0 or extra[j] == wanted_extra[i]):
+                found[i] = j
+                break
+            slot = (slot + np.uint64(1)) & mask
+    return found
+
+
+@njit(cache=True, nogil=True)
+def advance_newest(newest: Int64s, series: Int32s, t: Int64s, previous: Int64s) -> Bools:
+    """Raise each series' newest time row by row; return which rows were not newer than all before them.
+
+    `previous` receives, per row, the newest time before it, so that `restore_newest` can take everything back.
+    """
+    is_late = np.zeros(t.size, np.bool_)
+    for i in range(t.size):
+        s = series[i]
+        previous[i] = newest[s]
+        if t[i] > newest[s]:
+            newest[s] = t[i]
+        else:
+            is_late[i] = True
+    return is_late
+
+
+@njit(cache=True, nogil=True)
+def restore_newest(newest: Int64s, series: Int32s, previous: Int64s) -> None:
+    """Undo `advance_newest`."""
+    for i in range(series.size - 1, -1, -1):
+        newest[series[i]] = previous[i]
+
+
+@njit(cache=True, nogil=True)
+def raise_newest(  # noqa: PLR0913, PLR0917 - columns of a series index and of rows; numba takes no dataclasses
+    newest_t: Int64s,
+    newest_received_at: Int64s,
+    newest_value: NDArray[np.float64],
+    newest_quality: NDArray[np.uint8],
+    series: Int32s,
+    t: Int64s,
+    received_at: Int64s,
+    value: NDArray[np.float64],
+    quality: NDArray[np.uint8],
+) -> None:
+    """Remember each series' newest row; value columns are empty where a table has none."""
+    for i in range(t.size):
+        s = series[i]
+        if t[i] >= newest_t[s]:
+            newest_t[s] = t[i]
+            newest_received_at[s] = received_at[i]
+            if value.size:
+                newest_value[s] = value[i]
+                newest_quality[s] = quality[i]
+
+
+@njit(cache=True, nogil=True)
+def group_by_code(codes: Int32s, code_count: int) -> tuple[Int64s, Int64s]:
+    """Return (offsets per code, stable order of rows by code): a counting sort."""
+    offsets = np.zeros(code_count + 1, np.int64)
+    for i in range(codes.size):
+        offsets[codes[i] + 1] += 1
+    for code in range(code_count):
+        offsets[code + 1] += offsets[code]
+    position = offsets[:-1].copy()
+    order = np.empty(codes.size, np.int64)
+    for i in range(codes.size):
+        order[position[codes[i]]] = i
+        position[codes[i]] += 1
+    return offsets, order
+
+
+@njit(cache=True, nogil=True)
+def unsorted_groups(offsets: Int64s, t: Int64s) -> Bools:
+    """Return which groups are not in increasing time."""
+    is_unsorted = np.zeros(offsets.size - 1, np.bool_)
+    for group in range(offsets.size - 1):
+        for i in range(offsets[group] + 1, offsets[group + 1]):
+            if t[i] <= t[i - 1]:
+                is_unsorted[group] = True
+                break
+    return is_unsorted
+
+
+def slots_for(rows: int) -> Int32s:
+    """Return an empty table with room for `rows` keys at a load of at most one half."""
+    size = MIN_SLOTS
+    while size < 2 * rows:
+        size *= 2
+    return np.full(size, EMPTY, np.int32)
+
+
+class NumberMap:
+    """int64 -> int32 for millions of keys, about 20 B each: slots, keys and values, no objects."""
+
+    def __init__(self) -> None:
+        self._slots = slots_for(0)
+        self._keys = np.zeros(MIN_SLOTS, np.int64)
+        self._zeros = np.zeros(MIN_SLOTS, np.int32)
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Return the number of keys; values are 0..len-1 in order of insertion."""
+        return self._count
+
+    def find(self, keys: Int64s) -> Int32s:
+        """Return the number of each key, EMPTY where it is unknown."""
+        series = np.zeros(keys.size, np.int32)
+        return find_rows(self._slots, self._zeros, self._keys, NO_EXTRA, series, keys, NO_EXTRA)
+
+    def add(self, keys: Int64s) -> None:
+        """Give the next numbers to keys, which must be new and distinct."""
+        end = self._count + keys.size
+        self._reserve(end)
+        self._keys[self._count : end] = keys
+        insert_rows(self._slots, self._zeros, self._keys, NO_EXTRA, self._count, end)
+        self._count = end
+
+    def _reserve(self, rows: int) -> None:
+        if rows > self._keys.size:
+            size = max(rows, 2 * self._keys.size)
+            keys = np.zeros(size, np.int64)
+            keys[: self._count] = self._keys[: self._count]
+            self._keys, self._zeros = keys, np.zeros(size, np.int32)
+        if 2 * rows > self._slots.size:
+            self._slots = slots_for(2 * rows)
+            insert_rows(self._slots, self._zeros, self._keys, NO_EXTRA, 0, self._count)

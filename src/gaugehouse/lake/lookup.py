@@ -1,0 +1,108 @@
+"""Late keys against the files: one semi-join for all requests that wait at the same time."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from gaugehouse.lake.delta import DeltaStore, FileEntry, months_of
+from gaugehouse.lake.known import SeriesIndex, rows_of_batch
+from gaugehouse.lake.rows import Rows, TableSpec, concat_rows, empty_rows, timestamp_array
+from gaugehouse.lake.snapshot import Engine, read_stored
+
+
+@dataclass(slots=True, kw_only=True)
+class _Question:
+    """Keys of one request and, once asked, the stored rows among them."""
+
+    spec: TableSpec
+    rows: Rows
+    files: Sequence[FileEntry]
+    answer: Rows | None = None
+    error: BaseException | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class FileLookup:
+    """Asks files about keys. The first waiting thread asks for all that have queued up meanwhile."""
+
+    engine: Engine
+    stores: Mapping[str, DeltaStore]
+    indexes: Mapping[str, SeriesIndex]
+    number_lock: threading.Lock
+    _asking: threading.Lock = field(default_factory=threading.Lock)
+    _waiting: list[_Question] = field(default_factory=list)
+    _waiting_lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def find(self, spec: TableSpec, rows: Rows, files: Sequence[FileEntry]) -> Rows:
+        """Return the stored rows that have one of the keys, as they stand in `files`."""
+        question = _Question(spec=spec, rows=rows, files=files)
+        with self._waiting_lock:
+            self._waiting.append(question)
+        with self._asking:
+            if question.answer is None and question.error is None:
+                self._answer_all()
+        if question.error is not None:
+            raise question.error
+        assert question.answer is not None  # noqa: S101 - answered or failed above
+        return question.answer
+
+    def _answer_all(self) -> None:
+        with self._waiting_lock:
+            questions, self._waiting = self._waiting, []
+        groups: dict[tuple[str, int], list[_Question]] = {}
+        for question in questions:
+            groups.setdefault((question.spec.name, id(question.files)), []).append(question)
+        for group in groups.values():
+            try:
+                stored = self._ask(group[0].spec, [question.rows for question in group], group[0].files)
+            except BaseException as exc:  # noqa: BLE001 - handed to each waiting thread, which raises it
+                for question in group:
+                    question.error = exc
+                continue
+            for question in group:
+                question.answer = stored
+
+    def _ask(self, spec: TableSpec, parts: list[Rows], files: Sequence[FileEntry]) -> Rows:
+        rows = concat_rows([_unstamped(part) for part in parts], spec)
+        index = self.indexes[spec.name]
+        projects, codes = index.projects_of(rows.series)
+        found: list[Rows] = []
+        for code, project in enumerate(projects):
+            mine = rows.take(codes == code)
+            paths = [
+                str(self.stores[spec.name].root / entry.path)
+                for entry in files
+                if entry.project == project and _may_hold_keys(entry, mine)
+            ]
+            if paths:
+                stored = read_stored(self.engine, spec, paths, _wanted(index, mine))
+                with self.number_lock:
+                    found.append(rows_of_batch(index, project, stored))
+        return concat_rows(found, spec) if found else empty_rows(spec)
+
+
+def _unstamped(rows: Rows) -> Rows:
+    return Rows(series=rows.series, t=rows.t, extra=rows.extra, received_at=np.empty(0, np.int64), payload=rows.payload)
+
+
+def _may_hold_keys(entry: FileEntry, rows: Rows) -> bool:
+    low, high = entry.instants_us
+    inside = (rows.t >= low) & (rows.t <= high)
+    return bool(inside.any()) and entry.month in set(months_of(rows.t[inside]).tolist())
+
+
+def _wanted(index: SeriesIndex, rows: Rows) -> pa.Table:
+    """Return the distinct keys of rows under their names."""
+    spec = index.spec
+    components, topics = index.name_columns(rows.series)
+    columns = {
+        "component": components.cast(pa.string()),
+        spec.topic: topics.cast(pa.string()),
+        spec.instant: timestamp_array(rows.t),
+    }
+    if spec.has_extra:
+        columns["body_hash"] = pa.array(rows.payload["body_hash"], pa.binary())
+    return pa.table(columns).group_by(list(columns)).aggregate([])

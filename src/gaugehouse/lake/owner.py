@@ -1,0 +1,370 @@
+"""The lake of a running owner: open, append, pin, flush, close."""
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import structlog
+from deltalake.exceptions import DeltaError
+
+from gaugehouse.config import Layout, Settings
+from gaugehouse.errors import GaugehouseError, StartRefused, StorageFull
+from gaugehouse.lake.delta import DeltaStore
+from gaugehouse.lake.durable import FsyncFailed, make_folder
+from gaugehouse.lake.flush import Flusher
+from gaugehouse.lake.indexfile import load_index, save_index
+from gaugehouse.lake.lock import OwnerLock
+from gaugehouse.lake.log import Log, find_segments, load_log_uuid
+from gaugehouse.lake.lookup import FileLookup
+from gaugehouse.lake.manifest import Manifest, read_committed_through_us
+from gaugehouse.lake.recovery import (
+    committed_segments,
+    drop_torn_checkpoints,
+    newest_received_us,
+    quarantine_torn_commits,
+    remove_uncommitted_files,
+    replay,
+    scan_log,
+)
+from gaugehouse.lake.rows import TABLES
+from gaugehouse.lake.sequencer import Appended, Sequencer, now_us
+from gaugehouse.lake.snapshot import Engine, HotView, Snapshot
+from gaugehouse.measurements.selection import from_epoch_us
+
+logger = structlog.get_logger()
+
+KEEPER_PERIOD_S = 0.05
+IDLE_S = 0.1  # an idle log writes down how far it is durable
+FORCED_SEAL_PERIOD_S = 5.0
+FREE_SPACE_PERIOD_S = 0.5
+RETRY_FIRST_S, RETRY_LAST_S = 1.0, 30.0
+FAILED_EXIT_CODE = 70
+
+
+def _quiet(_doing: str, _done: int, _total: int) -> None:
+    return None
+
+
+def _stop_process(reason: str) -> None:
+    """Fail-stop: after a disk error nothing in memory can be trusted to match the disk."""
+    logger.critical("storage_failed", reason=reason)
+    os._exit(FAILED_EXIT_CODE)
+
+
+def manifest_path(layout: Layout) -> Path:
+    return layout.log_dir / "manifest"
+
+
+def read_committed_through(layout: Layout) -> datetime | None:
+    """Return the newest received_at such that everything up to it is in the Delta tables; for other processes."""
+    through_us = read_committed_through_us(manifest_path(layout))
+    return from_epoch_us(through_us) if through_us >= 0 else None
+
+
+class Lake:
+    """The one writer of a lake. All methods may be called from any thread."""
+
+    def __init__(self, layout: Layout, settings: Settings, on_failure: Callable[[str], None]) -> None:
+        self.layout = layout
+        self._settings = settings
+        self._on_failure = on_failure
+        self._lock = OwnerLock(layout.data_dir / "LOCK")
+        self._engine = Engine()
+        self._stores = {name: DeltaStore(layout.lake_dir / name, spec) for name, spec in TABLES.items()}
+        self._manifest = Manifest(manifest_path(layout))
+        self._sequencer = Sequencer(
+            recent_keys_bytes=settings.recent_keys_bytes,
+            unflushed_limit_bytes=settings.unflushed_limit_bytes,
+            series_limit=settings.series_limit,
+        )
+        self._stopping = threading.Event()
+        self._flush_wanted = threading.Event()
+        self._flushed = threading.Condition()
+        self._seal_wanted = False
+        self._last_forced_s = float("-inf")
+        self._free_space_seen_at_s = float("-inf")
+        self._has_free_space = True
+        self._commits_since_index = 0
+        self._threads: list[threading.Thread] = []
+        self._flusher: Flusher | None = None
+
+    @classmethod
+    def open(
+        cls,
+        layout: Layout,
+        settings: Settings,
+        on_progress: Callable[[str, int, int], None] = _quiet,
+        on_failure: Callable[[str], None] = _stop_process,
+    ) -> "Lake":
+        """Take the lock, repair, recover, and begin to accept writes.
+
+        Args:
+            layout: Where the installation lives.
+            settings: Limits and periods.
+            on_progress: Called with (what, done, total) during long steps.
+            on_failure: Called once when the disk refuses a sync; the default ends the process.
+
+        Raises:
+            LakeLocked: another process owns this lake.
+            DamageFound: something that was synced cannot be read back.
+            StartRefused: the clock is behind the newest row.
+        """
+        for folder in (layout.data_dir, layout.lake_dir, layout.log_dir):
+            make_folder(folder)
+        lake = cls(layout, settings, on_failure)
+        lake._lock.acquire()
+        try:
+            lake._recover(on_progress)
+        except BaseException:
+            lake._lock.release()
+            raise
+        lake._start_threads()
+        return lake
+
+    def _recover(self, on_progress: Callable[[str, int, int], None]) -> None:
+        started_s = time.monotonic()
+        log_dir = self.layout.log_dir
+        log_uuid = load_log_uuid(log_dir)
+        self._manifest.load()
+        for name, store in self._stores.items():
+            quarantine_torn_commits(store.root, self._manifest.durable_version.get(name, -1))
+            drop_torn_checkpoints(store.root)
+            store.open()
+        committed = committed_segments(self._stores, str(log_uuid))
+        for name, store in self._stores.items():
+            remove_uncommitted_files(store, committed[name])
+            load_index(log_dir, self._sequencer.indexes[name], store, self._engine, on_progress)
+        scans = scan_log(log_dir, log_uuid)
+        replay(scans, self._stores, committed, self._sequencer)
+        sequencer = self._sequencer
+        sequencer.last_received_us = max(sequencer.last_received_us, newest_received_us(self._stores, self._manifest))
+        sequencer.visible_through_us = sequencer.last_received_us
+        self._refuse_clock_behind()
+        numbers = [*committed.values(), self._manifest.segment, *(scan.number for scan in scans)]
+        log = Log(log_dir, log_uuid, max(numbers, default=-1) + 1)
+        log.on_failure = self._fail
+        log.open_segment()
+        sequencer.start(log, number=log.number)
+        self._flusher = Flusher(
+            log_dir=log_dir,
+            log_uuid=str(log_uuid),
+            stores=self._stores,
+            manifest=self._manifest,
+            sequencer=sequencer,
+            checkpoint_every_commits=self._settings.checkpoint_every_commits,
+        )
+        sequencer.files = self._flusher.current_files()
+        sequencer.refuse_when_unfit = self._refuse_when_full
+        sequencer.lookup = FileLookup(
+            engine=self._engine, stores=self._stores, indexes=sequencer.indexes, number_lock=sequencer.lock
+        ).find
+        logger.info(
+            "lake_opened",
+            versions={name: store.version for name, store in self._stores.items()},
+            files=sum(len(store.files) for store in self._stores.values()),
+            replayed_segments=len(scans),
+            replayed_rows=sequencer.unflushed_rows(),
+            duration_s=round(time.monotonic() - started_s, 3),
+        )
+
+    def _refuse_clock_behind(self) -> None:
+        behind_s = (self._sequencer.last_received_us - now_us()) / 1e6
+        if behind_s > self._settings.clock_behind_limit_s and not self._settings.allow_clock_behind:
+            raise StartRefused(
+                f"this machine's clock is {behind_s:.0f} s behind the newest stored row; set the clock, "
+                "or start with GAUGEHOUSE_ALLOW_CLOCK_BEHIND=1 if the rows are right",
+                code="clock_behind",
+            )
+
+    def _start_threads(self) -> None:
+        for name, run in (("lake-keeper", self._keep), ("lake-flusher", self._flush_sealed)):
+            thread = threading.Thread(target=run, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        self._flush_wanted.set()
+
+    # -- writing
+
+    def append_measurements(self, project: str, batch: pa.Table) -> Appended:
+        """Store what is new in a batch of MEASUREMENT_BATCH; return once it is on the disk.
+
+        Raises:
+            Overloaded: too much waits to be flushed.
+            StorageFull: below the free-space mark, or the disk is full; nothing was stored.
+            Unavailable: the disk refused; nothing is acknowledged.
+        """
+        return self._sequencer.append(project, {"measurements": batch})
+
+    def append_events(self, project: str, batch: pa.Table) -> Appended:
+        """Store what is new in a batch of EVENT_BATCH; return once it is on the disk. Raises as above."""
+        return self._sequencer.append(project, {"events": batch})
+
+    def _refuse_when_full(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._free_space_seen_at_s > FREE_SPACE_PERIOD_S:
+            self._free_space_seen_at_s = now_s
+            self._has_free_space = shutil.disk_usage(self.layout.log_dir).free >= self._settings.free_space_bytes
+        if not self._has_free_space:
+            raise StorageFull("the disk is nearly full; nothing of this request was stored", retry_after_s=30)
+
+    def _fail(self) -> None:
+        self._on_failure("a sync was refused by the disk")
+
+    # -- reading
+
+    def pin(self) -> Snapshot:
+        """Return one consistent moment: the files of the newest commit and the rows acknowledged since."""
+        sequencer = self._sequencer
+        with sequencer.view_lock:
+            segments = [*sequencer.sealed, sequencer.active]
+            hot = {
+                name: HotView(rows=tuple(segment.hot[name].view() for segment in segments), index=index)
+                for name, index in sequencer.indexes.items()
+            }
+            files, through_us = sequencer.files, sequencer.visible_through_us
+        return Snapshot(
+            engine=self._engine,
+            lake_dir=self.layout.lake_dir,
+            files=files,
+            hot=hot,
+            received_through_us=through_us,
+        )
+
+    def newest(self, project: str, components: Sequence[str] | None = None) -> pa.Table:
+        """Return the newest measurement of each series, from memory, in the schema MEASUREMENT_ROWS."""
+        wanted = None if components is None else tuple(components)
+        return self._sequencer.indexes["measurements"].newest_rows(project, wanted)
+
+    def newest_received_at(self) -> datetime | None:
+        """Return the stamp of the newest acknowledged record."""
+        through_us = self._sequencer.visible_through_us
+        return from_epoch_us(through_us) if through_us >= 0 else None
+
+    def committed_through(self) -> datetime | None:
+        """Return the newest received_at such that everything up to it is in the Delta tables."""
+        return from_epoch_us(self._manifest.through_us) if self._manifest.through_us >= 0 else None
+
+    def unflushed_rows(self) -> int:
+        return self._sequencer.unflushed_rows()
+
+    def unflushed_bytes(self) -> int:
+        return self._sequencer.unflushed_bytes()
+
+    # -- flushing
+
+    def request_flush(self) -> None:
+        """Ask for the rows acknowledged so far to be committed soon; honoured at most every 5 s."""
+        self._seal_wanted = True
+
+    def flush(self, timeout_s: float = 600.0) -> None:
+        """Commit everything acknowledged so far; return when it is in the Delta tables.
+
+        Raises:
+            GaugehouseError: not done within the timeout.
+        """
+        self._sequencer.seal()
+        last = max((segment.number for segment in self._sequencer.sealed), default=-1)
+        self._flush_wanted.set()
+        deadline_s = time.monotonic() + timeout_s
+        with self._flushed:
+            while any(segment.number <= last for segment in self._sequencer.sealed):
+                left_s = deadline_s - time.monotonic()
+                if left_s <= 0 or not self._flushed.wait(min(left_s, 1.0)):
+                    self._check_flush_alive(left_s)
+
+    def _check_flush_alive(self, left_s: float) -> None:
+        if left_s <= 0:
+            raise GaugehouseError("the lake did not flush in time", code="flush_timeout")
+
+    def _keep(self) -> None:
+        """Seal by age, size or wish; write durability markers when idle."""
+        while not self._stopping.wait(KEEPER_PERIOD_S):
+            try:
+                self._keep_once()
+            except FsyncFailed:
+                return  # the log has already stopped the process
+            except (GaugehouseError, OSError) as exc:
+                logger.warning("log_upkeep_failed", error=type(exc).__name__)
+
+    def _keep_once(self) -> None:
+        sequencer, now_s = self._sequencer, time.monotonic()
+        active = sequencer.active
+        if active.rows:
+            is_old = now_s - active.opened_at_s >= self._settings.segment_age_s
+            is_big = sequencer.log.size_bytes >= self._settings.segment_size_bytes
+            is_forced = self._seal_wanted and now_s - self._last_forced_s >= FORCED_SEAL_PERIOD_S
+            if is_forced:
+                self._last_forced_s = now_s
+            if is_old or is_big or is_forced:
+                self._seal_wanted = False
+                sequencer.seal()
+                self._flush_wanted.set()
+        else:
+            self._seal_wanted = False
+        if now_s - sequencer.last_append_s >= IDLE_S:
+            with sequencer.lock:
+                position = sequencer.log.mark()
+            if position is not None:
+                sequencer.log.wait_durable(position)
+
+    def _flush_sealed(self) -> None:
+        """Flush sealed segments in order until stopped; a failed attempt is tried again, later and later."""
+        retry_s = RETRY_FIRST_S
+        while True:
+            self._flush_wanted.wait()
+            self._flush_wanted.clear()
+            while self._sequencer.sealed:
+                try:
+                    self._flush_oldest()
+                    retry_s = RETRY_FIRST_S
+                except FsyncFailed as exc:
+                    self._on_failure(exc.message)
+                    return
+                except (GaugehouseError, OSError, DeltaError, pa.ArrowException) as exc:
+                    logger.error("flush_failed", error=type(exc).__name__, retry_s=retry_s)  # noqa: TRY400 - no paths
+                    if self._stopping.wait(retry_s):
+                        return
+                    retry_s = min(2 * retry_s, RETRY_LAST_S)
+            if self._stopping.is_set():
+                return
+
+    def _flush_oldest(self) -> None:
+        assert self._flusher is not None  # noqa: S101 - set before the thread starts
+        self._flusher.flush(self._sequencer.sealed[0])
+        self._commits_since_index += 1
+        if self._commits_since_index >= self._settings.index_every_commits:
+            self._save_indexes()
+        with self._flushed:
+            self._flushed.notify_all()
+
+    def _save_indexes(self) -> None:
+        for name, store in self._stores.items():
+            save_index(self.layout.log_dir, self._sequencer.indexes[name], store)
+        self._commits_since_index = 0
+
+    def close(self, timeout_s: float = 15.0) -> None:
+        """Commit what is acknowledged, save the series index, and let go of the lake.
+
+        What cannot be committed in time stays in the log and is committed by the next start.
+        """
+        try:
+            self.flush(timeout_s)
+            self._save_indexes()
+        except (GaugehouseError, OSError) as exc:
+            logger.warning("lake_closed_unflushed", error=type(exc).__name__, rows=self.unflushed_rows())
+        self._stopping.set()
+        self._flush_wanted.set()
+        for thread in self._threads:
+            thread.join(timeout_s)
+        log = self._sequencer.log
+        if self._sequencer.active.rows == 0 and not log.failed:
+            log.discard_open_segment()
+        else:
+            log.close()
+        self._lock.release()
+        logger.info("lake_closed", unflushed_segments=len(find_segments(self.layout.log_dir)))

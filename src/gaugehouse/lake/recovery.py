@@ -1,0 +1,194 @@
+"""What a start does before the first write: undo what a power cut tore, then take up the log where it ends."""
+
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import structlog
+
+from gaugehouse.errors import DamageFound
+from gaugehouse.lake.delta import DeltaStore
+from gaugehouse.lake.durable import make_folder, remove_file, sync_path
+from gaugehouse.lake.flush import app_id
+from gaugehouse.lake.known import rows_of_batch
+from gaugehouse.lake.log import (
+    LogRecord,
+    SegmentScan,
+    find_segments,
+    scan_segment,
+    seal_recovered,
+    set_torn_tail_aside,
+)
+from gaugehouse.lake.manifest import Manifest
+from gaugehouse.lake.rows import TABLES, empty_rows
+from gaugehouse.lake.sequencer import Segment, Sequencer, from_ipc
+
+logger = structlog.get_logger()
+
+QUARANTINE = "_quarantine"
+COMMIT_NAME = re.compile(r"^(\d{20})\.json$")
+PART_NAME = re.compile(r"^part-(\d{12})-[0-9a-f]{8}\.zstd\.parquet$")
+
+
+def quarantine_torn_commits(root: Path, durable_version: int) -> list[int]:
+    """Move aside the first commit above the durable version that is not whole, and all behind it.
+
+    Their rows are still in the log: a segment is deleted only after its commits are in the manifest.
+    """
+    log_dir = root / "_delta_log"
+    if not log_dir.exists():
+        return []
+    versions = sorted(int(m[1]) for path in log_dir.iterdir() if (m := COMMIT_NAME.match(path.name)))
+    suspects = [version for version in versions if version > durable_version]
+    bad = next((version for version in suspects if not _is_whole(root, version)), None)
+    if bad is None:
+        return []
+    moved = [version for version in suspects if version >= bad]
+    folder = root / QUARANTINE
+    make_folder(folder)
+    for version in moved:
+        name = f"{version:020d}.json"
+        (log_dir / name).rename(folder / name)
+    sync_path(folder)
+    sync_path(log_dir)
+    logger.warning("torn_commits_quarantined", table=root.name, versions=moved)
+    return moved
+
+
+def _is_whole(root: Path, version: int) -> bool:
+    """Say whether a commit parses and every file that it adds is there in full."""
+    lines = (root / "_delta_log" / f"{version:020d}.json").read_bytes().splitlines()
+    try:
+        actions = [json.loads(line) for line in lines]
+    except ValueError:
+        return False
+    added = [action["add"] for action in actions if "add" in action]
+    return bool(actions) and all(_is_readable(root / add["path"], add["size"]) for add in added)
+
+
+def _is_readable(path: Path, size_bytes: int) -> bool:
+    if not path.exists() or path.stat().st_size != size_bytes:
+        return False
+    try:
+        pq.read_metadata(path)
+    except (OSError, pa.ArrowException):
+        return False
+    return True
+
+
+def drop_torn_checkpoints(root: Path) -> None:
+    """Remove checkpoints that cannot be read, and a hint that points to none: the commits say the same."""
+    log_dir = root / "_delta_log"
+    for path in log_dir.glob("*.checkpoint*.parquet"):
+        if not _is_readable(path, path.stat().st_size):
+            remove_file(path)
+            logger.warning("torn_checkpoint_dropped", table=root.name, checkpoint=path.name)
+    hint = log_dir / "_last_checkpoint"
+    if hint.exists() and not _points_to_checkpoint(hint):
+        remove_file(hint)
+
+
+def _points_to_checkpoint(hint: Path) -> bool:
+    try:
+        version = json.loads(hint.read_bytes())["version"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return any(hint.parent.glob(f"{version:020d}.checkpoint*.parquet"))
+
+
+def remove_uncommitted_files(store: DeltaStore, committed_segment: int) -> None:
+    """Remove data files of a flush that never committed: newer than the last commit, named by no version."""
+    for path in store.root.glob("project=*/month=*/part-*.parquet*"):
+        match = PART_NAME.match(path.name)
+        relative = path.relative_to(store.root).as_posix()
+        is_leftover = path.name.endswith(".tmp") or (match is not None and int(match[1]) > committed_segment)
+        if is_leftover and relative not in store.files:
+            remove_file(path)
+
+
+def committed_segments(stores: Mapping[str, DeltaStore], log_uuid: str) -> dict[str, int]:
+    """Return the newest committed segment of each table."""
+    return {name: store.transaction_version(app_id(log_uuid, name)) for name, store in stores.items()}
+
+
+def scan_log(log_dir: Path, log_uuid: uuid.UUID) -> list[SegmentScan]:
+    """Read every segment, oldest first; a torn tail is set aside and the last segment gets its footer."""
+    paths = find_segments(log_dir)
+    scans: list[SegmentScan] = []
+    for path in paths:
+        scan = scan_segment(path, log_uuid=log_uuid, is_last=path == paths[-1])
+        if scan.torn_bytes:
+            set_torn_tail_aside(scan)
+            logger.warning("torn_log_tail_cut", segment=scan.number, size_bytes=scan.torn_bytes)
+        if scan.valid_bytes == 0:
+            remove_file(path)  # a creation that a power cut tore: it held nothing
+            continue
+        if not scan.is_sealed:
+            scan.crc = seal_recovered(scan)
+        scans.append(scan)
+    return scans
+
+
+def commit_digests(store: DeltaStore) -> dict[str, str]:
+    """Return segment number -> checksum of the segments in the newest commits."""
+    commits = sorted(store.log_dir.glob("*.json"))[-64:]
+    digests: dict[str, str] = {}
+    for path in commits:
+        for line in path.read_bytes().splitlines():
+            commit = json.loads(line).get("commitInfo", {})
+            if "gaugehouse.segment" in commit:
+                digests[commit["gaugehouse.segment"]] = commit["gaugehouse.crc32c"]
+    return digests
+
+
+def replay(
+    scans: list[SegmentScan], stores: Mapping[str, DeltaStore], committed: Mapping[str, int], sequencer: Sequencer
+) -> None:
+    """Make the rows of segments that are not wholly committed hot again; drop the segments that are.
+
+    Raises:
+        DamageFound: a segment that is committed differs from what was committed.
+    """
+    for scan in scans:
+        rest = {name for name in stores if committed[name] < scan.number}
+        for name in set(stores) - rest:
+            _check_digest(scan, stores[name])
+        segment = Segment(number=scan.number, crc=scan.crc, size_bytes=scan.valid_bytes)
+        for record in scan.records:
+            _replay_record(record, segment, rest, sequencer)
+        sequencer.sealed.append(segment)
+
+
+def _check_digest(scan: SegmentScan, store: DeltaStore) -> None:
+    digest = commit_digests(store).get(str(scan.number))
+    if digest is not None and digest != f"{scan.crc:08x}":
+        raise DamageFound(
+            f"log segment {scan.number} is not the one that was committed to {store.spec.name}; nothing was changed",
+            fields={"segment": scan.number, "table": store.spec.name},
+        )
+
+
+def _replay_record(record: LogRecord, segment: Segment, tables: set[str], sequencer: Sequencer) -> None:
+    bodies = {"measurements": record.measurements, "events": record.events}
+    rows = {}
+    for name, body in bodies.items():
+        index = sequencer.indexes[name]
+        if not body or name not in tables:
+            rows[name] = empty_rows(TABLES[name])
+            continue
+        part = rows_of_batch(index, record.project, from_ipc(body), record.received_at_us)
+        index.claim(part)
+        rows[name] = part
+    sequencer.take_rows(segment, rows, record.received_at_us)
+    sequencer.publish_segment(segment, {name: hot.count for name, hot in segment.hot.items()})
+    sequencer.last_received_us = max(sequencer.last_received_us, record.received_at_us)
+
+
+def newest_received_us(stores: Mapping[str, DeltaStore], manifest: Manifest) -> int:
+    """Return the newest received_at that the lake knows of. [us]"""
+    bounds = [entry.received_us[1] for store in stores.values() for entry in store.files.values()]
+    return max([manifest.through_us, *bounds])

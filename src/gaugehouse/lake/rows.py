@@ -1,0 +1,244 @@
+"""Rows as plain columns: what the sequencer claims, the log replays and the flush writes.
+
+Inside the lake a row names its series by number; names come back when rows leave (`rows_to_arrow`).
+"""
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from gaugehouse.lake.keyhash import EMPTY, NO_EXTRA, Int32s, Int64s, find_rows, insert_rows, slots_for
+from gaugehouse.measurements.schema import (
+    EVENT_BATCH,
+    EVENT_ROWS,
+    MEASUREMENT_BATCH,
+    MEASUREMENT_ROWS,
+    TIMESTAMP,
+)
+
+Column = NDArray[Any]  # a table's payload columns differ in type
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSpec:
+    """What sets one table of the lake apart.
+
+    Args:
+        name: Folder below the lake.
+        batch: Schema of what ingest hands over.
+        rows: Schema of what reads give back.
+        topic: Second name column: `metric` or `kind`.
+        instant: Time column.
+        payload: Further columns and how they are held in memory.
+        has_extra: Whether several rows may share series and instant (told apart by their body's hash).
+    """
+
+    name: str
+    batch: pa.Schema
+    rows: pa.Schema
+    topic: str
+    instant: str
+    payload: tuple[tuple[str, str], ...]
+    has_extra: bool
+
+
+MEASUREMENTS = TableSpec(
+    name="measurements",
+    batch=MEASUREMENT_BATCH,
+    rows=MEASUREMENT_ROWS,
+    topic="metric",
+    instant="measured_at",
+    payload=(("value", "float64"), ("quality", "uint8")),
+    has_extra=False,
+)
+EVENTS = TableSpec(
+    name="events",
+    batch=EVENT_BATCH,
+    rows=EVENT_ROWS,
+    topic="kind",
+    instant="occurred_at",
+    payload=(("body", "object"), ("body_hash", "object")),
+    has_extra=True,
+)
+TABLES = {spec.name: spec for spec in (MEASUREMENTS, EVENTS)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Columns of rows of one table, one entry per row.
+
+    Args:
+        series: int32 number of the series in the series index.
+        t: int64 instant. [us since 1970 UTC]
+        extra: int64, first half of the body's hash; empty for measurements.
+        received_at: int64. [us since 1970 UTC]; empty before the sequencer stamped them.
+        payload: Further columns by name.
+    """
+
+    series: Int32s
+    t: Int64s
+    extra: Int64s
+    received_at: Int64s
+    payload: dict[str, Column]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return int(self.t.size)
+
+    def take(self, picked: NDArray[np.bool_] | NDArray[np.integer]) -> "Rows":
+        """Return the picked rows, by mask or by position."""
+        return Rows(
+            series=self.series[picked],
+            t=self.t[picked],
+            extra=self.extra[picked] if self.extra.size else NO_EXTRA,
+            received_at=self.received_at[picked] if self.received_at.size else self.received_at,
+            payload={name: column[picked] for name, column in self.payload.items()},
+        )
+
+
+def concat_rows(parts: list[Rows], spec: TableSpec) -> Rows:
+    """Return all rows of the parts, in order."""
+    if not parts:
+        return empty_rows(spec)
+    if len(parts) == 1:
+        return parts[0]
+    return Rows(
+        series=np.concatenate([part.series for part in parts]),
+        t=np.concatenate([part.t for part in parts]),
+        extra=np.concatenate([part.extra for part in parts]),
+        received_at=np.concatenate([part.received_at for part in parts]),
+        payload={name: np.concatenate([part.payload[name] for part in parts]) for name, _dtype in spec.payload},
+    )
+
+
+def empty_rows(spec: TableSpec) -> Rows:
+    return Rows(
+        series=np.empty(0, np.int32),
+        t=np.empty(0, np.int64),
+        extra=NO_EXTRA,
+        received_at=np.empty(0, np.int64),
+        payload={name: np.empty(0, dtype) for name, dtype in spec.payload},
+    )
+
+
+def instants_us(column: pa.ChunkedArray | pa.Array) -> Int64s:
+    """Return a timestamp column as a writable int64 array. [us]"""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return np.array(pc.cast(array, pa.int64()).to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def batch_payload(batch: pa.Table, spec: TableSpec) -> dict[str, Column]:
+    """Return the payload columns of a batch; a null value becomes NaN, which no accepted value is."""
+    columns: dict[str, Column] = {}
+    for name, dtype in spec.payload:
+        column = batch.column(name).combine_chunks()
+        columns[name] = np.array(column.to_numpy(zero_copy_only=False), dtype=dtype)
+    return columns
+
+
+def body_extra(batch: pa.Table, spec: TableSpec) -> Int64s:
+    """Return the first 8 bytes of each body's hash as a number; empty for measurements."""
+    if not spec.has_extra:
+        return NO_EXTRA
+    joined = b"".join(value[:8] for value in batch.column("body_hash").to_pylist())
+    return np.frombuffer(joined, np.int64).copy()
+
+
+def name_column(names: list[str], codes: NDArray[np.integer]) -> pa.DictionaryArray:
+    """Return `names[codes]` as a dictionary column holding only the names in use."""
+    used, positions = np.unique(codes, return_inverse=True)
+    dictionary = pa.array([names[code] for code in used.tolist()], pa.string())
+    return pa.DictionaryArray.from_arrays(pa.array(positions.astype(np.int32)), dictionary)
+
+
+def payload_arrays(rows: Rows, spec: TableSpec) -> list[pa.Array]:
+    """Return the payload columns as Arrow, NaN back to null."""
+    arrays = []
+    for name, _dtype in spec.payload:
+        column = rows.payload[name]
+        is_float = column.dtype.kind == "f"
+        arrays.append(pa.array(column, type=spec.rows.field(name).type, from_pandas=is_float))
+    return arrays
+
+
+def timestamp_array(instants: Int64s) -> pa.Array:
+    return pa.array(instants, pa.int64()).cast(TIMESTAMP)
+
+
+class HotRows:
+    """Rows of one table in one log segment: columns that grow, and a table of their keys.
+
+    Rows are claimed when they are appended to the log and become visible, in the same order, once they are durable.
+    A reader keeps `visible` rows of the arrays it took: growing replaces arrays, it never changes what was there.
+    """
+
+    def __init__(self, spec: TableSpec) -> None:
+        self.spec = spec
+        self.count = 0
+        self.visible = 0
+        self._columns = empty_rows(spec)
+        self._slots = slots_for(0)
+
+    def append(self, rows: Rows) -> None:
+        """Claim the keys of rows, which must be new."""
+        end = self.count + len(rows)
+        self._reserve(end)
+        columns = self._columns
+        columns.series[self.count : end] = rows.series
+        columns.t[self.count : end] = rows.t
+        columns.received_at[self.count : end] = rows.received_at
+        if self.spec.has_extra:
+            columns.extra[self.count : end] = rows.extra
+        for name, column in rows.payload.items():
+            columns.payload[name][self.count : end] = column
+        insert_rows(self._slots, columns.series, columns.t, columns.extra, self.count, end)
+        self.count = end
+
+    def find(self, rows: Rows) -> Int32s:
+        """Return the position of each key here, EMPTY where it is not."""
+        if self.count == 0:
+            return np.full(len(rows), EMPTY, np.int32)
+        columns = self._columns
+        return find_rows(self._slots, columns.series, columns.t, columns.extra, rows.series, rows.t, rows.extra)
+
+    def view(self, stop: int | None = None) -> Rows:
+        """Return the first rows without copying: all that are visible by default."""
+        stop = self.visible if stop is None else stop
+        columns = self._columns
+        return Rows(
+            series=columns.series[:stop],
+            t=columns.t[:stop],
+            extra=columns.extra[:stop] if self.spec.has_extra else NO_EXTRA,
+            received_at=columns.received_at[:stop],
+            payload={name: column[:stop] for name, column in columns.payload.items()},
+        )
+
+    def _reserve(self, rows: int) -> None:
+        if rows > self._columns.t.size:
+            self._columns = self._grown(max(rows, 2 * self._columns.t.size, 1024))
+        if 2 * rows > self._slots.size:
+            self._slots = slots_for(2 * rows)
+            columns = self._columns
+            insert_rows(self._slots, columns.series, columns.t, columns.extra, 0, self.count)
+
+    def _grown(self, size: int) -> Rows:
+        columns = self._columns
+        return Rows(
+            series=resized(columns.series, size, 0),
+            t=resized(columns.t, size, 0),
+            extra=resized(columns.extra, size, 0) if self.spec.has_extra else NO_EXTRA,
+            received_at=resized(columns.received_at, size, 0),
+            payload={name: resized(column, size, 0) for name, column in columns.payload.items()},
+        )
+
+
+def resized(column: NDArray[Scalar], size: int, fill: int) -> NDArray[Scalar]:
+    """Return a longer copy of a column; readers of the old one are not disturbed."""
+    wider: NDArray[Scalar] = np.full(size, fill, column.dtype)
+    wider[: column.size] = column
+    return wider

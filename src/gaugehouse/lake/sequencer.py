@@ -1,0 +1,399 @@
+"""The one place where keys are claimed, rows stamped and the log appended to.
+
+Requests come from many threads. One lock makes claiming atomic; it is held for microseconds per row and never while
+a file is read or a disk synced. `view_lock` guards what readers pin: files, hot rows and how many of them are visible.
+"""
+
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import blake2b
+
+import numpy as np
+import pyarrow as pa
+
+from gaugehouse.errors import Overloaded, Refused
+from gaugehouse.lake.claims import Classified, Unsure, Verdicts, classify, no_verdicts
+from gaugehouse.lake.delta import FileEntry
+from gaugehouse.lake.keyhash import Int64s
+from gaugehouse.lake.known import RecentKeys, SeriesIndex, generation_of, rows_of_batch
+from gaugehouse.lake.log import Log, LogRecord
+from gaugehouse.lake.rows import EVENTS, MEASUREMENTS, TABLES, HotRows, Rows, TableSpec, timestamp_array
+from gaugehouse.measurements.schema import EVENT_BATCH, MEASUREMENT_BATCH, TIMESTAMP
+from gaugehouse.measurements.selection import from_epoch_us
+
+CONFLICT_KIND = "conflict"
+Files = dict[str, tuple[FileEntry, ...]]
+
+CONFLICTS = pa.schema(
+    [
+        pa.field("component", pa.string()),
+        pa.field("metric", pa.string()),
+        pa.field("measured_at", TIMESTAMP),
+        pa.field("stored_value", pa.float64()),
+        pa.field("stored_quality", pa.uint8()),
+        pa.field("refused_value", pa.float64()),
+        pa.field("refused_quality", pa.uint8()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appended:
+    """What became of one delivery, once it is durable.
+
+    Args:
+        accepted: New rows, now on the disk.
+        duplicates: Rows that repeat a known row and changed nothing.
+        late: Accepted rows that are not newer than their series was.
+        conflicts: Rows that contradict a known row, in the schema CONFLICTS; each is kept as an event.
+        received_at: The stamp of the accepted rows; for none, the newest stamp there is.
+    """
+
+    accepted: int
+    duplicates: int
+    late: int
+    conflicts: pa.Table
+    received_at: datetime
+
+
+@dataclass(slots=True, kw_only=True)
+class Segment:
+    """Rows of one log segment that are not in the files yet."""
+
+    number: int
+    hot: dict[str, HotRows] = field(default_factory=lambda: {name: HotRows(spec) for name, spec in TABLES.items()})
+    crc: int = 0
+    size_bytes: int = 0
+    through_us: int = -1
+    opened_at_s: float = 0.0
+
+    @property
+    def rows(self) -> int:
+        return sum(hot.count for hot in self.hot.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pending:
+    """A written record that becomes visible when the log is durable up to `position`."""
+
+    position: int
+    segment: Segment
+    counts: dict[str, int]
+    received_at_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Delivery:
+    """What one request brings: batches of one project, empty where it brings none."""
+
+    project: str
+    batches: dict[str, pa.Table]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unjudged:
+    """Rows per table that need a look into the files of this generation."""
+
+    generation: int
+    files: Files
+    rows: dict[str, Rows]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    position: int
+    receipt: Appended
+
+
+Lookup = Callable[[TableSpec, Rows, Sequence[FileEntry]], Rows]
+
+
+def now_us() -> int:
+    return time.time_ns() // 1_000
+
+
+class Sequencer:
+    """Claims keys, stamps rows, appends to the log, and publishes what is durable."""
+
+    def __init__(self, *, recent_keys_bytes: int, unflushed_limit_bytes: int, series_limit: int) -> None:
+        self.lock = threading.Lock()
+        self.view_lock = threading.Lock()
+        self.indexes = {name: SeriesIndex(spec) for name, spec in TABLES.items()}
+        self.recent = {name: RecentKeys(index, recent_keys_bytes) for name, index in self.indexes.items()}
+        self.files: Files = dict.fromkeys(TABLES, ())
+        self.sealed: list[Segment] = []
+        self.active = Segment(number=-1)
+        self.generation = 0
+        self.last_received_us = -1
+        self.visible_through_us = -1
+        self.last_append_s = 0.0
+        self.lookup: Lookup = _no_lookup
+        self.refuse_when_unfit: Callable[[], None] = lambda: None
+        self._log: Log | None = None
+        self._pending: deque[_Pending] = deque()
+        self._unflushed_limit_bytes = unflushed_limit_bytes
+        self._series_limit = series_limit
+
+    @property
+    def log(self) -> Log:
+        assert self._log is not None  # noqa: S101 - set by `start` before anyone can append
+        return self._log
+
+    def start(self, log: Log, *, number: int) -> None:
+        """Begin to append to `log`, whose open segment is `number`."""
+        self._log = log
+        log.on_durable = self._publish
+        self.active = Segment(number=number)
+
+    def unflushed_bytes(self) -> int:
+        return sum(segment.size_bytes for segment in self.sealed) + self.log.size_bytes
+
+    def unflushed_rows(self) -> int:
+        return sum(segment.rows for segment in [*self.sealed, self.active])
+
+    def append(self, project: str, batches: dict[str, pa.Table]) -> Appended:
+        """Store what is new of a delivery; return once it is durable.
+
+        Raises:
+            Overloaded: too much is waiting to be flushed.
+            StorageFull, Unavailable: the disk refused; nothing was stored.
+        """
+        delivery = _Delivery(project=project, batches=batches)
+        verdicts: dict[str, Verdicts] = {}
+        while True:
+            with self.lock:
+                outcome = self._claim(delivery, verdicts)
+            if isinstance(outcome, _Written):
+                break
+            verdicts = self._look_up(outcome, verdicts)
+        self.log.wait_durable(outcome.position)
+        return outcome.receipt
+
+    def _look_up(self, unjudged: _Unjudged, earlier: dict[str, Verdicts]) -> dict[str, Verdicts]:
+        """Ask the files, outside the lock, about rows that memory cannot judge."""
+        answers = {name: v for name, v in earlier.items() if v.generation == unjudged.generation}
+        for name, rows in unjudged.rows.items():
+            stored = self.lookup(TABLES[name], rows, unjudged.files[name])
+            answers[name] = Verdicts(generation=unjudged.generation, asked=rows, stored=stored)
+        return answers
+
+    def _claim(self, delivery: _Delivery, verdicts: dict[str, Verdicts]) -> _Written | _Unjudged:
+        self.refuse_when_unfit()
+        if self.unflushed_bytes() > self._unflushed_limit_bytes:
+            raise Overloaded("too many rows wait to be written to the lake; send again shortly", retry_after_s=5)
+        rows = self._number(delivery, MEASUREMENTS)
+        measured = self._classify(rows, MEASUREMENTS, verdicts)
+        if isinstance(measured, Unsure):
+            return self._unjudged(MEASUREMENTS, measured)
+        conflicts = self._conflicts(rows, measured)
+        events = self._with_conflicts(delivery, conflicts)
+        event_rows = rows_of_batch(self.indexes["events"], delivery.project, events)
+        happened = self._classify(event_rows, EVENTS, verdicts)
+        if isinstance(happened, Unsure):
+            measured.undo()
+            return self._unjudged(EVENTS, happened)
+        try:
+            position = self._write(
+                delivery.project,
+                {
+                    "measurements": delivery.batches.get("measurements", MEASUREMENT_BATCH.empty_table()),
+                    "events": events,
+                },
+                {"measurements": rows, "events": event_rows},
+                {"measurements": measured, "events": happened},
+            )
+        except BaseException:
+            happened.undo()
+            measured.undo()
+            raise
+        return _Written(position=position, receipt=self._receipt(delivery, measured, happened, conflicts))
+
+    def _number(self, delivery: _Delivery, spec: TableSpec) -> Rows:
+        index = self.indexes[spec.name]
+        batch = delivery.batches.get(spec.name, spec.batch.empty_table())
+        rows = rows_of_batch(index, delivery.project, batch)
+        if len(index) > self._series_limit and index.count_series(delivery.project) > self._series_limit:
+            raise Refused(f"a project holds at most {self._series_limit} series", code="series_limit")
+        return rows
+
+    def _classify(self, rows: Rows, spec: TableSpec, verdicts: dict[str, Verdicts]) -> Classified | Unsure:
+        answers = verdicts.get(spec.name)
+        if answers is None or answers.generation != self.generation:
+            answers = no_verdicts(spec, self.generation)
+        hot = [segment.hot[spec.name] for segment in [*self.sealed, self.active]]
+        return classify(rows, self.indexes[spec.name], hot, self.recent[spec.name], answers)
+
+    def _unjudged(self, spec: TableSpec, unsure: Unsure) -> _Unjudged:
+        return _Unjudged(generation=self.generation, files=self.files, rows={spec.name: unsure.rows})
+
+    def _conflicts(self, rows: Rows, measured: Classified) -> pa.Table:
+        refused = rows.take(measured.conflict_at)
+        index = self.indexes["measurements"]
+        components, metrics = index.name_columns(refused.series)
+        arrays = [
+            components.cast(pa.string()),
+            metrics.cast(pa.string()),
+            timestamp_array(refused.t),
+            pa.array(measured.conflict_stored["value"], pa.float64(), from_pandas=True),
+            pa.array(measured.conflict_stored["quality"], pa.uint8()),
+            pa.array(refused.payload["value"], pa.float64(), from_pandas=True),
+            pa.array(refused.payload["quality"], pa.uint8()),
+        ]
+        return pa.Table.from_arrays(arrays, schema=CONFLICTS)
+
+    def _with_conflicts(self, delivery: _Delivery, conflicts: pa.Table) -> pa.Table:
+        events = delivery.batches.get("events", EVENT_BATCH.empty_table())
+        if not conflicts.num_rows:
+            return events
+        return pa.concat_tables([events, conflict_events(conflicts)]).unify_dictionaries()
+
+    def _write(
+        self, project: str, batches: dict[str, pa.Table], rows: dict[str, Rows], outcomes: dict[str, Classified]
+    ) -> int:
+        """Append the accepted rows as one record and claim their keys; return the position to wait for."""
+        accepted = {name: _accepted(batches[name], outcome) for name, outcome in outcomes.items()}
+        if not any(batch.num_rows for batch in accepted.values()):
+            # Duplicates of a row that is still pending are acknowledged with it.
+            return self.log.written
+        received_at_us = max(now_us(), self.last_received_us + 1)
+        record = LogRecord(
+            received_at_us=received_at_us,
+            project=project,
+            measurements=to_ipc(accepted["measurements"]),
+            events=to_ipc(accepted["events"]),
+        )
+        position = self.log.append(record)
+        self.last_received_us = received_at_us
+        self.last_append_s = time.monotonic()
+        stamped = {name: _stamped(rows[name], outcomes[name], received_at_us) for name in rows}
+        self.take_rows(self.active, stamped, received_at_us)
+        counts = {name: hot.count for name, hot in self.active.hot.items()}
+        self._pending.append(
+            _Pending(position=position, segment=self.active, counts=counts, received_at_us=received_at_us)
+        )
+        return position
+
+    def take_rows(self, segment: Segment, rows: dict[str, Rows], received_at_us: int) -> None:
+        """Hold rows of a log record as hot rows of its segment."""
+        if segment.rows == 0:
+            segment.opened_at_s = time.monotonic()
+        for name, part in rows.items():
+            if len(part):
+                segment.hot[name].append(part)
+        segment.through_us = received_at_us
+
+    def _publish(self, position: int) -> None:
+        """Make every record up to `position` visible, in order. Called by the one thread that has just synced."""
+        while self._pending and self._pending[0].position <= position:
+            done = self._pending.popleft()
+            with self.view_lock:
+                self.publish_segment(done.segment, done.counts)
+                self.visible_through_us = done.received_at_us
+
+    def publish_segment(self, segment: Segment, counts: dict[str, int]) -> None:
+        """Show the first `counts` rows of each table of a segment."""
+        for name, hot in segment.hot.items():
+            if counts[name] > hot.visible:
+                fresh = hot.view(counts[name]).take(np.arange(hot.visible, counts[name]))
+                self.indexes[name].publish(fresh)
+                hot.visible = counts[name]
+
+    def _receipt(
+        self, delivery: _Delivery, measured: Classified, happened: Classified, conflicts: pa.Table
+    ) -> Appended:
+        is_events = "measurements" not in delivery.batches
+        counted = happened if is_events else measured
+        return Appended(
+            accepted=int(np.count_nonzero(counted.is_accepted)),
+            duplicates=counted.duplicates,
+            late=counted.late,
+            conflicts=conflicts,
+            received_at=from_epoch_us(max(self.last_received_us, 0)),
+        )
+
+    def seal(self) -> None:
+        """Close the active segment, if it holds rows, and open the next."""
+        with self.lock:
+            if self.active.rows == 0:
+                return
+            self.active.size_bytes = self.log.size_bytes
+            _number, self.active.crc = self.log.seal()
+            with self.view_lock:
+                self.sealed = [*self.sealed, self.active]
+                self.active = Segment(number=self.log.number)
+
+    def retire(self, segment: Segment, files: Files) -> None:
+        """Swap a segment's hot rows for the files that hold them now, in one step for every reader."""
+        generations = {name: generation_of(hot.view(hot.count)) for name, hot in segment.hot.items()}
+        with self.lock:
+            for name, generation in generations.items():
+                self.recent[name].add(generation)
+            with self.view_lock:
+                self.files = files
+                self.sealed = [other for other in self.sealed if other is not segment]
+            self.generation += 1
+
+
+def _no_lookup(spec: TableSpec, rows: Rows, files: Sequence[FileEntry]) -> Rows:  # noqa: ARG001 - a Lookup
+    return no_verdicts(spec, 0).stored
+
+
+def _accepted(batch: pa.Table, outcome: Classified) -> pa.Table:
+    return batch if outcome.is_accepted.all() else batch.filter(pa.array(outcome.is_accepted))
+
+
+def _stamped(rows: Rows, outcome: Classified, received_at_us: int) -> Rows:
+    kept = rows if outcome.is_accepted.all() else rows.take(outcome.is_accepted)
+    stamps: Int64s = np.full(len(kept), received_at_us, np.int64)
+    return Rows(series=kept.series, t=kept.t, extra=kept.extra, received_at=stamps, payload=kept.payload)
+
+
+def to_ipc(table: pa.Table) -> bytes:
+    """Return a table as an Arrow IPC stream, empty for no rows."""
+    if table.num_rows == 0:
+        return b""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table.unify_dictionaries())
+    return bytes(memoryview(sink.getvalue()))
+
+
+def from_ipc(content: bytes) -> pa.Table:
+    return pa.ipc.open_stream(content).read_all()
+
+
+def conflict_events(conflicts: pa.Table) -> pa.Table:
+    """Return one event per conflict: what was refused and what stands. Conflicts are rare, so rows go one by one."""
+    bodies = [
+        json.dumps(
+            {
+                "metric": row["metric"],
+                "measured_at": row["measured_at"].isoformat(),
+                "stored_value": row["stored_value"],
+                "stored_quality": row["stored_quality"],
+                "refused_value": row["refused_value"],
+                "refused_quality": row["refused_quality"],
+            },
+            sort_keys=True,
+            separators=(",", ":"),
+            ensure_ascii=False,
+        )
+        for row in conflicts.to_pylist()
+    ]
+    hashes = [blake2b(body.encode(), digest_size=16).digest() for body in bodies]
+    kinds = pa.array([CONFLICT_KIND] * len(bodies), pa.string())
+    return pa.Table.from_arrays(
+        [
+            conflicts.column("component").combine_chunks().dictionary_encode(),
+            kinds.dictionary_encode(),
+            conflicts.column("measured_at").combine_chunks(),
+            pa.array(bodies, pa.string()),
+            pa.array(hashes, pa.binary(16)),
+        ],
+        schema=EVENT_BATCH,
+    )
