@@ -134,6 +134,12 @@ class FleetPlan:
         return int(self.days * signals.DAY_S / self.interval_s)
 
     @property
+    def estimated_rows(self) -> int:
+        """About how many rows are delivered: known without generating them, for a progress bar."""
+        plant = self.plant
+        return sum(self.tick_count // signal.every * len(plant.rows_of(signal)) for signal in SIGNALS)
+
+    @property
     def plant(self) -> Plant:
         """The machines."""
         return build_plant(self.component_count, days=self.days, seed=self.seed)

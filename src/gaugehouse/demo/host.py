@@ -119,7 +119,8 @@ class HostCollector:
     Args:
         append: Stores a MEASUREMENT_BATCH; raises a `GaugehouseError` when it cannot.
         sampler: Where samples come from.
-        is_closed: Says whether the lake is closed, so that appending has become pointless.
+        is_closed: Says whether the lake is being closed, so that appending must end. Asked before each sample; call
+            `stop` before closing the lake all the same, because a sample may be on its way.
         interval_s: Time between two samples. [s]
     """
 
