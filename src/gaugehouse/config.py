@@ -14,55 +14,65 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="GAUGEHOUSE_", frozen=True, extra="ignore")
 
-    data_dir: Path = Field(Path("data"), description="Everything of an installation lives below this folder")
-    host: str = Field("127.0.0.1", description="Address to listen on")
-    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one")
+    data_dir: Path = Field(default=Path("data"), description="Everything of an installation lives below this folder")
+    host: str = Field(default="127.0.0.1", description="Address to listen on")
+    port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one")
     demo: bool = Field(default=False, description="Demo mode: demo fleet, demo credentials, open docs; loopback only")
     database_url: str | None = Field(
-        None, description="SQLAlchemy URL of the database; default is SQLite below the data folder"
+        default=None, description="SQLAlchemy URL of the database; default is SQLite below the data folder"
     )
-    workers: int = Field(1, ge=0, le=64, description="Report worker processes that `serve` starts")
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
-    log_file_size_bytes: int = Field(10 * MEBIBYTE, ge=MEBIBYTE, description="Log files rotate at this size [bytes]")
-    log_file_count: int = Field(5, ge=1, description="Rotated log files that are kept")
+    workers: int = Field(default=1, ge=0, le=64, description="Report worker processes that `serve` starts")
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_file_size_bytes: int = Field(
+        default=10 * MEBIBYTE, ge=MEBIBYTE, description="Log files rotate at this size [bytes]"
+    )
+    log_file_count: int = Field(default=5, ge=1, description="Rotated log files that are kept")
 
-    segment_age_s: float = Field(15.0, gt=0, description="A log segment is sealed and flushed at this age [s]")
+    segment_age_s: float = Field(default=15.0, gt=0, description="A log segment is sealed and flushed at this age [s]")
     segment_size_bytes: int = Field(
-        64 * MEBIBYTE, ge=64 * 1024, description="A log segment is sealed and flushed at this size [bytes]"
+        default=64 * MEBIBYTE, ge=64 * 1024, description="A log segment is sealed and flushed at this size [bytes]"
     )
     unflushed_limit_bytes: int = Field(
-        1024 * MEBIBYTE, ge=MEBIBYTE, description="Writes answer 503 above this much unflushed log [bytes]"
+        default=1024 * MEBIBYTE, ge=MEBIBYTE, description="Writes answer 503 above this much unflushed log [bytes]"
     )
     free_space_bytes: int = Field(
-        256 * MEBIBYTE, ge=0, description="Writes answer 507 when the disk has less free space than this [bytes]"
+        default=256 * MEBIBYTE,
+        ge=0,
+        description="Writes answer 507 when the disk has less free space than this [bytes]",
     )
-    checkpoint_every_commits: int = Field(50, ge=2, description="Delta checkpoint after this many commits")
-    index_every_commits: int = Field(1000, ge=1, description="Series index snapshot after this many commits")
+    checkpoint_every_commits: int = Field(default=50, ge=2, description="Delta checkpoint after this many commits")
+    index_every_commits: int = Field(default=1000, ge=1, description="Series index snapshot after this many commits")
     recent_keys_bytes: int = Field(
-        64 * MEBIBYTE, ge=MEBIBYTE, description="Memory for hashes of recently flushed keys [bytes]"
+        default=64 * MEBIBYTE, ge=MEBIBYTE, description="Memory for hashes of recently flushed keys [bytes]"
     )
     clock_behind_limit_s: float = Field(
-        300.0, gt=0, description="A start whose clock is further behind the newest row is refused [s]"
+        default=300.0, gt=0, description="A start whose clock is further behind the newest row is refused [s]"
     )
     allow_clock_behind: bool = Field(default=False, description="Start although the clock is behind the newest row")
 
     body_limit_bytes: int = Field(
-        10 * MEBIBYTE, ge=1024, le=64 * MEBIBYTE, description="Largest request body on the wire [bytes]"
+        default=10 * MEBIBYTE, ge=1024, le=64 * MEBIBYTE, description="Largest request body on the wire [bytes]"
     )
-    body_timeout_s: float = Field(30.0, gt=0, description="A request body must have arrived within this time [s]")
-    rows_limit: int = Field(100_000, ge=1, description="Most rows in one request (Parquet, Arrow, CSV, NDJSON)")
-    json_rows_limit: int = Field(20_000, ge=1, description="Most rows in one JSON array request")
-    line_limit_bytes: int = Field(64 * 1024, ge=256, description="Longest NDJSON or CSV line [bytes]")
-    future_limit_s: float = Field(86_400.0, ge=0, description="Rows dated further ahead than this are refused [s]")
-    page_limit_rows: int = Field(50_000, ge=1, description="Most rows in one JSON page")
-    series_limit: int = Field(5_000_000, ge=1, description="Most distinct series in one project")
+    body_timeout_s: float = Field(
+        default=30.0, gt=0, description="A request body must have arrived within this time [s]"
+    )
+    rows_limit: int = Field(default=100_000, ge=1, description="Most rows in one request (Parquet, Arrow, CSV, NDJSON)")
+    json_rows_limit: int = Field(default=20_000, ge=1, description="Most rows in one JSON array request")
+    line_limit_bytes: int = Field(default=64 * 1024, ge=256, description="Longest NDJSON or CSV line [bytes]")
+    future_limit_s: float = Field(
+        default=86_400.0, ge=0, description="Rows dated further ahead than this are refused [s]"
+    )
+    page_limit_rows: int = Field(default=50_000, ge=1, description="Most rows in one JSON page")
+    series_limit: int = Field(default=5_000_000, ge=1, description="Most distinct series in one project")
 
-    token_lifetime_s: int = Field(900, ge=60, le=86_400, description="Lifetime of an access token [s]")
-    lease_s: float = Field(30.0, gt=0, description="A job whose worker is silent for this long is run again [s]")
-    report_cells_limit: int = Field(
-        2_000_000, ge=1, description="Most result values (series x KPIs x buckets) of one report"
+    token_lifetime_s: int = Field(default=900, ge=60, le=86_400, description="Lifetime of an access token [s]")
+    lease_s: float = Field(
+        default=30.0, gt=0, description="A job whose worker is silent for this long is run again [s]"
     )
-    worker_threads: int = Field(2, ge=1, le=64, description="Threads one report worker computes with")
+    report_cells_limit: int = Field(
+        default=2_000_000, ge=1, description="Most result values (series x KPIs x buckets) of one report"
+    )
+    worker_threads: int = Field(default=2, ge=1, le=64, description="Threads one report worker computes with")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,23 @@
-"""Commands: serve, worker, demo, import, report, user, key. Nothing heavy is imported before a command needs it."""
+"""Commands: serve, worker, demo, import, report, user, key. Nothing heavy is imported before a command needs it.
+
+Exit codes: 0 done, 1 refused (the reason in one line on stderr), 2 wrong usage.
+"""
+
+import sys
+
+from gaugehouse.cli.commands import app
+from gaugehouse.errors import GaugehouseError
+
+EXIT_REFUSED = 1
+EXIT_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line; a refusal is one line, never a stack trace."""
+    try:
+        app()
+    except GaugehouseError as refusal:
+        sys.stderr.write(f"gaugehouse: {refusal.message}\n")
+        sys.exit(EXIT_REFUSED)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)

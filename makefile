@@ -1,0 +1,70 @@
+# `make` prints this help.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+TOOLS := .tools
+UV := $(TOOLS)/bin/uv
+BIN := .venv/bin
+DATA ?= data
+PORT ?= 8080
+UV_VERSION := 0.13.8
+
+# uv and its caches stay inside the checkout's reach: a fresh machine needs only Python >= 3.11, make and git.
+export UV_PROJECT_ENVIRONMENT := .venv
+export UV_NO_PROGRESS ?= 1
+
+help:  ## Show what can be made
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+
+##@ Use
+
+run: install  ## Serve the demo plant on http://127.0.0.1:8080
+	@$(BIN)/gaugehouse serve --demo --data $(DATA) --port $(PORT)
+
+##@ Develop
+
+install: .venv/installed  ## Install everything into .venv (uv is fetched from PyPI)
+
+$(UV):
+	@echo "fetching uv $(UV_VERSION)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=..."; exit 1; }
+	@$(PYTHON) -m venv $(TOOLS) || { $(PYTHON) -m pip install --quiet --user virtualenv && $(PYTHON) -m virtualenv --quiet $(TOOLS); }
+	@$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/installed: pyproject.toml uv.lock | $(UV)
+	@$(UV) sync --frozen --quiet --python $(PYTHON)
+	@touch $@
+
+test: install  ## Run the whole test suite
+	@$(BIN)/pytest
+
+test-unit: install  ## Run the unit tests: no disk, no network
+	@$(BIN)/pytest tests/unit
+
+format: install  ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix --quiet .
+
+lint: install  ## Check format, lint, types and import directions
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+check: lint test  ## What CI runs
+
+##@ Measure
+
+bench: install  ## Benchmarks against a plain DuckDB, as ratios of one run (several minutes)
+	@$(BIN)/python -m benchmarks
+
+torture: install  ## Long fault and fuzz runs
+	@$(BIN)/pytest -m torture -o addopts="--strict-markers --import-mode=importlib" --timeout 7200
+
+##@ Clean
+
+clean:  ## Remove the virtual environment and caches, keep data
+	@rm -rf .venv $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: help run install test test-unit format lint check bench torture clean

@@ -1,0 +1,5 @@
+"""`python -m gaugehouse`."""
+
+from gaugehouse.cli import main
+
+main()

@@ -1,0 +1,175 @@
+"""The commands and their options. Each imports its work only when it runs, so that `--help` is instant."""
+# ruff: noqa: PLC0415 - imports inside commands keep the start of every other command fast
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="gaugehouse",
+    help="A measurement lakehouse: durable ingest, open Delta Lake files, KPIs with coverage, reports as evidence.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+user_app = typer.Typer(help="Users and their roles.", no_args_is_help=True)
+key_app = typer.Typer(help="API keys of devices and programs.", no_args_is_help=True)
+app.add_typer(user_app, name="user")
+app.add_typer(key_app, name="key")
+
+Data = Annotated[
+    Path, typer.Option("--data", envvar="GAUGEHOUSE_DATA_DIR", help="Folder of the installation", show_default=True)
+]
+Project = Annotated[str, typer.Option("--project", help="Project slug")]
+DEFAULT_DATA = Path("data")
+
+
+@app.command()
+def serve(
+    data: Data = DEFAULT_DATA,
+    host: Annotated[str | None, typer.Option(help="Address to listen on  [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 picks a free one  [default: 8080]")] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Demo fleet, demo users, open docs; loopback only")] = False,
+) -> None:
+    """Serve the HTTP interface; become the owner of the lake."""
+    from gaugehouse.cli.serving import serve_forever
+
+    serve_forever(data_dir=data, host=host, port=port, demo=demo)
+
+
+@app.command()
+def worker(
+    data: Data = DEFAULT_DATA,
+    with_parent: Annotated[bool, typer.Option("--with-parent", help="Stop when standard input closes")] = False,
+) -> None:
+    """Compute reports. `serve` starts one; run more beside it for more throughput."""
+    from gaugehouse.cli.working import work_forever
+
+    work_forever(data_dir=data, with_parent=with_parent)
+
+
+@app.command()
+def demo(
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    components: Annotated[int, typer.Option(help="Machines of the plant")] = 100,
+    days: Annotated[float | None, typer.Option(help="Length of the history, ending now")] = None,
+    interval: Annotated[int | None, typer.Option(help="Seconds between two readings")] = None,
+    seed: Annotated[int, typer.Option(help="Another seed is another plant")] = 1,
+) -> None:
+    """Load a generated plant: through the running server, or directly when none runs."""
+    from gaugehouse.cli.loading import load_demo
+
+    load_demo(data_dir=data, project=project, component_count=components, days=days, interval_s=interval, seed=seed)
+
+
+@app.command(name="import")
+def import_files(
+    files: Annotated[list[Path], typer.Argument(help="CSV, Parquet or NDJSON files", exists=True, dir_okay=False)],
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    component: Annotated[str | None, typer.Option(help="The one component all rows belong to")] = None,
+    component_column: Annotated[str | None, typer.Option(help="Column with component names")] = None,
+    metric_column: Annotated[str | None, typer.Option(help="Long form: column with metric names")] = None,
+    value_column: Annotated[str | None, typer.Option(help="Long form: column with values")] = None,
+    quality_column: Annotated[str | None, typer.Option(help="Long form: column with quality")] = None,
+    metric_columns: Annotated[
+        str | None, typer.Option(help="Wide form: comma-separated metric columns; default all numeric ones")
+    ] = None,
+    time_column: Annotated[
+        str | None, typer.Option(help="Column with times, or parts: year=Y,month=M,day=D,hour=H[,minute=,second=]")
+    ] = None,
+    time_format: Annotated[str | None, typer.Option(help="strptime format, or s, ms, us, ns for epoch numbers")] = None,
+    timezone: Annotated[str | None, typer.Option(help="Zone of times without offset: Asia/Shanghai, UTC+8")] = None,
+) -> None:
+    """Import files of measurements; repeating an import changes nothing."""
+    from gaugehouse.cli.importing import ImportOptions, import_measurements
+
+    import_measurements(
+        files,
+        ImportOptions(
+            data_dir=data,
+            project=project,
+            component=component,
+            component_column=component_column,
+            metric_column=metric_column,
+            value_column=value_column,
+            quality_column=quality_column,
+            metric_columns=tuple(metric_columns.split(",")) if metric_columns else None,
+            time_column=time_column,
+            time_format=time_format,
+            timezone=timezone,
+        ),
+    )
+
+
+@app.command()
+def report(
+    period: Annotated[str, typer.Option(help="last_month, 2026-W45, 2026-10, start/end ...")],
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    kpi: Annotated[str | None, typer.Option(help="Comma-separated KPIs; default: what fits each metric")] = None,
+    component: Annotated[str | None, typer.Option(help="Comma-separated components; default all")] = None,
+    metric: Annotated[str | None, typer.Option(help="Comma-separated metrics; default all")] = None,
+    bucket: Annotated[str | None, typer.Option(help="hour, day, week, month ... or an ISO 8601 duration")] = None,
+    timezone: Annotated[str, typer.Option(help="IANA zone of the calendar")] = "UTC",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write .csv, .json or .parquet")] = None,
+) -> None:
+    """Compute a KPI report: by the running server's worker, or here when none runs."""
+    from gaugehouse.cli.reporting import ReportOptions, run_report_command
+
+    run_report_command(
+        ReportOptions(
+            data_dir=data,
+            project=project,
+            period=period,
+            timezone=timezone,
+            kpis=_split(kpi),
+            components=_split(component),
+            metrics=_split(metric),
+            bucket=bucket,
+            output=output,
+        )
+    )
+
+
+def _split(names: str | None) -> tuple[str, ...] | None:
+    return tuple(name.strip() for name in names.split(",")) if names else None
+
+
+@user_app.command(name="create")
+def user_create(
+    name: str,
+    role: Annotated[str, typer.Option(help="viewer, manager or admin")],
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin")] = False,
+) -> None:
+    """Create a user with a role in a project; works while the server runs."""
+    from gaugehouse.cli.accounts import create_user_account
+
+    if not password_stdin and not sys.stdin.isatty():
+        raise typer.BadParameter("there is no terminal to ask for the password: use --password-stdin")
+    password = (
+        sys.stdin.readline().rstrip("\r\n")
+        if password_stdin
+        else typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    )
+    create_user_account(data_dir=data, name=name, role=role, project=project, password=password)
+
+
+@key_app.command(name="create")
+def key_create(
+    name: str,
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    component: Annotated[str | None, typer.Option(help="Bind the key to this one component")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="Repeatable; default: write and read measurements")] = None,
+) -> None:
+    """Create an API key and print it, alone, on stdout: it is shown only now."""
+    from gaugehouse.cli.accounts import create_key
+
+    create_key(data_dir=data, name=name, project=project, component=component, scopes=scope or [])

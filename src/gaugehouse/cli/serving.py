@@ -1,0 +1,189 @@
+"""`gaugehouse serve`: one process that owns the lake, answers HTTP and keeps its worker alive."""
+
+import ipaddress
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+import structlog
+import uvicorn
+
+from gaugehouse.access import ensure_demo_users, has_users
+from gaugehouse.cli.progress import Report, progress_bar
+from gaugehouse.cli.supervising import Worker
+from gaugehouse.config import Layout, Settings
+from gaugehouse.demo.fleet import FleetPlan
+from gaugehouse.demo.host import HostCollector, HostSampler
+from gaugehouse.demo.load import load_fleet, register_host
+from gaugehouse.errors import StartRefused
+from gaugehouse.logs import configure_logs
+from gaugehouse.runtime import Runtime, announce_owner, open_runtime, withdraw_owner
+from gaugehouse.web.app import create_app
+from gaugehouse.web.server import configure_server
+
+logger = structlog.get_logger()
+
+DEFAULT_PROJECT = "default"
+FLUSH_AT_STOP_S = 8.0  # with the drain of open requests, a stop ends within 20 s
+BACKLOG = 2048
+
+
+def read_settings(*, data_dir: Path, host: str | None, port: int | None, demo: bool) -> Settings:
+    """Return the settings of the environment with the command line's options on top."""
+    given = {"data_dir": data_dir, "host": host, "port": port, "demo": demo or None}
+    return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+def serve_forever(*, data_dir: Path, host: str | None, port: int | None, demo: bool) -> None:
+    """Serve until SIGTERM or SIGINT; then flush and return.
+
+    Raises:
+        StartRefused: demo mode on a public address, the port is taken, or the lake cannot be owned.
+    """
+    settings = read_settings(data_dir=data_dir, host=host, port=port, demo=demo)
+    if settings.demo:
+        _refuse_public_demo(settings.host)
+    layout = Layout(settings.data_dir)
+    configure_logs(settings, layout.logs_dir)
+    with ExitStack() as stack:
+        stack.enter_context(_orderly_stop())
+        listener = stack.enter_context(_bound(settings.host, settings.port))
+        url = _url(settings.host, listener)
+        with progress_bar() as report:
+            runtime = open_runtime(settings, report)
+            stack.callback(runtime.close, flush_timeout_s=FLUSH_AT_STOP_S)
+            is_new = settings.demo and _load_demo(runtime, report)
+        stack.enter_context(_announced(layout, url))
+        for number in range(settings.workers):
+            stack.enter_context(Worker(data_dir=settings.data_dir, number=number))
+        if settings.demo:
+            stack.enter_context(_host_collector(runtime))
+        _greet(runtime, url, is_new=is_new)
+        server = uvicorn.Server(configure_server(create_app(runtime), host=settings.host, port=settings.port))
+        logger.info("serving", url=url, pid=os.getpid(), demo=settings.demo)
+        server.run(sockets=[listener])
+        logger.info("stopping", url=url)
+
+
+@contextmanager
+def _orderly_stop() -> Iterator[None]:
+    """Let SIGTERM and SIGINT unwind this process instead of ending it.
+
+    While uvicorn serves it has its own handlers; when it has drained it raises the signal again, which must not
+    cut the flush short.
+    """
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        if not leaving:
+            leaving.append(True)
+            raise SystemExit(0)
+
+    leaving: list[bool] = []
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        leaving.append(True)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _refuse_public_demo(host: str) -> None:
+    try:
+        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        raise StartRefused(
+            f"demo mode has well-known passwords, so it listens on loopback only, not on {host}", code="demo_is_local"
+        )
+
+
+@contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    """Take the port before anything else, so that a taken one refuses at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as exc:
+        listener.close()
+        raise StartRefused(
+            f"cannot listen on {host}:{port}: {exc.strerror}; choose another with --port", code="port_taken"
+        ) from exc
+    try:
+        yield listener
+    finally:
+        listener.close()
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    port = listener.getsockname()[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextmanager
+def _announced(layout: Layout, url: str) -> Iterator[None]:
+    announce_owner(layout, url)
+    try:
+        yield
+    finally:
+        withdraw_owner(layout)
+
+
+def _load_demo(runtime: Runtime, report: Report) -> bool:
+    """Create the demo users and, the first time, the demo fleet; say whether it was the first time."""
+    with runtime.database.transaction() as session:
+        ensure_demo_users(session)
+    if runtime.lake.newest_received_at() is not None:
+        return False
+    load_fleet(
+        runtime.lake,
+        runtime.database,
+        runtime.registry,
+        FleetPlan(),
+        datetime.now(UTC),
+        on_progress=lambda done, total: report("loading the demo plant", done, total),
+    )
+    return True
+
+
+@contextmanager
+def _host_collector(runtime: Runtime) -> Iterator[None]:
+    register_host(runtime.database)
+    collector = HostCollector(
+        lambda batch: runtime.lake.append_measurements(DEFAULT_PROJECT, batch),
+        HostSampler(runtime.layout.data_dir),
+        is_closed=lambda: False,
+    )
+    collector.start()
+    try:
+        yield
+    finally:
+        collector.stop()
+
+
+def _greet(runtime: Runtime, url: str, *, is_new: bool) -> None:
+    """Say on stdout where to go and how to get in."""
+    lines = ["", f"  Gaugehouse   {url}", f"  API docs     {url}/docs"]
+    if runtime.settings.demo:
+        lines += ["  sign in      user/user (reads)   manager/manager (reads, writes, reports)"]
+        if is_new:
+            lines += ["  demo plant   100 machines, one million measurements; this host is live as `this-host`"]
+    else:
+        with runtime.database.reading() as session:
+            if not has_users(session):
+                lines += [
+                    "",
+                    "  There is no user yet. Create the first one, from another terminal:",
+                    f"    gaugehouse user create NAME --role admin --data {runtime.settings.data_dir}",
+                ]
+    sys.stdout.write("\n".join([*lines, "", ""]))
+    sys.stdout.flush()
