@@ -2,5 +2,39 @@
 
 Owns: the facts kernel, the KPI catalogue, the rules of docs/kpis.md. Pure: arrays in, arrays out, no I/O.
 May import: measurements, errors.
-Invariant: a result depends on the rows alone, never on files, batches or threads.
+
+Entry functions: `series_params` -> `compute_facts` -> `evaluate`; `merge` joins the facts of adjacent buckets.
+
+Invariants:
+- A result depends on the rows alone, never on files, batches or threads: sums are compensated and sequential per
+  series; threads take whole series.
+- The facts of adjacent buckets merge into the facts of their union (all but exact quantiles).
+- up + down + planned + idle + unknown = E' - S', always.
+- Work is O(rows + buckets) per series.
+
+Choices where the rules leave room:
+- `partial` says that something a result rests on is *known* to be missing: the bucket still runs, a counter has no
+  reading before the start or one older than max hold, its last steps are undecided, or values may hold longer than the
+  look-back of 35 days. Coverage below 100 % alone is not `partial`: coverage stands beside every value for that.
+- `no_data`: no point in the bucket and, for results that rest on held values, none carried in. Numbers that are honest
+  in silence keep their value (count 0, completeness 0 %, coverage 0 %, up and down 0 s, unknown the whole bucket); all
+  others are null. `undefined`: there is data but the formula has no value, or the KPI is not for this kind of metric.
+- A gap lies between two points (a bad row is not one), clipped to the bucket; one over a border counts once in a merge.
+- `coverage` is answered for amounts (delta) too: it measures silence, not the amount.
+- Counters: rollover is tried before dip and spike, in the order of the rules; a fall that is a rollover is therefore no
+  return from a spike. A rise at the end of the data counts; a fall there is undecided until two more readings came.
+  `max_rate` bounds every counted amount, and the next step starts from the reading behind a step that was too fast.
 """
+
+from gaugehouse.kpi.catalogue import CATALOGUE as CATALOGUE
+from gaugehouse.kpi.catalogue import Kpi as Kpi
+from gaugehouse.kpi.catalogue import find_unknown_kpis as find_unknown_kpis
+from gaugehouse.kpi.catalogue import get_kpis as get_kpis
+from gaugehouse.kpi.catalogue import needs_quantiles as needs_quantiles
+from gaugehouse.kpi.evaluation import RESULTS as RESULTS
+from gaugehouse.kpi.evaluation import evaluate as evaluate
+from gaugehouse.kpi.facts import Facts as Facts
+from gaugehouse.kpi.facts import compute_facts as compute_facts
+from gaugehouse.kpi.facts import series_params as series_params
+from gaugehouse.kpi.formulas import Status as Status
+from gaugehouse.kpi.kernel import SeriesParams as SeriesParams

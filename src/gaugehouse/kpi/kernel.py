@@ -1,0 +1,585 @@
+"""The one heavy step of a report: facts per (series, bucket) in compiled, sequential passes over contiguous rows.
+
+Determinism is the reason this is not SQL: every sum is compensated and runs in measured_at order inside one series, so
+file layout, batch borders and threads cannot change a digit. Threads share no state; each takes whole series.
+
+All compiled code lives in this one module on purpose: numba's cache notices a change of the file of the function it
+compiled, not of a function in another file that it calls.
+
+Words (KPI.md): a *row* is what was stored; a *point* is a row that is neither bad nor null. A point's value holds until
+the next row (a bad or null row ends it), at most `max_hold_us`. S' and E' are `start_us` and `end_us` of a span.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Records = NDArray[np.void]
+Record = Any  # one element of Records: numba knows its fields, mypy cannot
+
+SECOND_US = 1_000_000
+DAY_US = 86_400 * SECOND_US
+LOOKBACK_US = 35 * DAY_US  # KPI.md: look-back never exceeds 35 days
+ESTIMATE_US = 30 * DAY_US  # the nominal interval is estimated over the period and the 30 days before
+ESTIMATE_POINTS = 10  # ... from at least this many points
+DEFAULT_HOLD_US = DAY_US
+HOLDS_PER_INTERVAL = 3
+BAD_QUALITY = 2
+EDGE_POINTS = 3
+QUANTILES = (0.01, 0.05, 0.25, 0.50, 0.75, 0.95, 0.99)
+
+GAUGE, COUNTER, DELTA, STATE = range(4)
+CLASS_UNKNOWN, CLASS_UP, CLASS_DOWN, CLASS_PLANNED, CLASS_IDLE = range(5)
+
+# What happened between the last accepted counter reading and the next point; those up to ROLLOVER count.
+RISE, RESET, ROLLOVER, TOO_FAST, ONE_OFF, TWO_OFF, UNDECIDED = range(7)  # ONE_OFF: TOO_FAST + 1 reading off the line
+
+kernel = njit(cache=True, nogil=True, error_model="numpy")
+
+
+class Rows(NamedTuple):
+    """Rows of all series: series i is `offsets[i]:offsets[i + 1]`, strictly increasing time."""
+
+    offsets: Integers
+    measured_at_us: Integers
+    value: Floats
+    quality: NDArray[np.uint8]
+
+
+class SeriesParams(NamedTuple):
+    """What the kernel knows about each series: a PARAMS record each, and the state maps one behind the other."""
+
+    series: Records
+    state_values: Floats
+    state_classes: NDArray[np.int8]
+
+
+class Window(NamedTuple):
+    """Bucket borders and the moment that running periods end at. [us]"""
+
+    edges_us: Integers
+    now_us: int
+
+
+class Cells(NamedTuple):
+    """Everything one call fills: INTERVALS per series, the other groups per (series, bucket)."""
+
+    intervals: Records
+    spans: Records
+    points: Records
+    holds: Records
+    counters: Records
+    states: Records
+
+
+# Per series. max_hold_us 0: three nominal intervals, else 24 h. nominal_us 0: estimated. rollover_at 0: none.
+# commissioned_us and retired_us bound the time that counts. The state map is state_values[state_begin:state_end].
+PARAMS = np.dtype(
+    [
+        ("kind", "i8"),
+        ("max_hold_us", "i8"),
+        ("nominal_us", "f8"),
+        ("rollover_at", "f8"),
+        ("max_rate", "f8"),
+        ("commissioned_us", "i8"),
+        ("retired_us", "i8"),
+        ("state_begin", "i8"),
+        ("state_end", "i8"),
+    ]
+)
+
+# Per series: what was used. nominal_us 0: unknown, and too few points to estimate it.
+INTERVALS = np.dtype([("nominal_us", "f8"), ("estimated", "i8"), ("max_hold_us", "i8")])
+
+# S' and E', and the rows inside [S', E').
+SPANS = np.dtype([("start_us", "i8"), ("end_us", "i8"), ("first_row", "i8"), ("end_row", "i8")])
+
+# Statistics of the points in [S', E'), all 0 when n = 0. m2: sum of squared deviations from the mean.
+# lead_us: from S' to the first point, trail_us: from the last one to E'; both the whole bucket when it is empty.
+# inner_*: gaps between points longer than max hold. head, tail: the first and the last three points in time order.
+POINTS = np.dtype(
+    [
+        ("n", "i8"),
+        ("bad_n", "i8"),
+        ("first_us", "i8"),
+        ("last_us", "i8"),
+        ("min_us", "i8"),
+        ("max_us", "i8"),
+        ("first", "f8"),
+        ("last", "f8"),
+        ("min", "f8"),
+        ("max", "f8"),
+        ("sum", "f8"),
+        ("mean", "f8"),
+        ("m2", "f8"),
+        ("lead_us", "i8"),
+        ("trail_us", "i8"),
+        ("inner_gaps", "i8"),
+        ("inner_longest_us", "i8"),
+        ("head_us", "i8", (EDGE_POINTS,)),
+        ("head", "f8", (EDGE_POINTS,)),
+        ("tail_us", "i8", (EDGE_POINTS,)),
+        ("tail", "f8", (EDGE_POINTS,)),
+    ]
+)
+
+# Covered time, area under the held values [unit x us], time of the last row before S' (-1: none in the look-back).
+HOLDS = np.dtype([("covered_us", "i8"), ("area", "f8"), ("previous_us", "i8")])
+
+# Steps whose later point lies in [S', E'). The increase is increase + increase_low (what rounding of the running sum
+# lost). from_us: time of the reading before the first counted step, to_us: of the last counted one.
+# baseline_us: time of the very first reading of the look-back when it lies in this bucket, else 0.
+COUNTERS = np.dtype(
+    [
+        ("increase", "f8"),
+        ("increase_low", "f8"),
+        ("steps", "i8"),
+        ("resets", "i8"),
+        ("rollovers", "i8"),
+        ("glitches", "i8"),
+        ("undecided", "i8"),
+        ("from_us", "i8"),
+        ("to_us", "i8"),
+        ("baseline_us", "i8"),
+    ]
+)
+
+# Held time per class (unknown is the rest of the bucket) and transitions from up to down.
+STATES = np.dtype(
+    [
+        ("up_us", "i8"),
+        ("down_us", "i8"),
+        ("planned_us", "i8"),
+        ("idle_us", "i8"),
+        ("failures", "i8"),
+        ("failures_uncertain", "i8"),
+    ]
+)
+
+
+@kernel
+def is_good(value: float, quality: int) -> bool:
+    return quality < BAD_QUALITY and value - value == 0.0  # false for NaN and infinities
+
+
+@kernel
+def find_row(times_us: Integers, lo: int, hi: int, instant_us: int) -> int:
+    """Return the first row in [lo, hi) at or after the instant, in O(log distance): buckets never rescan rows."""
+    step = 1
+    while lo + step <= hi and times_us[lo + step - 1] < instant_us:
+        lo += step
+        step *= 2
+    top = min(hi, lo + step - 1)
+    while lo < top:
+        middle = (lo + top) // 2
+        if times_us[middle] < instant_us:
+            lo = middle + 1
+        else:
+            top = middle
+    return lo
+
+
+@kernel
+def find_point(values: Floats, qualities: NDArray[np.uint8], i: int, hi: int) -> int:
+    """Return the first row at or after i that is a point, or hi."""
+    while i < hi and not is_good(values[i], qualities[i]):
+        i += 1
+    return i
+
+
+@kernel
+def two_sum(total: float, low: float, term: float) -> tuple[float, float]:
+    """Add a term to a running sum and keep what rounding lost (Neumaier; branch-free two-sum of Knuth)."""
+    grown = total + term
+    back = grown - total
+    return grown, low + ((total - (grown - back)) + (term - back))
+
+
+@kernel
+def find_steps_us(rows: Rows, lo: int, hi: int, out: Integers) -> int:
+    """Write the steps between the points of rows [lo, hi) and return how many there are. [us]"""
+    times_us, values, qualities = rows.measured_at_us, rows.value, rows.quality
+    steps = 0
+    previous = find_point(values, qualities, lo, hi)
+    for i in range(previous + 1, hi):
+        if is_good(values[i], qualities[i]):
+            out[steps] = times_us[i] - times_us[previous]
+            steps += 1
+            previous = i
+    return steps
+
+
+@kernel
+def find_median(lengths: Integers) -> float:
+    """Return the median; an integer that more than half of the elements equal is found without sorting."""
+    candidate = 0
+    votes = 0
+    for length in lengths:  # majority vote of Boyer and Moore
+        if votes == 0:
+            candidate = length
+        votes += 1 if length == candidate else -1
+    if 2 * np.sum(lengths == candidate) > len(lengths):
+        return float(candidate)
+    middle = len(lengths) // 2
+    ranked = np.partition(lengths, middle)
+    if len(lengths) % 2 == 1:
+        return float(ranked[middle])
+    return (ranked[:middle].max() + ranked[middle]) / 2.0
+
+
+@kernel
+def fill_interval(rows: Rows, param: Record, window: Window, out: Record, lo: int, hi: int) -> None:
+    nominal_us = param.nominal_us
+    if nominal_us <= 0.0:
+        first = find_row(rows.measured_at_us, lo, hi, window.edges_us[0] - ESTIMATE_US)
+        end = find_row(rows.measured_at_us, first, hi, min(window.edges_us[-1], window.now_us))
+        lengths = np.empty(max(end - first, 0), np.int64)
+        steps = find_steps_us(rows, first, end, lengths)
+        if steps + 1 >= ESTIMATE_POINTS:
+            nominal_us = find_median(lengths[:steps])
+            out.estimated = 1
+    out.nominal_us = nominal_us
+    if param.max_hold_us > 0:
+        out.max_hold_us = param.max_hold_us
+    elif nominal_us > 0.0:
+        out.max_hold_us = np.int64(HOLDS_PER_INTERVAL * nominal_us)
+    else:
+        out.max_hold_us = DEFAULT_HOLD_US
+
+
+@kernel
+def fill_spans(times_us: Integers, param: Record, window: Window, out: Records, lo: int, hi: int) -> None:
+    """Clip each bucket to the component's life and to now, and find its rows; a bucket outside both has length 0."""
+    row = lo
+    for b in range(len(window.edges_us) - 1):
+        start_us = max(window.edges_us[b], param.commissioned_us)
+        end_us = max(start_us, min(window.edges_us[b + 1], window.now_us, param.retired_us))
+        out[b].start_us = start_us
+        out[b].end_us = end_us
+        row = find_row(times_us, row, hi, start_us)
+        out[b].first_row = row
+        row = find_row(times_us, row, hi, end_us)
+        out[b].end_row = row
+
+
+@kernel
+def fill_points(rows: Rows, span: Record, out: Record, max_hold_us: int) -> None:
+    times_us, values, qualities = rows.measured_at_us, rows.value, rows.quality
+    n, gaps, longest_us = 0, 0, 0
+    total, low = 0.0, 0.0
+    first, last, smallest, largest = 0.0, 0.0, 0.0, 0.0
+    first_us, last_us, smallest_us, largest_us = 0, 0, 0, 0
+    for i in range(span.first_row, span.end_row):
+        value = values[i]
+        if not is_good(value, qualities[i]):
+            continue
+        at_us = times_us[i]
+        if n == 0:
+            first, smallest, largest = value, value, value
+            first_us, smallest_us, largest_us = at_us, at_us, at_us
+        elif at_us - last_us > max_hold_us:
+            gaps += 1
+            longest_us = max(longest_us, at_us - last_us)
+        if value < smallest:
+            smallest, smallest_us = value, at_us
+        if value > largest:
+            largest, largest_us = value, at_us
+        if n < EDGE_POINTS:
+            out.head[n] = value
+            out.head_us[n] = at_us
+        last, last_us = value, at_us
+        total, low = two_sum(total, low, value)
+        n += 1
+    out.n, out.bad_n = n, span.end_row - span.first_row - n
+    out.inner_gaps, out.inner_longest_us = gaps, longest_us
+    out.lead_us = out.trail_us = span.end_us - span.start_us
+    if n > 0:
+        out.first, out.last, out.min, out.max = first, last, smallest, largest
+        out.first_us, out.last_us, out.min_us, out.max_us = first_us, last_us, smallest_us, largest_us
+        out.sum = total + low
+        out.mean = (total + low) / n
+        out.lead_us = first_us - span.start_us
+        out.trail_us = span.end_us - last_us
+
+
+@kernel
+def fill_spread(rows: Rows, span: Record, out: Record) -> None:
+    """Second pass of the corrected two-pass variance (Chan, Golub, LeVeque 1983), and the last points."""
+    times_us, values, qualities = rows.measured_at_us, rows.value, rows.quality
+    mean = out.mean
+    squares, low, rest = 0.0, 0.0, 0.0
+    for i in range(span.first_row, span.end_row):
+        if is_good(values[i], qualities[i]):
+            deviation = values[i] - mean
+            squares, low = two_sum(squares, low, deviation * deviation)
+            rest += deviation
+    if out.n > 0:
+        out.m2 = max(0.0, squares + low - rest * rest / out.n)
+    kept = min(out.n, EDGE_POINTS)
+    i = span.end_row - 1
+    while kept > 0:
+        if is_good(values[i], qualities[i]):
+            kept -= 1
+            out.tail[kept] = values[i]
+            out.tail_us[kept] = times_us[i]
+        i -= 1
+
+
+@kernel
+def find_hold_end(times_us: Integers, i: int, hi: int, max_hold_us: int, end_us: int) -> int:
+    """Return the instant until which row i holds: the next row (rows end at hi), its max hold, or the end. [us]"""
+    until_us = min(times_us[i] + max_hold_us, end_us)
+    return min(until_us, times_us[i + 1]) if i + 1 < hi else until_us
+
+
+@kernel
+def fill_holds(rows: Rows, span: Record, out: Record, lo: int, hi: int, max_hold_us: int) -> None:
+    """Covered time and area; the row before S' is carried in."""
+    times_us, values, qualities = rows.measured_at_us, rows.value, rows.quality
+    start_us, end_us = span.start_us, span.end_us
+    before = span.first_row - 1
+    out.previous_us = times_us[before] if before >= lo else -1
+    if start_us == end_us:
+        return
+    covered_us = 0
+    area, low = 0.0, 0.0
+    for i in range(max(before, lo), span.end_row):
+        until_us = find_hold_end(times_us, i, hi, max_hold_us, end_us)
+        duration_us = until_us - max(times_us[i], start_us)
+        if duration_us > 0 and is_good(values[i], qualities[i]):
+            covered_us += duration_us
+            area, low = two_sum(area, low, values[i] * duration_us)
+    out.covered_us = covered_us
+    out.area = area + low
+
+
+@kernel
+def is_rollover(previous: float, value: float, modulus: float) -> bool:
+    return modulus > 0.0 and previous >= 0.9 * modulus and value <= 0.1 * modulus
+
+
+@kernel
+def judge_decrease(readings: Floats, last: int, k: int) -> int:
+    """Tell a dip of at most two readings (one of the next two is back at the earlier line) from a reset."""
+    if k + 1 < len(readings) and readings[k + 1] >= readings[last]:
+        return ONE_OFF
+    if k + 2 < len(readings):
+        return TWO_OFF if readings[k + 2] >= readings[last] else RESET
+    return UNDECIDED
+
+
+@kernel
+def judge_rise(readings: Floats, last: int, k: int, modulus: float) -> int:
+    """Tell a spike of at most two readings from a rise; a fall that is a rollover is no return. No news is a rise."""
+    for off_line in range(1, 3):
+        back = k + off_line
+        if back >= len(readings) or readings[back - 1] < readings[k]:
+            return RISE
+        if readings[last] <= readings[back] < readings[k] and not is_rollover(
+            readings[back - 1], readings[back], modulus
+        ):
+            return TOO_FAST + off_line
+    return RISE
+
+
+@kernel
+def judge_step(readings: Floats, last: int, k: int, modulus: float) -> tuple[int, float]:
+    """Return (verdict, amount) of the step from the last accepted reading to reading k.
+
+    Source: KPI.md "Counters": (a) rollover, (b) dip or spike, (c) reset, in this order.
+    """
+    previous, value = readings[last], readings[k]
+    if value >= previous:
+        return judge_rise(readings, last, k, modulus), value - previous
+    if is_rollover(previous, value, modulus):
+        return ROLLOVER, modulus - previous + value
+    return judge_decrease(readings, last, k), value
+
+
+@kernel
+def find_bucket(spans: Records, b: int, i: int) -> int:
+    """Return the first bucket from b on that does not end before row i (may be one past the last)."""
+    while b < len(spans) and i >= spans[b].end_row:
+        b += 1
+    return b
+
+
+@kernel
+def is_inside(spans: Records, b: int, i: int) -> bool:
+    return b < len(spans) and i >= spans[b].first_row
+
+
+@kernel
+def count_step(out: Record, verdict: int, amount: float, from_us: int, to_us: int) -> None:
+    if verdict == RESET:
+        out.resets += 1
+    if verdict == ROLLOVER:
+        out.rollovers += 1
+    if out.steps == 0:
+        out.from_us = from_us
+    out.steps += 1
+    out.to_us = to_us
+    out.increase, out.increase_low = two_sum(out.increase, out.increase_low, amount)
+
+
+@kernel
+def find_points(rows: Rows, lo: int, hi: int) -> tuple[Integers, Floats]:
+    """Return (row, value) of the points in rows [lo, hi), so that neighbours are next to each other."""
+    where = np.empty(max(hi - lo, 0), np.int64)
+    readings = np.empty(max(hi - lo, 0), np.float64)
+    n = 0
+    for i in range(lo, hi):
+        if is_good(rows.value[i], rows.quality[i]):
+            where[n], readings[n] = i, rows.value[i]
+            n += 1
+    return where[:n], readings[:n]
+
+
+@kernel
+def fill_counter(rows: Rows, param: Record, spans: Records, out: Records, lo: int, hi: int) -> None:
+    """Follow the readings of one counter through look-back, buckets and the points behind the end."""
+    times_us = rows.measured_at_us
+    where, readings = find_points(rows, lo, hi)
+    if len(where) == 0:
+        return
+    b = find_bucket(spans, 0, where[0])
+    if is_inside(spans, b, where[0]):
+        out[b].baseline_us = times_us[where[0]]
+    last, k, undecided = 0, 1, False
+    while k < len(where):
+        verdict, amount = judge_step(readings, last, k, param.rollover_at)
+        undecided = undecided or verdict == UNDECIDED
+        from_us, to_us = times_us[where[last]], times_us[where[k]]
+        if verdict <= ROLLOVER and amount > param.max_rate * ((to_us - from_us) / SECOND_US):
+            verdict = TOO_FAST
+        passed = verdict - TOO_FAST if verdict in (ONE_OFF, TWO_OFF) else 1
+        for off_line in range(k, k + passed):
+            b = find_bucket(spans, b, where[off_line])
+            if not is_inside(spans, b, where[off_line]):
+                continue
+            if undecided:
+                out[b].undecided += 1
+            elif verdict >= TOO_FAST:
+                out[b].glitches += 1
+            else:
+                count_step(out[b], verdict, amount, from_us, to_us)
+        k += passed
+        if verdict <= TOO_FAST:
+            last = k - 1
+
+
+@kernel
+def find_class(params: SeriesParams, s: int, value: float) -> int:
+    for k in range(params.series[s].state_begin, params.series[s].state_end):
+        if params.state_values[k] == value:
+            return params.state_classes[k]
+    return CLASS_UNKNOWN
+
+
+@kernel
+def add_state(out: Record, state_class: int, duration_us: int) -> None:
+    if state_class == CLASS_UP:
+        out.up_us += duration_us
+    elif state_class == CLASS_DOWN:
+        out.down_us += duration_us
+    elif state_class == CLASS_PLANNED:
+        out.planned_us += duration_us
+    elif state_class == CLASS_IDLE:
+        out.idle_us += duration_us
+
+
+@kernel
+def find_classes(rows: Rows, params: SeriesParams, s: int, lo: int, hi: int) -> NDArray[np.int8]:
+    """Return the class of each row in [lo, hi), -1 for rows that are no points."""
+    classes = np.empty(hi - lo, np.int8)
+    for i in range(lo, hi):
+        good = is_good(rows.value[i], rows.quality[i])
+        classes[i - lo] = find_class(params, s, rows.value[i]) if good else -1
+    return classes
+
+
+@kernel
+def fill_states(
+    times_us: Integers, classes: NDArray[np.int8], span: Record, out: Record, lo: int, max_hold_us: int
+) -> None:
+    """Held time per class, the row before S' carried in; `classes` are those of the rows from lo on."""
+    hi = lo + len(classes)
+    start_us, end_us = span.start_us, span.end_us
+    if start_us == end_us:
+        return
+    for i in range(max(span.first_row - 1, lo), span.end_row):
+        until_us = find_hold_end(times_us, i, hi, max_hold_us, end_us)
+        duration_us = until_us - max(times_us[i], start_us)
+        if duration_us > 0:
+            add_state(out, classes[i - lo], duration_us)
+
+
+@kernel
+def fill_failures(
+    times_us: Integers, classes: NDArray[np.int8], spans: Records, out: Records, lo: int, max_hold_us: int
+) -> None:
+    """Transitions from up to down between consecutive points, in the bucket of the later one."""
+    last = -1
+    b = 0
+    for i in range(lo, lo + len(classes)):
+        if classes[i - lo] < 0:
+            continue
+        if last >= 0 and classes[last - lo] == CLASS_UP and classes[i - lo] == CLASS_DOWN:
+            b = find_bucket(spans, b, i)
+            if is_inside(spans, b, i):
+                if times_us[i] - times_us[last] <= max_hold_us:
+                    out[b].failures += 1
+                else:
+                    out[b].failures_uncertain += 1
+        last = i
+
+
+@kernel
+def fill_series(rows: Rows, params: SeriesParams, window: Window, out: Cells, begin: int, end: int) -> None:
+    """Fill the facts of series [begin, end): O(rows + buckets) for each."""
+    times_us = rows.measured_at_us
+    for s in range(begin, end):
+        param = params.series[s]
+        hi = rows.offsets[s + 1]
+        fill_interval(rows, param, window, out.intervals[s], rows.offsets[s], hi)
+        max_hold_us = out.intervals[s].max_hold_us
+        lo = find_row(times_us, rows.offsets[s], hi, window.edges_us[0] - LOOKBACK_US)
+        spans = out.spans[s]
+        fill_spans(times_us, param, window, spans, lo, hi)
+        for b in range(len(spans)):
+            fill_points(rows, spans[b], out.points[s, b], max_hold_us)
+            fill_spread(rows, spans[b], out.points[s, b])
+            fill_holds(rows, spans[b], out.holds[s, b], lo, hi, max_hold_us)
+        if param.kind == COUNTER:
+            fill_counter(rows, param, spans, out.counters[s], lo, hi)
+        if param.kind == STATE:
+            classes = find_classes(rows, params, s, lo, hi)
+            for b in range(len(spans)):
+                fill_states(times_us, classes, spans[b], out.states[s, b], lo, max_hold_us)
+            fill_failures(times_us, classes, spans, out.states[s], lo, max_hold_us)
+
+
+@kernel
+def fill_quantiles(rows: Rows, spans: Records, out: Floats, begin: int, end: int) -> None:
+    """Exact quantiles with linear interpolation between ranks, NaN without points; shape (series, bucket, quantile)."""
+    values, qualities = rows.value, rows.quality
+    for s in range(begin, end):
+        scratch = np.empty(rows.offsets[s + 1] - rows.offsets[s], np.float64)
+        for b in range(spans.shape[1]):
+            n = 0
+            for i in range(spans[s, b].first_row, spans[s, b].end_row):
+                if is_good(values[i], qualities[i]):
+                    scratch[n] = values[i]
+                    n += 1
+            ranked = np.sort(scratch[:n])
+            for q in range(len(QUANTILES)):
+                out[s, b, q] = np.nan
+                if n > 0:
+                    rank = QUANTILES[q] * (n - 1)
+                    below = int(rank)
+                    above = min(below + 1, n - 1)
+                    out[s, b, q] = ranked[below] + (rank - below) * (ranked[above] - ranked[below])
