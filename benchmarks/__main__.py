@@ -1,10 +1,14 @@
 """`python -m benchmarks [ingest|flush|report|all]`: measure, print a table, keep a JSON file in benchmarks/results/."""
 
 import argparse
+import logging
 import tempfile
 from pathlib import Path
 
+import structlog
+from benchmarks.flush import run_flush
 from benchmarks.ingest import run_ingest
+from benchmarks.report import run_report
 from benchmarks.results import Results, console, describe_machine
 from benchmarks.workload import FORMATS
 
@@ -27,6 +31,7 @@ def read_arguments() -> argparse.Namespace:
 def main() -> None:
     """Run the chosen parts."""
     arguments = read_arguments()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     parts = PARTS if arguments.part == "all" else (arguments.part,)
     with tempfile.TemporaryDirectory(prefix="gaugehouse-bench-", dir=arguments.dir) as folder:
         work_dir = Path(folder)
@@ -45,6 +50,11 @@ def main() -> None:
                 formats=formats,
                 work_dir=work_dir,
             )
+        sizes = arguments.rows or [MILLION, 10 * MILLION]
+        if "flush" in parts:
+            run_flush(results, sizes=sizes, work_dir=work_dir)
+        if "report" in parts:
+            run_report(results, sizes=sizes, work_dir=work_dir)
         path = results.save()
     console.print(f"kept as {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
 

@@ -54,14 +54,15 @@ COLUMNS = {
     },
     "report": {
         "rows": ("rows", "{:,}"),
+        "bucket": ("bucket", "{}"),
+        "files": ("files", "{}"),
         "series": ("series", "{:,}"),
-        "kpis": ("KPIs", "{}"),
-        "load_s": ("load [s]", "{:.2f}"),
-        "facts_s": ("facts [s]", "{:.2f}"),
-        "formulas_s": ("formulas [s]", "{:.2f}"),
+        "values": ("values", "{:,}"),
         "report_s": ("report [s]", "{:.2f}"),
         "baseline_s": ("plain group-by [s]", "{:.2f}"),
         "ratio": ("x group-by", "{:.1f}"),
+        "quantiles_s": ("group-by with exact quantiles [s]", "{:.2f}"),
+        "quantiles_ratio": ("x group-by with quantiles", "{:.1f}"),
     },
 }
 
