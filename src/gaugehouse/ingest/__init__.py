@@ -1,6 +1,7 @@
 """One delivery: decode by format, check, register, append, receipt.
 
-Entry: `accept_measurements`, `accept_events` (a request), `decode_measurements`, `decode_events` (bytes to a batch).
+Entry: `accept_measurements`, `accept_events` (a request), `decode_measurements`, `decode_events` (bytes to a batch),
+`read_file` (files of others, for the import command).
 All or nothing, unless asked for less. May import: inventory, lake, measurements, config, errors.
 Invariants: columnar, no object per row once decoded; whatever the bytes are, the only exceptions are GaugehouseErrors;
 bad rows are named by their 0-based row in the payload; a fast reader that cannot vouch for what it read hands over to a
@@ -10,6 +11,9 @@ slower one, and all of them agree (tests compare each with the row-wise one).
 from gaugehouse.ingest.accept import accept_events, accept_measurements
 from gaugehouse.ingest.check import Decoded
 from gaugehouse.ingest.decode import decode_events, decode_measurements
+from gaugehouse.ingest.file_mapping import ColumnMapping
+from gaugehouse.ingest.file_sources import count_rows_hint
+from gaugehouse.ingest.files import FileSummary, read_file
 from gaugehouse.ingest.instants import TimeUnit
 from gaugehouse.ingest.limits import Limits
 from gaugehouse.ingest.media import FORMATS, Format, find_format
@@ -17,14 +21,18 @@ from gaugehouse.ingest.receipts import Receipt
 
 __all__ = [
     "FORMATS",
+    "ColumnMapping",
     "Decoded",
+    "FileSummary",
     "Format",
     "Limits",
     "Receipt",
     "TimeUnit",
     "accept_events",
     "accept_measurements",
+    "count_rows_hint",
     "decode_events",
     "decode_measurements",
     "find_format",
+    "read_file",
 ]

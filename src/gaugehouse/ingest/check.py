@@ -47,9 +47,9 @@ def check_measurements(raw: RawMeasurements, *, limits: Limits, now: datetime, p
         RowsRefused: A row is bad and `partial` is False.
     """
     flaws = raw.flaws
-    _check_names("component", raw.component, flaws)
-    _check_names("metric", raw.metric, flaws)
-    _check_instants("measured_at", raw.measured_at, flaws, limits=limits, now=now)
+    check_names("component", raw.component, flaws)
+    check_names("metric", raw.metric, flaws)
+    check_instants("measured_at", raw.measured_at, flaws, limits=limits, now=now)
     _check_values(raw.value, raw.quality, flaws)
     keep = _settle(flaws, partial=partial)
     numbers = pa.array(raw.value.floats, pa.float64(), mask=None if raw.value.given.all() else ~raw.value.given)
@@ -70,9 +70,9 @@ def check_events(raw: RawEvents, *, limits: Limits, now: datetime, partial: bool
         RowsRefused: A row is bad and `partial` is False.
     """
     flaws = raw.flaws
-    _check_names("component", raw.component, flaws)
-    _check_names("kind", raw.kind, flaws)
-    _check_instants("occurred_at", raw.occurred_at, flaws, limits=limits, now=now)
+    check_names("component", raw.component, flaws)
+    check_names("kind", raw.kind, flaws)
+    check_instants("occurred_at", raw.occurred_at, flaws, limits=limits, now=now)
     keep = _settle(flaws, partial=partial)
     body = _kept(raw.body, keep)
     columns = [
@@ -105,15 +105,15 @@ def _kept(column: pa.Array, keep: NDArray[np.bool_] | None) -> pa.Array:
 
 def _kept_names(names: Names, keep: NDArray[np.bool_] | None) -> pa.DictionaryArray:
     # Names that no good row uses must not be registered, so they leave the dictionary too.
-    everything = np.ones(len(names.codes), dtype=bool)
-    return names.take(everything if keep is None else keep).to_arrow()
+    return (names.compact() if keep is None else names.take(keep)).to_arrow()
 
 
 def _timestamps(instants: Instants) -> pa.Array:
     return pa.array(instants.epoch_us, pa.int64()).cast(TIMESTAMP)
 
 
-def _check_names(field: str, names: Names, flaws: Flaws) -> None:
+def check_names(field: str, names: Names, flaws: Flaws) -> None:
+    """Flag the rows without a name, or with a text that cannot be one."""
     flaws.add(field, names.codes < 0, "is missing")
     problems = find_bad_names(names.distinct)
     if problems:
@@ -144,7 +144,8 @@ def _are_plain_names(distinct: pa.StringArray) -> bool:
     return bool((characters[offsets[:-1]] != SPACE).all() and (characters[offsets[1:] - 1] != SPACE).all())
 
 
-def _check_instants(field: str, instants: Instants, flaws: Flaws, *, limits: Limits, now: datetime) -> None:
+def check_instants(field: str, instants: Instants, flaws: Flaws, *, limits: Limits, now: datetime) -> None:
+    """Flag the rows without an instant, before 1970, or too far ahead of the clock."""
     flaws.add(field, ~instants.given, "is missing")
     flaws.add(field, instants.epoch_us < 0, "is before 1970")
     latest_us = to_epoch_us(now) + int(limits.future_limit_s * 1_000_000)

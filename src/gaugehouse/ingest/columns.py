@@ -31,19 +31,19 @@ class Names:
     codes: NDArray[np.int32]
     distinct: pa.StringArray
 
-    def used(self) -> list[str]:
-        """Return the names that occur, each once."""
-        occurring = np.bincount(self.codes[self.codes >= 0], minlength=len(self.distinct)) > 0
-        names: list[str] = self.distinct.filter(pa.array(occurring)).to_pylist()
-        return names
-
     def take(self, keep: NDArray[np.bool_]) -> "Names":
         """Return the rows of a mask, without names that no longer occur."""
-        codes = self.codes[keep]
-        occurring = np.bincount(codes[codes >= 0], minlength=len(self.distinct)) > 0
-        fresh = np.cumsum(occurring, dtype=np.int32) - 1
-        renumbered = np.where(codes < 0, np.int32(-1), fresh[codes] if len(fresh) else codes)
-        return Names(codes=renumbered.astype(np.int32), distinct=self.distinct.filter(pa.array(occurring)))
+        return Names(codes=self.codes[keep], distinct=self.distinct).compact()
+
+    def compact(self) -> "Names":
+        """Return the same rows without names that do not occur."""
+        occurring = np.zeros(len(self.distinct), dtype=bool)
+        occurring[self.codes[self.codes >= 0]] = True
+        if occurring.all():
+            return self
+        # One place more than there are names: code -1, a null, stays -1.
+        fresh = np.append(np.cumsum(occurring, dtype=np.int32) - 1, np.int32(-1))
+        return Names(codes=fresh[self.codes], distinct=self.distinct.filter(pa.array(occurring)))
 
     def to_arrow(self) -> pa.DictionaryArray:
         return pa.DictionaryArray.from_arrays(pa.array(self.codes, pa.int32()), self.distinct)

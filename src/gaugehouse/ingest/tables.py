@@ -16,6 +16,7 @@ from gaugehouse.ingest.columns import (
     Numbers,
     RawEvents,
     RawMeasurements,
+    names_from_arrow,
     names_from_chunks,
     numbers_from_arrow,
 )
@@ -100,7 +101,7 @@ def measurements_from_table(table: pa.Table, *, time_unit: str | None) -> RawMea
         metric=names_from_chunks(table["metric"]),
         measured_at=_instants(table, "measured_at", flaws, time_unit),
         value=_values(_one_chunk(table["value"]), flaws),
-        quality=_qualities(table["quality"], flaws)
+        quality=qualities_from_column(_one_chunk(table["quality"]), "quality", flaws)
         if "quality" in table.column_names
         else np.zeros(len(table), dtype=np.uint8),
         flaws=flaws,
@@ -122,6 +123,8 @@ def events_from_table(table: pa.Table, *, time_unit: str | None, limits: Limits)
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
     if column.num_chunks == 1:
         return column.chunk(0)
+    if pa.types.is_dictionary(column.type):
+        return names_from_chunks(column).to_arrow()
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
@@ -143,16 +146,17 @@ def _values(column: pa.Array, flaws: Flaws) -> Numbers:
     return numbers_from_arrow(column)
 
 
-def _qualities(column: pa.ChunkedArray, flaws: Flaws) -> NDArray[np.uint8]:
+def qualities_from_column(column: pa.Array, field: str, flaws: Flaws) -> NDArray[np.uint8]:
+    """Return a column of qualities, integers or texts; a null is good."""
     if is_text(column.type):
-        names = names_from_chunks(column)
+        names = names_from_arrow(column)
         words = names.distinct.to_pylist()
         # One place more than there are words: code -1, a null, reads the last one, good.
         codes = np.array([QUALITY_TEXTS.get(word, -1) for word in words] + [0], dtype=np.int64)[names.codes]
     else:
-        codes = _one_chunk(column).fill_null(0).to_numpy(zero_copy_only=False)
+        codes = column.fill_null(0).to_numpy(zero_copy_only=False)
     wrong = (codes < 0) | (codes > QUALITY_BAD)
-    flaws.add("quality", wrong, QUALITY_WORDS)
+    flaws.add(field, wrong, QUALITY_WORDS)
     quality: NDArray[np.uint8] = np.where(wrong, 0, codes).astype(np.uint8)
     return quality
 
