@@ -1,9 +1,14 @@
 """What tests run in processes of their own; in a module because a spawned process must be able to import it."""
 
+import threading
+import time
+from pathlib import Path
+
 from sqlalchemy import select
 
 from gaugehouse.database import Database
 from gaugehouse.database.tables import Setting
+from gaugehouse.jobs import Control, Job, JobLost, finish, run_worker
 
 
 def count_up(url: str, times: int) -> None:
@@ -21,4 +26,47 @@ def migrate_at_once(url: str, barrier) -> None:
     database = Database.open(url)
     barrier.wait()
     database.migrate()
+    database.dispose()
+
+
+def run_counting_worker(url: str, worker: str, stop, runs_file: str) -> None:
+    """Run jobs on 4 threads until told to stop; each run and each cancelled or lost one is written down."""
+    database = Database.open(url)
+    runs = []
+
+    def handle(job: Job, control: Control) -> None:
+        runs.append(job.id)
+        control.progress(50, "half way")
+        with database.transaction() as session:
+            session.add(Setting(name=job.id, value={"worker": worker}))
+            finish(session, job, {"worker": worker})
+        if control.cancelled:
+            runs.append(f"{job.id} {control.cause}")
+
+    run_worker(database, {"count": handle}, worker=worker, lease_s=2.0, stop=stop, poll_s=0.02, threads=4)
+    database.dispose()
+    Path(runs_file).write_text("\n".join(runs), "utf-8")
+
+
+def run_slow_worker(url: str, folder: str, lease_s: float) -> None:
+    """Start the job `slow`, wait for the file `go`, then try to finish it; the outcome is written down."""
+    database = Database.open(url)
+    stop = threading.Event()
+
+    def handle(job: Job, _control: Control) -> None:
+        Path(folder, "started").touch()
+        while not Path(folder, "go").exists():
+            time.sleep(0.01)
+        stop.set()
+        outcome = "finished"
+        try:
+            with database.transaction() as session:
+                session.add(Setting(name="from the slow worker", value={}))
+                finish(session, job, {"by": "slow"})
+        except JobLost:
+            outcome = "lost"
+        Path(folder, "outcome.draft").write_text(outcome, "utf-8")
+        Path(folder, "outcome.draft").rename(Path(folder, "outcome"))
+
+    run_worker(database, {"slow": handle}, worker="slow worker", lease_s=lease_s, stop=stop, poll_s=0.02)
     database.dispose()
