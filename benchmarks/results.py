@@ -14,6 +14,7 @@ import psutil
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 RESULTS_DIR = Path(__file__).parent / "results"
 LIBRARIES = ("gaugehouse", "duckdb", "deltalake", "pyarrow", "polars", "numpy", "uvicorn", "fastapi")
@@ -50,7 +51,7 @@ COLUMNS = {
         "flush_ratio": ("flush / insert time", "{:.2f}"),
         "whole_ratio": ("append + flush / insert time", "{:.2f}"),
         "file_bytes_per_row": ("files B/row", "{:.1f}"),
-        "memory_bytes": ("peak memory [B]", "{:,}"),
+        "memory_bytes": ("memory after flush [B]", "{:,}"),
     },
     "report": {
         "rows": ("rows", "{:,}"),
@@ -117,15 +118,15 @@ def _file_system(work_dir: Path) -> str:
 
 
 def _print_section(name: str, rows: list[dict[str, object]], notes: list[str]) -> None:
-    """Print one row per measurement; with many columns, one column per measurement is readable on any terminal."""
+    """Print one column per measurement, which fits any terminal."""
     table = Table(title=name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     columns = list(COLUMNS[name].items())
     table.add_column(columns[0][1][0], style="bold")
     for row in rows:
         table.add_column(columns[0][1][1].format(row[columns[0][0]]), justify="right")
     for key, (heading, shape) in columns[1:]:
-        table.add_row(heading, *(shape.format(row[key]) for row in rows))
+        table.add_row(Text(heading), *(shape.format(row[key]) for row in rows))
     console.print(table)
     for note in notes:
-        console.print(f"  [dim]{note}[/dim]")
+        console.print(Text(f"  {note}", style="dim"))
     console.print()
