@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import structlog
 import uvicorn
@@ -36,7 +37,7 @@ BACKLOG = 2048
 
 def read_settings(*, data_dir: Path, host: str | None, port: int | None, demo: bool) -> Settings:
     """Return the settings of the environment with the command line's options on top."""
-    given = {"data_dir": data_dir, "host": host, "port": port, "demo": demo or None}
+    given: dict[str, Any] = {"data_dir": data_dir, "host": host, "port": port, "demo": demo or None}
     return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
