@@ -1,5 +1,33 @@
 """Ask, pin, run, hand over: reports as evidence.
 
-Entry: `request_report`, `run_report`. May import: jobs, inventory, query, lake, kpi, measurements, database, errors.
-Invariant: the same pin gives the same digest.
+Owns: the pin of a report, its result file and digest, its row.
+Entry: `request_report` in a request's transaction; `run_report` as the handler of jobs of kind `report`; `get_report`,
+`list_reports`, `cancel_report`, `read_result`; `make_pin` and `compute_report` where no server runs.
+May import: jobs, inventory, query, lake, kpi, measurements, database, access, config, errors.
+Invariants: everything the numbers depend on is in the pin, so the same pin gives the same digest; every series of the
+pin has a row per KPI and bucket, also when it was silent; a result appears together with the end of its job, or not.
 """
+
+from gaugehouse.reports.ask import DEFAULT_KPIS as DEFAULT_KPIS
+from gaugehouse.reports.ask import PinSource as PinSource
+from gaugehouse.reports.ask import make_pin as make_pin
+from gaugehouse.reports.chunks import Limits as Limits
+from gaugehouse.reports.compute import compute_report as compute_report
+from gaugehouse.reports.digest import digest_result as digest_result
+from gaugehouse.reports.pin import Pin as Pin
+from gaugehouse.reports.pin import decode_pin as decode_pin
+from gaugehouse.reports.pin import encode_pin as encode_pin
+from gaugehouse.reports.request import ComponentFilter as ComponentFilter
+from gaugehouse.reports.request import PeriodBounds as PeriodBounds
+from gaugehouse.reports.request import ReportRequest as ReportRequest
+from gaugehouse.reports.result import RESULT as RESULT
+from gaugehouse.reports.run import ReportWorker as ReportWorker
+from gaugehouse.reports.run import run_report as run_report
+from gaugehouse.reports.store import JOB_KIND as JOB_KIND
+from gaugehouse.reports.store import ReportSource as ReportSource
+from gaugehouse.reports.store import ReportView as ReportView
+from gaugehouse.reports.store import cancel_report as cancel_report
+from gaugehouse.reports.store import get_report as get_report
+from gaugehouse.reports.store import list_reports as list_reports
+from gaugehouse.reports.store import read_result as read_result
+from gaugehouse.reports.store import request_report as request_report

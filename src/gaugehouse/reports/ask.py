@@ -1,0 +1,234 @@
+"""From a question to its pin: everything is checked and resolved before a job exists."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from gaugehouse import __version__
+from gaugehouse.database.tables import Component, Metric
+from gaugehouse.errors import MAX_ROWS_NAMED, NotFound, Refused, TooLarge
+from gaugehouse.inventory import resolve_attributes
+from gaugehouse.kpi import CATALOGUE
+from gaugehouse.measurements.metric import MetricKind
+from gaugehouse.measurements.period import Period, bucket_edges_us, explicit_period, parse_instant, parse_period
+from gaugehouse.query import resolve_components
+from gaugehouse.reports.pin import Pin, PinnedComponent, PinnedSeries
+from gaugehouse.reports.request import ComponentFilter, PeriodBounds, ReportRequest
+from gaugehouse.reports.zones import find_tzdata_version
+
+CATALOGUE_DIGITS = 16
+
+DEFAULT_KPIS: Mapping[MetricKind, tuple[str, ...]] = {
+    MetricKind.GAUGE: ("count", "min", "max", "mean", "time_weighted_mean", "completeness", "coverage"),
+    MetricKind.COUNTER: ("count", "counter_increase", "rate", "completeness", "coverage"),
+    MetricKind.DELTA: ("count", "total", "completeness"),
+    MetricKind.STATE: ("availability", "uptime", "downtime", "unknown_time", "coverage"),
+}
+
+
+class PinSource(Protocol):
+    """What a pin needs to know of the lake: `Lake` itself, or a stand-in where no lake is open."""
+
+    def newest_received_at(self) -> datetime | None:
+        """Return the newest acknowledged received_at."""
+
+    def newest(self, project: str, components: Sequence[str] | None = None) -> pa.Table:
+        """Return at least component and metric of every series that has rows."""
+
+
+def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, how large
+    session: Session,
+    source: PinSource,
+    *,
+    project: str,
+    project_id: str,
+    body: ReportRequest,
+    asked_at: datetime,
+    cells_limit: int,
+) -> Pin:
+    """Resolve a question to everything its numbers depend on.
+
+    Args:
+        session: An open session.
+        source: The lake.
+        project: Slug.
+        project_id: Its id.
+        body: The question.
+        asked_at: The `now` of named and running periods.
+        cells_limit: Most values (series x KPIs x buckets).
+
+    Raises:
+        PeriodRefused: Period, zone or bucket cannot be understood.
+        NotFound: Components or metrics that the project does not have.
+        Refused: KPIs that nobody knows, or that no chosen metric can have.
+        TooLarge: More values than the limit; the numbers are named.
+    """
+    period = _read_period(body, asked_at)
+    _check_kpis(body.kpis)
+    edges_us = bucket_edges_us(period, body.bucket, limit=cells_limit)
+    as_of = source.newest_received_at()
+    components = _pin_components(session, project_id, body)
+    keys = _find_series(session, source, project, project_id, body, [one.name for one in components])
+    attributes = resolve_attributes(session, project_id, keys)
+    series = tuple(PinnedSeries(component=c, metric=m, attributes=attributes[c, m]) for c, m in keys)
+    kpis = _choose_kpis(body.kpis, series)
+    _check_size(series, kpis, edges_us, cells_limit)
+    return Pin(
+        project=project,
+        as_of=as_of,
+        asked_at=asked_at,
+        period=period,
+        bucket=body.bucket,
+        edges_us=edges_us,
+        components=components,
+        series=series,
+        kpis=kpis,
+        catalogue_version=find_catalogue_version(),
+        tzdata_version=find_tzdata_version(),
+        code_version=__version__,
+    )
+
+
+def find_catalogue_version() -> str:
+    """Return a digest over what the catalogue says of each KPI: it changes when a formula does."""
+    rows = [(one.name, one.unit.value, one.formula, one.edge, sorted(one.kinds)) for one in CATALOGUE.values()]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:CATALOGUE_DIGITS]
+
+
+def _read_period(body: ReportRequest, now: datetime) -> Period:
+    if isinstance(body.period, PeriodBounds):
+        start = parse_instant(body.period.start, timezone=body.timezone)
+        end = parse_instant(body.period.end, timezone=body.timezone)
+        return explicit_period(start, end, timezone=body.timezone)
+    return parse_period(body.period, timezone=body.timezone, now=now)
+
+
+def _check_kpis(kpis: Sequence[str] | None) -> None:
+    if kpis is None:
+        return
+    unknown = [name for name in kpis if name not in CATALOGUE]
+    if unknown or not kpis:
+        wrong = ", ".join(repr(name[:64]) for name in unknown[:MAX_ROWS_NAMED])
+        raise Refused(
+            f"there is no KPI {wrong}; known are {', '.join(CATALOGUE)}" if wrong else "name at least one KPI",
+            code="kpi_unknown",
+            fields={"unknown": [name[:64] for name in unknown[:MAX_ROWS_NAMED]], "known": list(CATALOGUE)},
+        )
+
+
+def _pin_components(session: Session, project_id: str, body: ReportRequest) -> tuple[PinnedComponent, ...]:
+    chosen: tuple[str, ...] | None
+    if body.components == "all":
+        chosen = None
+    elif isinstance(body.components, ComponentFilter):
+        chosen = resolve_components(session, project_id, type=body.components.type, labels=body.components.labels)
+    else:
+        chosen = resolve_components(session, project_id, names=body.components)
+    wanted = None if chosen is None else set(chosen)
+    rows = session.execute(
+        select(Component.name, Component.type, Component.labels, Component.retired_at)
+        .where(Component.project_id == project_id)
+        .order_by(Component.name)
+    )
+    return tuple(
+        PinnedComponent(name=row.name, type=row.type, labels=dict(row.labels), retired_at=row.retired_at)
+        for row in rows
+        if wanted is None or row.name in wanted
+    )
+
+
+def _find_series(
+    session: Session,
+    source: PinSource,
+    project: str,
+    project_id: str,
+    body: ReportRequest,
+    components: Sequence[str],
+) -> list[tuple[str, str]]:
+    """Return (component, metric) of every series the report is about, sorted, silent ones included.
+
+    Known are the series that have rows and those that the inventory describes for one component. A component without
+    any gets the metrics that were asked for; components that were named get each metric that was named.
+    """
+    if body.metrics is not None:
+        _check_metrics(session, project_id, body.metrics)
+    listed = set(components)
+    newest = source.newest(project, None if body.components == "all" else tuple(components))
+    known = set(zip(newest["component"].to_pylist(), newest["metric"].to_pylist(), strict=True))
+    known |= _find_described(session, project_id)
+    known = {key for key in known if key[0] in listed}
+    if body.metrics is None:
+        return sorted(known)
+    silent = listed - {component for component, _ in known}
+    is_named = isinstance(body.components, tuple)
+    wanted = {(component, metric) for component in (listed if is_named else silent) for metric in body.metrics}
+    metrics = set(body.metrics)
+    return sorted(wanted | {key for key in known if key[1] in metrics})
+
+
+def _check_metrics(session: Session, project_id: str, metrics: Sequence[str]) -> None:
+    statement = select(Metric.name).where(Metric.project_id == project_id).distinct()
+    known = set(session.scalars(statement))
+    missing = [name for name in metrics if name not in known]
+    if missing:
+        shown = [name[:200] for name in missing[:MAX_ROWS_NAMED]]
+        raise NotFound(
+            f"there is no metric {shown[0]!r}" + (f", nor {len(missing) - 1} others" if len(missing) > 1 else ""),
+            code="metric_not_found",
+            fields={"names": shown},
+        )
+
+
+def _find_described(session: Session, project_id: str) -> set[tuple[str, str]]:
+    statement = (
+        select(Component.name, Metric.name.label("metric"))
+        .join(Metric, Metric.component_id == Component.id)
+        .where(Component.project_id == project_id)
+    )
+    return {(row.name, row.metric) for row in session.execute(statement)}
+
+
+def _choose_kpis(asked: Sequence[str] | None, series: Sequence[PinnedSeries]) -> dict[MetricKind, tuple[str, ...]]:
+    """Return the KPIs of each kind of metric: those asked for that the kind can have, or the default ones."""
+    if asked is None:
+        return dict(DEFAULT_KPIS)
+    names = tuple(dict.fromkeys(asked))
+    chosen = {kind: tuple(name for name in names if kind in CATALOGUE[name].kinds) for kind in MetricKind}
+    kinds = {one.attributes.kind for one in series}
+    useless = [name for name in names if kinds and not kinds & set(CATALOGUE[name].kinds)]
+    if useless:
+        present = ", ".join(sorted(kinds))
+        fitting = ", ".join(sorted(CATALOGUE[useless[0]].kinds))
+        raise Refused(
+            f"{useless[0]} is for metrics of kind {fitting}, but the chosen ones are {present}; "
+            "choose other metrics or set the kind of these",
+            code="kpi_not_for_kind",
+            fields={"kpis": useless},
+        )
+    return chosen
+
+
+def _check_size(
+    series: Sequence[PinnedSeries],
+    kpis: Mapping[MetricKind, tuple[str, ...]],
+    edges_us: NDArray[np.int64],
+    cells_limit: int,
+) -> None:
+    buckets = len(edges_us) - 1
+    values = sum(len(kpis[one.attributes.kind]) for one in series)
+    if values * buckets > cells_limit:
+        raise TooLarge(
+            f"the report would have {values * buckets:,} values ({len(series):,} series, {values:,} KPIs of them, "
+            f"{buckets:,} buckets); the limit is {cells_limit:,}: choose fewer components, metrics or KPIs, or longer "
+            "buckets",
+            code="report_too_large",
+            fields={"cells": values * buckets, "limit": cells_limit, "series": len(series), "buckets": buckets},
+        )

@@ -1,0 +1,140 @@
+"""From a pin and a snapshot to the rows of a report: the same for a worker, the command line and a test."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gaugehouse.kpi import CATALOGUE, compute_facts, evaluate, needs_quantiles, series_params
+from gaugehouse.lake import Snapshot
+from gaugehouse.measurements.metric import MetricKind
+from gaugehouse.measurements.schema import TIMESTAMP
+from gaugehouse.measurements.selection import Selection, to_epoch_us
+from gaugehouse.reports.chunks import Chunk, Limits, count_rows, load_chunk, split_series
+from gaugehouse.reports.pin import Pin
+from gaugehouse.reports.result import RESULT
+
+LOOKBACK = timedelta(days=35)  # KPI.md: look-back never exceeds 35 days
+NEVER_SENT = "this component has never sent a measurement"
+
+OnProgress = Callable[[float, str], None]
+
+
+def _say_nothing(_percent: float, _doing: str) -> None:
+    pass
+
+
+def compute_report(
+    snapshot: Snapshot | None,
+    pin: Pin,
+    *,
+    threads: int = 1,
+    limits: Limits | None = None,
+    on_progress: OnProgress = _say_nothing,
+) -> pa.Table:
+    """Compute every value of a report.
+
+    Args:
+        snapshot: A moment of the lake that shows everything received up to `pin.as_of`; None when that is None.
+        pin: What is asked, and all that the numbers depend on.
+        threads: Series are shared among this many threads; the digits stay the same.
+        limits: What is held in memory at once; the digits stay the same.
+        on_progress: Called before each portion with per cent done and what follows; raise in it to stop.
+
+    Returns:
+        Columns of RESULT, ordered by component, metric, KPI as asked, bucket. Every series of the pin has all its KPIs
+        and buckets, also without a single row; a component without any known metric has one row that says so.
+    """
+    selection = Selection(
+        project=pin.project,
+        components=tuple(one.name for one in pin.components),
+        metrics=tuple(sorted({one.metric for one in pin.series})),
+        start=pin.period.start - LOOKBACK,
+        end=min(pin.period.end, pin.asked_at) if pin.period.start < pin.asked_at else pin.period.start,
+        as_of=pin.as_of,
+    )
+    on_progress(0, "counting rows")
+    reads = snapshot if pin.as_of is not None else None
+    rows_of = {} if reads is None else count_rows(reads, selection)
+    total = max(1, sum(rows_of.values()) + len(pin.series))
+    tables = [_describe_silent(pin)]
+    done = series_done = 0
+    for chunk in split_series(pin.series, rows_of, buckets=_bucket_count(pin), limits=limits or Limits()):
+        on_progress(100 * done / total, f"computing {chunk.series[0].component}, series {series_done + 1} on")
+        tables.append(_compute_chunk(reads, selection, chunk, pin, threads=threads))
+        done += chunk.rows + len(chunk.series)
+        series_done += len(chunk.series)
+    on_progress(100, "putting the result together")
+    result = pa.concat_tables(tables).combine_chunks()
+    return result.sort_by([("component", "ascending"), ("metric", "ascending")]) if tables[0].num_rows else result
+
+
+def _compute_chunk(
+    snapshot: Snapshot | None, selection: Selection, chunk: Chunk, pin: Pin, *, threads: int
+) -> pa.Table:
+    rows = load_chunk(snapshot, selection, chunk)
+    attributes = [one.attributes for one in chunk.series]
+    retired_at = {one.name: one.retired_at for one in pin.components}
+    names = list(dict.fromkeys(name for one in attributes for name in pin.kpis[one.kind]))
+    facts = compute_facts(
+        rows,
+        series_params(attributes, retired_at=[retired_at[one.component] for one in chunk.series]),
+        pin.edges_us,
+        now_us=to_epoch_us(pin.asked_at),
+        threads=threads,
+        quantiles=needs_quantiles(names),
+    )
+    evaluated = evaluate(facts, attributes, names, skip_inapplicable=True)
+    return _name_rows(_keep_asked(evaluated, chunk, pin), chunk, pin)
+
+
+def _keep_asked(evaluated: pa.Table, chunk: Chunk, pin: Pin) -> pa.Table:
+    """Drop the KPIs that were evaluated for the sake of metrics of another kind."""
+    kinds = list(MetricKind)
+    kind_of = np.array([kinds.index(one.attributes.kind) for one in chunk.series])[evaluated["series"].to_numpy()]
+    names = list(CATALOGUE)
+    kpi = pc.index_in(evaluated["kpi"], pa.array(names)).to_numpy()
+    asked = np.array([[name in pin.kpis.get(kind, ()) for name in names] for kind in kinds])
+    return evaluated.filter(pa.array(asked[kind_of, kpi]))
+
+
+def _name_rows(evaluated: pa.Table, chunk: Chunk, pin: Pin) -> pa.Table:
+    series, bucket = evaluated["series"], evaluated["bucket"]
+    columns = {
+        "component": pa.array([one.component for one in chunk.series], pa.string()).take(series.combine_chunks()),
+        "metric": pa.array([one.metric for one in chunk.series], pa.string()).take(series.combine_chunks()),
+        "bucket_start": pa.array(pin.edges_us[:-1]).cast(TIMESTAMP).take(bucket.combine_chunks()),
+        "bucket_end": pa.array(pin.edges_us[1:]).cast(TIMESTAMP).take(bucket.combine_chunks()),
+    }
+    return pa.table(
+        {name: columns.get(name, evaluated[name] if name in evaluated.column_names else None) for name in RESULT.names}
+    ).cast(RESULT)
+
+
+def _describe_silent(pin: Pin) -> pa.Table:
+    """Return one row for each component whose metrics nobody knows, so that silence is seen."""
+    heard = {one.component for one in pin.series}
+    silent = [one.name for one in pin.components if one.name not in heard]
+    n = len(silent)
+    return pa.table(
+        {
+            "component": pa.array(silent, pa.string()),
+            "metric": pa.nulls(n, pa.string()),
+            "kpi": pa.array(["count"] * n, pa.string()),
+            "bucket_start": pa.array([pin.period.start] * n, TIMESTAMP),
+            "bucket_end": pa.array([pin.period.end] * n, TIMESTAMP),
+            "value": pa.array([0.0] * n, pa.float64()),
+            "unit": pa.array(["1"] * n, pa.string()),
+            "coverage": pa.array([0.0] * n, pa.float64()),
+            "n": pa.array([0] * n, pa.int64()),
+            "status": pa.array(["no_data"] * n, pa.string()),
+            "reason": pa.array([NEVER_SENT] * n, pa.string()),
+        },
+        schema=RESULT,
+    )
+
+
+def _bucket_count(pin: Pin) -> int:
+    return len(pin.edges_us) - 1

@@ -1,0 +1,58 @@
+"""The digest of a report: the same pin gives the same text, on any machine and in any file layout."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+
+import pyarrow as pa
+
+from gaugehouse.reports.result import RESULT
+
+DIGEST_FORMAT = "gaugehouse.report.1"
+DIGITS = 12  # significant; the last bits of a double may differ between machines' math libraries
+
+
+def digest_result(pin: Mapping[str, object], result: pa.Table) -> str:
+    """Return SHA-256 over the pin and every value of a result, as 64 hexadecimal digits.
+
+    The text that is hashed: one line of canonical JSON of the pin, then one JSON line per row in the order of
+    (component, metric, kpi, bucket_start), floats at 12 significant digits as text, missing values as null.
+
+    Args:
+        pin: Everything the numbers depend on, JSON-able; no id of the report or its asker is part of it.
+        result: Columns of RESULT, any order of rows.
+    """
+    digest = hashlib.sha256(f"{DIGEST_FORMAT}\n{_canonical(pin)}\n".encode())
+    ordered = result.select(RESULT.names).sort_by(
+        [(name, "ascending") for name in ("component", "metric", "kpi", "bucket_start")]
+    )
+    for line in _lines(ordered):
+        digest.update(line)
+    return digest.hexdigest()
+
+
+def format_number(value: float | None) -> str | None:
+    """Return a number at 12 significant digits as text; both zeros are `0`, a missing value stays None."""
+    if value is None or math.isnan(value):
+        return None
+    return format(value + 0.0, f".{DIGITS}g") if value else "0"
+
+
+def _lines(ordered: pa.Table) -> Iterator[bytes]:
+    for batch in ordered.to_batches(max_chunksize=65_536):
+        columns = [_as_canonical(column) for column in batch.columns]
+        for row in zip(*columns, strict=True):
+            yield _canonical(row).encode() + b"\n"
+
+
+def _as_canonical(column: pa.Array) -> list[object]:
+    if pa.types.is_floating(column.type):
+        return [format_number(value) for value in column.to_pylist()]
+    if pa.types.is_timestamp(column.type):
+        return list(column.cast(pa.int64()).to_pylist())
+    return list(column.to_pylist())
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,181 @@
+"""The pin: everything the numbers of a report depend on, fixed when it is asked for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateClass
+from gaugehouse.measurements.period import Period
+from gaugehouse.measurements.selection import from_epoch_us, to_epoch_us
+
+PIN_FORMAT = 1
+NUMBERS = ("lsl", "usl", "target", "nominal_interval_s", "max_hold_s", "rollover_at", "max_rate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinnedComponent:
+    """A component as it was: `retired_at` ends its part of the period."""
+
+    name: str
+    type: str = ""
+    labels: Mapping[str, str]
+    retired_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinnedSeries:
+    """A metric of a component with its resolved attributes."""
+
+    component: str
+    metric: str
+    attributes: MetricAttributes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """What a report is about, without who asked.
+
+    Args:
+        project: Slug.
+        as_of: Newest acknowledged received_at; None when nothing was ever received.
+        asked_at: The `now` of a running period.
+        period: [start, end) with its zone.
+        bucket: The bucket expression; None is the period as one.
+        edges_us: n + 1 edges of n buckets: the calendar of that day's tzdata, kept. [us]
+        components: Resolved, ordered by name, the silent ones included.
+        series: Ordered by (component, metric).
+        kpis: Names per kind of metric, in the order asked.
+        catalogue_version: Of the formulas.
+        tzdata_version: Of the time zone rules.
+        code_version: Of Gaugehouse.
+    """
+
+    project: str
+    as_of: datetime | None
+    asked_at: datetime
+    period: Period
+    bucket: str | None
+    edges_us: NDArray[np.int64]
+    components: tuple[PinnedComponent, ...]
+    series: tuple[PinnedSeries, ...]
+    kpis: Mapping[MetricKind, tuple[str, ...]]
+    catalogue_version: str
+    tzdata_version: str
+    code_version: str
+
+
+def encode_pin(pin: Pin) -> dict[str, Any]:
+    """Return the pin as JSON-able values; names and attributes that repeat are written once."""
+    components = {component.name: index for index, component in enumerate(pin.components)}
+    metrics = {name: index for index, name in enumerate(sorted({series.metric for series in pin.series}))}
+    attributes: list[dict[str, Any]] = []
+    positions: dict[str, int] = {}
+    series = []
+    for one in pin.series:
+        encoded = _encode_attributes(one.attributes)
+        position = positions.setdefault(repr(encoded), len(attributes))
+        if position == len(attributes):
+            attributes.append(encoded)
+        series.append([components[one.component], metrics[one.metric], position])
+    return {
+        "format": PIN_FORMAT,
+        "project": pin.project,
+        "as_of_us": None if pin.as_of is None else to_epoch_us(pin.as_of),
+        "asked_at_us": to_epoch_us(pin.asked_at),
+        "period": {
+            "expression": pin.period.expression,
+            "timezone": pin.period.timezone,
+            "start_us": to_epoch_us(pin.period.start),
+            "end_us": to_epoch_us(pin.period.end),
+        },
+        "bucket": pin.bucket,
+        "edges": _encode_edges(pin.edges_us),
+        "components": [
+            [one.name, one.type, dict(one.labels), None if one.retired_at is None else to_epoch_us(one.retired_at)]
+            for one in pin.components
+        ],
+        "metrics": list(metrics),
+        "attributes": attributes,
+        "series": series,
+        "kpis": {kind.value: list(names) for kind, names in sorted(pin.kpis.items())},
+        "catalogue_version": pin.catalogue_version,
+        "tzdata_version": pin.tzdata_version,
+        "code_version": pin.code_version,
+    }
+
+
+def decode_pin(encoded: Mapping[str, Any]) -> Pin:
+    """Return the pin that `encode_pin` wrote, also after a database turned 1e22 into an integer or sorted the keys."""
+    period = encoded["period"]
+    components = tuple(
+        PinnedComponent(
+            name=name, type=type_, labels=labels, retired_at=None if retired_us is None else from_epoch_us(retired_us)
+        )
+        for name, type_, labels, retired_us in encoded["components"]
+    )
+    attributes = [_decode_attributes(one) for one in encoded["attributes"]]
+    return Pin(
+        project=encoded["project"],
+        as_of=None if encoded["as_of_us"] is None else from_epoch_us(encoded["as_of_us"]),
+        asked_at=from_epoch_us(encoded["asked_at_us"]),
+        period=Period(
+            start=from_epoch_us(period["start_us"]),
+            end=from_epoch_us(period["end_us"]),
+            timezone=period["timezone"],
+            expression=period["expression"],
+        ),
+        bucket=encoded["bucket"],
+        edges_us=_decode_edges(encoded["edges"]),
+        components=components,
+        series=tuple(
+            PinnedSeries(
+                component=components[component].name,
+                metric=encoded["metrics"][metric],
+                attributes=attributes[attribute],
+            )
+            for component, metric, attribute in encoded["series"]
+        ),
+        kpis={MetricKind(kind): tuple(names) for kind, names in encoded["kpis"].items()},
+        catalogue_version=encoded["catalogue_version"],
+        tzdata_version=encoded["tzdata_version"],
+        code_version=encoded["code_version"],
+    )
+
+
+def _encode_edges(edges_us: NDArray[np.int64]) -> list[Any]:
+    """Write edges as the first one and runs of (step, how often): a year of hours is three runs."""
+    steps = np.diff(edges_us)
+    borders = np.flatnonzero(np.diff(steps)) + 1
+    runs = [[int(run[0]), len(run)] for run in np.split(steps, borders)]
+    return [int(edges_us[0]), runs]
+
+
+def _decode_edges(encoded: list[Any]) -> NDArray[np.int64]:
+    first_us, runs = encoded
+    steps = [np.full(times, step_us, dtype=np.int64) for step_us, times in runs]
+    return np.concatenate([np.array([first_us], dtype=np.int64), *steps]).cumsum()
+
+
+def _encode_attributes(attributes: MetricAttributes) -> dict[str, Any]:
+    encoded: dict[str, Any] = {"kind": attributes.kind.value, "unit": attributes.unit}
+    encoded.update({name: _as_float(getattr(attributes, name)) for name in NUMBERS})
+    encoded["state_classes"] = [[float(value), name.value] for value, name in sorted(attributes.state_classes.items())]
+    return encoded
+
+
+def _decode_attributes(encoded: Mapping[str, Any]) -> MetricAttributes:
+    numbers = {name: _as_float(encoded[name]) for name in NUMBERS}
+    return MetricAttributes(
+        kind=MetricKind(encoded["kind"]),
+        unit=encoded["unit"],
+        state_classes={float(value): StateClass(name) for value, name in encoded["state_classes"]},
+        **numbers,
+    )
+
+
+def _as_float(value: float | None) -> float | None:
+    return None if value is None else float(value)

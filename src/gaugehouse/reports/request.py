@@ -1,0 +1,46 @@
+"""What a manager asks for, before anything is looked up."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeriodBounds:
+    """An explicit period: ISO 8601 instants; without an offset they are read in the report's zone."""
+
+    start: str
+    end: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentFilter:
+    """Components by what they are: all of a type, all with these labels; both narrow."""
+
+    type: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportRequest:
+    """One question: KPIs x components x period (x buckets).
+
+    Args:
+        period: A calendar expression (`last_month`, `2026-Q3`, `2026-11-20`, `start/end`), or bounds.
+        timezone: IANA zone of the calendar and the buckets.
+        components: "all", names or ids, or a filter.
+        metrics: Names; None is every metric that a component has.
+        kpis: Names; None is a sensible set for each metric's kind.
+        bucket: hour, day, week, month, quarter, year, or a duration; None is the period as one.
+    """
+
+    period: str | PeriodBounds
+    timezone: str = "UTC"
+    components: Literal["all"] | tuple[str, ...] | ComponentFilter = "all"
+    metrics: tuple[str, ...] | None = None
+    kpis: tuple[str, ...] | None = None
+    bucket: str | None = None
+
+
+def encode_request(request: ReportRequest) -> dict[str, Any]:
+    """Return the question as JSON-able values, as it was asked."""
+    return asdict(request)

@@ -1,0 +1,112 @@
+"""The worker's part: wait for the lake, compute, write the result, finish."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import pyarrow as pa
+from sqlalchemy import update
+
+from gaugehouse.config import Layout
+from gaugehouse.database import Database
+from gaugehouse.database.tables import Report
+from gaugehouse.errors import NotFound, Unavailable
+from gaugehouse.jobs import Control, Job, JobStatus, finish
+from gaugehouse.lake import open_snapshot, read_committed_through
+from gaugehouse.reports.chunks import Limits
+from gaugehouse.reports.compute import compute_report
+from gaugehouse.reports.digest import digest_result
+from gaugehouse.reports.pin import decode_pin, encode_pin
+from gaugehouse.reports.result import publish_result, result_path, write_result
+
+WAITING_PERCENT = 5.0  # waiting for the lake is the first part of the bar, writing the last
+COMPUTED_PERCENT = 95.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportWorker:
+    """What every report of a worker process shares.
+
+    Args:
+        database: Reports and jobs.
+        layout: Where lake and results live.
+        threads: Threads one report computes with.
+        limits: What one report holds in memory.
+        wait_s: How long the lake's owner has to commit what a report shows; then the attempt fails. [s]
+        poll_s: Pause between two looks at what is committed. [s]
+    """
+
+    database: Database
+    layout: Layout
+    threads: int = 1
+    limits: Limits = field(default_factory=Limits)
+    wait_s: float = 60.0
+    poll_s: float = 0.1
+
+
+def run_report(job: Job, control: Control, *, worker: ReportWorker) -> None:
+    """Compute the report that a job is about and finish both; a handler for `run_worker` once `worker` is bound.
+
+    Running it again gives the same result. A run that lost its job stores nothing: the result file appears and the
+    report is finished inside the transaction that the job's fence guards.
+
+    Raises:
+        JobCancelled, JobLost, JobInterrupted: As `control` says.
+        Unavailable: The lake's owner did not commit in time, or a file cannot be read.
+    """
+    with worker.database.reading() as session:
+        row = session.get(Report, job.subject_id)
+        if row is None:
+            raise NotFound("the report of this job does not exist", code="report_not_found")
+        pin, revision = decode_pin(row.pin), row.revision
+    _wait_for_lake(worker, pin.as_of, control)
+    snapshot = None if pin.as_of is None else open_snapshot(worker.layout.lake_dir, as_of=pin.as_of)
+
+    def on_progress(percent: float, doing: str) -> None:
+        span = COMPUTED_PERCENT - WAITING_PERCENT
+        control.progress(WAITING_PERCENT + percent / 100 * span, doing)
+
+    result = compute_report(snapshot, pin, threads=worker.threads, limits=worker.limits, on_progress=on_progress)
+    control.progress(COMPUTED_PERCENT, "writing the result")
+    digest = digest_result(encode_pin(pin), result)
+    control.check()
+    _store(worker, job, revision, result, digest)
+
+
+def _wait_for_lake(worker: ReportWorker, as_of: datetime | None, control: Control) -> None:
+    """Return once everything received up to `as_of` is committed."""
+    deadline_s = time.monotonic() + worker.wait_s
+    control.progress(0, "waiting for the lake")
+    while as_of is not None:
+        committed = read_committed_through(worker.layout)
+        if committed is not None and committed >= as_of:
+            return
+        if time.monotonic() >= deadline_s:
+            raise Unavailable(
+                f"the lake did not commit what was received up to {as_of.isoformat()} within {worker.wait_s:.0f} s; "
+                "is the service running?",
+                code="lake_not_committed",
+            )
+        control.check()
+        time.sleep(worker.poll_s)
+
+
+def _store(worker: ReportWorker, job: Job, revision: int, result: pa.Table, digest: str) -> None:
+    path = result_path(worker.layout, job.subject_id, revision)
+    unfinished = write_result(result, path, digest=digest, attempt=job.attempts)
+    try:
+        with worker.database.transaction() as session:
+            finish(session, job, {"digest": digest, "rows": result.num_rows})  # the fence: raises before anything shows
+            session.execute(
+                update(Report)
+                .where(Report.id == job.subject_id)
+                .values(
+                    status=JobStatus.DONE.value,
+                    digest=digest,
+                    result_path=str(path.relative_to(worker.layout.reports_dir)),
+                    result_rows=result.num_rows,
+                )
+            )
+            publish_result(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,236 @@
+"""Reports as rows: asked, followed, listed, cancelled. What a report is doing is what its job is doing."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import pyarrow as pa
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from gaugehouse.access import Caller
+from gaugehouse.config import Layout
+from gaugehouse.database import database_now, new_id
+from gaugehouse.database.tables import Job, Report
+from gaugehouse.errors import AlreadyExists, Forbidden, NotFound
+from gaugehouse.inventory.pages import Page, load_page, read_order
+from gaugehouse.jobs import JobStatus, enqueue, request_cancel
+from gaugehouse.measurements.names import find_name_problem
+from gaugehouse.measurements.selection import from_epoch_us
+from gaugehouse.reports.ask import PinSource, make_pin
+from gaugehouse.reports.pin import encode_pin
+from gaugehouse.reports.request import ReportRequest, encode_request
+from gaugehouse.reports.result import load_result, result_path
+
+JOB_KIND = "report"
+ID_CHARACTERS = 32  # as much of a wrong id as an error repeats
+
+
+class ReportSource(PinSource, Protocol):
+    """The lake of a running server: reports need what was acknowledged to be committed."""
+
+    def request_flush(self) -> None:
+        """Ask for everything acknowledged so far to be committed soon."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportView:
+    """A report as its readers see it.
+
+    Args:
+        id: rep_...
+        status: queued, running, done, failed or cancelled.
+        progress_percent: 0 to 100. [%]
+        doing: What the worker is at, in words.
+        reason: Why it failed, in words.
+        request: The question as asked.
+        period_start: Inclusive, UTC.
+        period_end: Exclusive, UTC.
+        timezone: IANA zone of calendar and buckets.
+        components: How many components it is about.
+        series: How many series.
+        kpis: KPI names per kind of metric.
+        as_of: The answer shows everything received up to this instant; None: the lake was empty.
+        asked_at: The `now` of running periods.
+        revision: Counts up when the report is issued again.
+        digest: SHA-256 of the canonical result, once done.
+        result_rows: Rows of the result, once done.
+        requested_by: Name of the user or key.
+    """
+
+    id: str
+    status: str
+    progress_percent: float
+    doing: str
+    reason: str | None
+    request: dict[str, Any]
+    period_start: datetime
+    period_end: datetime
+    timezone: str
+    components: int
+    series: int
+    kpis: dict[str, list[str]]
+    as_of: datetime | None
+    asked_at: datetime
+    revision: int
+    digest: str | None
+    result_rows: int | None
+    requested_by: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+def request_report(
+    session: Session, source: ReportSource, caller: Caller, body: ReportRequest, *, cells_limit: int
+) -> ReportView:
+    """Pin a question and queue its job, both in the caller's transaction.
+
+    Args:
+        session: Of a transaction that the caller commits.
+        source: The lake.
+        caller: Who asks; the project is theirs.
+        body: The question.
+        cells_limit: Most values of one report.
+
+    Raises:
+        PeriodRefused, NotFound, Refused, TooLarge: See `make_pin`.
+        Forbidden: The caller sees one component only.
+    """
+    _check_sees_project(caller)
+    asked_at = session.scalars(select(database_now())).one()
+    pin = make_pin(
+        session,
+        source,
+        project=caller.project,
+        project_id=caller.project_id,
+        body=body,
+        asked_at=asked_at,
+        cells_limit=cells_limit,
+    )
+    report_id = new_id("rep")
+    job_id = enqueue(session, kind=JOB_KIND, project_id=caller.project_id, subject_id=report_id, payload={})
+    session.add(
+        Report(
+            id=report_id,
+            project_id=caller.project_id,
+            requested_by=caller.name,
+            status="queued",
+            period_expression=pin.period.expression,
+            timezone=pin.period.timezone,
+            request=encode_request(body),
+            pin=encode_pin(pin),
+            as_of=pin.as_of,
+            asked_at=asked_at,
+            job_id=job_id,
+        )
+    )
+    session.flush()
+    source.request_flush()
+    return get_report(session, caller, report_id)
+
+
+def get_report(session: Session, caller: Caller, report_id: str) -> ReportView:
+    """Return a report of the caller's project.
+
+    Raises:
+        NotFound: There is none with this id.
+        Forbidden: The caller sees one component only.
+    """
+    _check_sees_project(caller)
+    return _view(*_get_row(session, caller, report_id))
+
+
+def list_reports(session: Session, caller: Caller, *, limit: int = 100, cursor: str | None = None) -> Page[ReportView]:
+    """Return one page of the project's reports, newest first.
+
+    Raises:
+        Refused: limit or cursor cannot be right.
+        Forbidden: The caller sees one component only.
+    """
+    _check_sees_project(caller)
+    order = read_order("-created_at", {"created_at": Report.created_at}, Report.id)
+    statement = select(Report).where(Report.project_id == caller.project_id)
+    reports, next_cursor, total = load_page(session, statement, order, limit=limit, cursor=cursor)
+    jobs = {job.id: job for job in session.scalars(select(Job).where(Job.id.in_([one.job_id for one in reports])))}
+    return Page(
+        items=tuple(_view(report, jobs[report.job_id]) for report in reports), next_cursor=next_cursor, total=total
+    )
+
+
+def cancel_report(session: Session, caller: Caller, report_id: str) -> ReportView:
+    """Cancel a report that waits, or ask the worker of a running one to stop; one that is cancelled stays so.
+
+    Raises:
+        NotFound: There is none with this id.
+        AlreadyExists: It is done or failed.
+        Forbidden: The caller sees one component only.
+    """
+    _check_sees_project(caller)
+    report, job = _get_row(session, caller, report_id)
+    status = request_cancel(session, job.id)
+    if status in {JobStatus.DONE, JobStatus.FAILED}:
+        raise AlreadyExists(f"the report is {status.value} and cannot be cancelled", code="report_ended")
+    session.refresh(job)
+    return _view(report, job)
+
+
+def read_result(layout: Layout, report: ReportView) -> pa.Table:
+    """Return the rows of a report that is done, with the columns of RESULT.
+
+    Raises:
+        AlreadyExists: It is not done.
+        Unavailable: Its file is gone or damaged.
+    """
+    if report.status != JobStatus.DONE:
+        reason = f": {report.reason}" if report.reason else ""
+        raise AlreadyExists(f"the report has no result, it is {report.status}{reason}", code="report_not_done")
+    return load_result(result_path(layout, report.id, report.revision))
+
+
+def _get_row(session: Session, caller: Caller, report_id: str) -> tuple[Report, Job]:
+    missing = NotFound(f"there is no report {report_id[:ID_CHARACTERS]!r}", code="report_not_found")
+    if find_name_problem(report_id) is not None:  # some text would make a driver fail
+        raise missing
+    statement = (
+        select(Report, Job)
+        .join(Job, Job.id == Report.job_id)
+        .where(Report.id == report_id, Report.project_id == caller.project_id)
+    )
+    row = session.execute(statement).one_or_none()
+    if row is None:
+        raise missing
+    return row.tuple()
+
+
+def _check_sees_project(caller: Caller) -> None:
+    if caller.component is not None:
+        raise Forbidden("a key that is bound to one component cannot see reports about others", code="key_is_bound")
+
+
+def _view(report: Report, job: Job) -> ReportView:
+    pin = report.pin
+    is_running = job.status == JobStatus.RUNNING
+    return ReportView(
+        id=report.id,
+        status=job.status,
+        progress_percent=job.progress_percent,
+        doing=job.doing if is_running else "",
+        reason=None if is_running or job.status == JobStatus.DONE else job.reason,
+        request=report.request,
+        period_start=from_epoch_us(pin["period"]["start_us"]),
+        period_end=from_epoch_us(pin["period"]["end_us"]),
+        timezone=report.timezone,
+        components=len(pin["components"]),
+        series=len(pin["series"]),
+        kpis={kind: list(names) for kind, names in pin["kpis"].items()},
+        as_of=report.as_of,
+        asked_at=report.asked_at,
+        revision=report.revision,
+        digest=report.digest,
+        result_rows=report.result_rows,
+        requested_by=report.requested_by,
+        created_at=report.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+    )
