@@ -6,12 +6,12 @@ from starlette.middleware import Middleware
 from gaugehouse.runtime import Runtime
 from gaugehouse.web import docs
 from gaugehouse.web.api import ROUTERS
-from gaugehouse.web.api.access import LoginQueue
 from gaugehouse.web.body import BodyGuard
 from gaugehouse.web.envelope import Envelope
 from gaugehouse.web.openapi import Api, describe
 from gaugehouse.web.problems import install_error_table
 from gaugehouse.web.query_fields import refuse_stray_fields
+from gaugehouse.web.threads import Deliveries, Threads
 
 INGEST_PATHS = frozenset({"/v1/measurements", "/v1/events"})
 
@@ -37,7 +37,7 @@ def create_app(runtime: Runtime) -> Api:
         ],
     )
     app.state.runtime = runtime
-    app.state.login_queue = LoginQueue()
+    app.state.threads = Threads(deliveries=Deliveries(body_limit_bytes=settings.body_limit_bytes))
     install_error_table(app)
     app.include_router(docs.router)
     for router in ROUTERS:

@@ -36,7 +36,7 @@ def find_header_problem(scope: Scope, limit_bytes: int) -> GaugehouseError | Non
     encoding = (_header(scope, b"content-encoding") or "").strip().lower()
     if encoding not in READABLE_ENCODINGS:
         return UnsupportedFormat(
-            f"The content encoding {encoding[:40]!r} is not read; send the body as it is", code="unsupported_encoding"
+            f"the content encoding {encoding[:40]!r} is not read; send the body as it is", code="unsupported_encoding"
         )
     if length is not None and int(length) > limit_bytes:
         return _too_large(limit_bytes)
@@ -45,7 +45,7 @@ def find_header_problem(scope: Scope, limit_bytes: int) -> GaugehouseError | Non
 
 def _too_large(limit_bytes: int) -> TooLarge:
     return TooLarge(
-        f"The body is larger than {limit_bytes} bytes; send it in smaller parts", fields={"limit_bytes": limit_bytes}
+        f"the body is larger than {limit_bytes} bytes; send it in smaller parts", fields={"limit_bytes": limit_bytes}
     )
 
 
@@ -84,7 +84,7 @@ class CountedBody:
                 message = await self._receive()
         except TimeoutError:
             raise TooSlow(
-                f"The body did not arrive: at least {MINIMUM_RATE_BYTES_PER_S} bytes per second,"
+                f"the body did not arrive: at least {MINIMUM_RATE_BYTES_PER_S} bytes per second,"
                 f" all within {self._timeout_s:g} s, are needed"
             ) from None
         if message["type"] != "http.request":

@@ -8,12 +8,12 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
-    GetJsonSchemaHandler,
+    Tag,
     model_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 MAX_ITEMS = 1000  # of one bulk request: one database transaction
 MAX_TEXT_CHARS = 4096  # no single text of an inventory or a report question is longer
@@ -51,10 +51,6 @@ class EdgeBody(BaseModel):
 Body = TypeVar("Body", bound=EdgeBody)
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, dict) else value
-
-
 def _split_names(values: object) -> object:
     """Split one value at its commas; repeated values are taken as they are, so that names may hold commas."""
     if isinstance(values, list) and len(values) == 1 and isinstance(values[0], str):
@@ -69,12 +65,16 @@ NameList = Annotated[
 ]
 
 
-class _OneToo:
-    """Says in the description of the API that one object may stand for a list of one."""
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        many = handler(schema)
-        return {"anyOf": [many["items"], many]}
+def _one_or_many(value: object) -> str:
+    return "many" if isinstance(value, list) else "one"
 
 
-OneOrMany = Annotated[list[Body], BeforeValidator(_as_list), Field(min_length=1, max_length=MAX_ITEMS), _OneToo()]
+OneOrMany = Annotated[
+    Annotated[Body, Tag("one")] | Annotated[list[Body], Field(min_length=1, max_length=MAX_ITEMS), Tag("many")],
+    Discriminator(_one_or_many),
+]
+
+
+def as_list(body: Body | list[Body]) -> list[Body]:
+    """Return one item as a list of one."""
+    return body if isinstance(body, list) else [body]

@@ -106,7 +106,7 @@ class Envelope:
     async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         """Run the application; an unknown error becomes a 500 that says nothing, and a full trace in the log."""
         if _url_size_bytes(scope) > MAX_URL_BYTES:
-            detail = f"The address is longer than {MAX_URL_BYTES} bytes"
+            detail = f"the address is longer than {MAX_URL_BYTES} bytes"
             refusal = write_problem(scope, HTTPStatus.REQUEST_URI_TOO_LONG, code="address_too_long", detail=detail)
             await refusal(scope, receive, answer)
             return

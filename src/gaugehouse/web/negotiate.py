@@ -73,7 +73,7 @@ def choose_format(accept: str | None) -> Format:
     best_weight, best = max(weighed, key=lambda pair: pair[0])
     if best_weight <= 0.0:
         raise NotAcceptable(
-            f"None of the wanted media types is written; choose one of {', '.join(MEDIA_TYPES.values())}",
+            f"none of the wanted media types is written; choose one of {', '.join(MEDIA_TYPES.values())}",
             fields={"available": list(MEDIA_TYPES.values())},
         )
     return best

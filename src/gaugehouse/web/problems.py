@@ -169,7 +169,7 @@ def write_error(scope: Scope, error: GaugehouseError) -> Response:
 
 def write_unexpected(scope: Scope) -> Response:
     """Return the last-resort answer, which says nothing about the cause: that is in the log under the request id."""
-    detail = "Something went wrong on our side; the request id leads to the cause in the server's log"
+    detail = "something went wrong on our side; the request id leads to the cause in the server's log"
     return write_problem(scope, HTTPStatus.INTERNAL_SERVER_ERROR, code="internal_error", detail=detail)
 
 
@@ -195,9 +195,9 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 def _explain(status: HTTPStatus) -> str:
     match status:
         case HTTPStatus.NOT_FOUND:
-            return "There is nothing at this address; /docs lists what there is"
+            return "there is nothing at this address; /docs lists what there is"
         case HTTPStatus.METHOD_NOT_ALLOWED:
-            return "This address does not take this method; the Allow header lists those it takes"
+            return "this address does not take this method; the Allow header lists those it takes"
         case _:
             return status.description or status.phrase
 
@@ -209,12 +209,12 @@ def _is_json(media_type: str) -> bool:
 
 def _explain_validation(request: Request, errors: Sequence[Mapping[str, Any]]) -> GaugehouseError:
     if any(error["type"] == "json_invalid" for error in errors):
-        return Unreadable("The body is not valid JSON")
+        return Unreadable("the body is not valid JSON")
     media_type = request.headers.get("content-type", "")
     if any(tuple(error["loc"]) == ("body",) and error["type"] != "missing" for error in errors) and not _is_json(
         media_type
     ):
-        return UnsupportedFormat("The body must be JSON: send Content-Type: application/json")
+        return UnsupportedFormat("the body must be JSON: send Content-Type: application/json")
     named = [
         {"field": ".".join(str(part) for part in error["loc"]), "reason": error["msg"], "code": error["type"]}
         for error in errors[:MAX_ROWS_NAMED]

@@ -51,12 +51,12 @@ InRuntime = Annotated[Runtime, Depends(find_runtime)]
 
 def _identify(runtime: Runtime, token: str | None, key: str | None) -> Caller:
     if token is not None and key is not None:
-        raise Unauthenticated("Send a token or an API key, not both", code="two_credentials")
+        raise Unauthenticated("send a token or an API key, not both", code="two_credentials")
     if token is not None:
         return runtime.access.caller_of_token(token)
     if key is not None:
         return runtime.access.caller_of_key(key)
-    raise Unauthenticated("Send Authorization: Bearer with a token from POST /token, or X-API-Key")
+    raise Unauthenticated("send Authorization: Bearer with a token from POST /token, or X-API-Key")
 
 
 def authorize(
@@ -76,7 +76,7 @@ def authorize(
     request.state.caller = caller.name
     lacking = [scope for scope in wanted.scopes if not caller.may(Scope(scope))]
     if lacking:
-        raise Forbidden(f"This needs the scope {lacking[0]}", fields={"scopes_needed": lacking})
+        raise Forbidden(f"this needs the scope {lacking[0]}", fields={"scopes_needed": lacking})
     return caller
 
 
@@ -107,7 +107,7 @@ def authorize_docs(
     elif login is not None:
         request.state.caller = runtime.access.caller_of_password(login.username, login.password).name
     else:
-        raise Unauthenticated("The docs need a login", code="login_needed", fields={"challenge": BASIC_CHALLENGE})
+        raise Unauthenticated("the docs need a login", code="login_needed", fields={"challenge": BASIC_CHALLENGE})
 
 
 def require_component(caller: Caller, component: str) -> None:
@@ -117,4 +117,4 @@ def require_component(caller: Caller, component: str) -> None:
         NotFound: The caller is bound to another component.
     """
     if caller.component is not None and caller.component != component:
-        raise NotFound(f"There is no component {component!r}", code="component_not_found")
+        raise NotFound(f"there is no component {component!r}", code="component_not_found")

@@ -1,37 +1,8 @@
-"""A small synchronous client over ASGI: no socket, no server thread."""
+"""A client for the small applications of these tests."""
 
-import asyncio
-
-import httpx
 import pytest
 
-
-class Client:
-    """Calls an ASGI application; every call has its own event loop."""
-
-    def __init__(self, app, headers=None):
-        self._app = app
-        self.headers = dict(headers or {})
-
-    def request(self, method, path, *, headers=None, **kwargs):
-        async def call():
-            transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://gaugehouse.test") as client:
-                return await client.request(method, path, headers=self.headers | (headers or {}), **kwargs)
-
-        return asyncio.run(call())
-
-    def get(self, path, **kwargs):
-        return self.request("GET", path, **kwargs)
-
-    def post(self, path, **kwargs):
-        return self.request("POST", path, **kwargs)
-
-    def patch(self, path, **kwargs):
-        return self.request("PATCH", path, **kwargs)
-
-    def delete(self, path, **kwargs):
-        return self.request("DELETE", path, **kwargs)
+from asgi_client import Client
 
 
 @pytest.fixture

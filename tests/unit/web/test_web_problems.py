@@ -44,9 +44,10 @@ def error_classes(root=GaugehouseError):
 
 
 def make(cls):
-    if cls is RowsRefused:
-        return cls([RowProblem(row=3, field="value", reason="is NaN")], bad_rows=1)
-    return cls("something was wrong")
+    """Return an error as its class would make it, whatever its constructor wants."""
+    error = cls.__new__(cls)
+    GaugehouseError.__init__(error, "something was wrong")
+    return error
 
 
 def body_of(response):

@@ -1,5 +1,14 @@
 """Endpoints, one module per resource: a scope, one use case, no `try`."""
 
-from gaugehouse.web.api import access, health
+from gaugehouse.web.api import access, component_rows, components, events, health, measurements, metrics, reports
 
-ROUTERS = (health.router, access.router)
+ROUTERS = (
+    measurements.router,
+    events.router,
+    components.router,
+    component_rows.router,
+    metrics.router,
+    reports.router,
+    access.router,
+    health.router,
+)

@@ -1,0 +1,139 @@
+"""Components: what is measured. Users look; managers create, describe, retire and restore."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from pydantic import Field
+
+from gaugehouse.inventory import (
+    ComponentView,
+    NewComponent,
+    Page,
+    create_components,
+    find_components,
+    get_component,
+    restore_component,
+    retire_component,
+    update_component,
+)
+from gaugehouse.web.api.asked import LabelTexts, read_labels
+from gaugehouse.web.api.component_rows import ComponentInPath
+from gaugehouse.web.api.lists import ListCursor, ListLimit, SearchText, one_page
+from gaugehouse.web.edge import EdgeBody, OneOrMany, as_list
+from gaugehouse.web.problems import SECURED, refusals
+from gaugehouse.web.security import InRuntime, Manager, MeasurementReader, require_component
+
+router = APIRouter(prefix="/v1/components", tags=["components"])
+
+
+class NewComponentBody(EdgeBody):
+    """A component to create."""
+
+    name: str = Field(examples=["pump-1"], description="1-200 characters; never changes")
+    title: str = Field("", examples=["Feed pump 1"])
+    type: str = Field("", examples=["pump"])
+    labels: dict[str, str] = Field(default_factory=dict, examples=[{"line": "A"}], description="At most 16")
+    attributes: dict[str, Any] = Field(default_factory=dict, description="Any JSON, up to 16 KiB")
+
+
+class ComponentChanges(EdgeBody):
+    """What is to change; labels and attributes are merged key by key, and a key set to null is removed."""
+
+    title: str | None = None
+    type: str | None = None
+    labels: dict[str, str | None] | None = Field(None, examples=[{"line": "B", "hall": None}])
+    attributes: dict[str, Any] | None = None
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Create components",
+    operation_id="create_components",
+    responses=refusals(*SECURED, 400, 409, 413, 415),
+)
+def add_components(
+    runtime: InRuntime, caller: Manager, body: OneOrMany[NewComponentBody], response: Response
+) -> ComponentView | Page[ComponentView]:
+    """Create one component, or an array of up to 1000, all or none."""
+    new = [NewComponent(**component.model_dump()) for component in as_list(body)]
+    with runtime.database.transaction() as session:
+        created = create_components(session, caller.project_id, new)
+    if isinstance(body, list):
+        return one_page(created)
+    response.headers["Location"] = f"/v1/components/{created[0].id}"
+    return created[0]
+
+
+@router.get("", summary="Find components", operation_id="find_components", responses=refusals(*SECURED, 404))
+def list_components(
+    runtime: InRuntime,
+    caller: MeasurementReader,
+    component: Annotated[str | None, Query(description="Exactly this one, by name or id: for names with a /")] = None,
+    search: SearchText = None,
+    type: Annotated[str | None, Query(description="Exactly this type")] = None,  # noqa: A002  # the word of the API
+    label: LabelTexts = None,
+    sort: Annotated[str, Query(description="name, title, type or created_at; -name reverses")] = "name",
+    include_retired: bool = False,
+    limit: ListLimit = 100,
+    cursor: ListCursor = None,
+) -> Page[ComponentView]:
+    """Return one page of the components that fit all filters; a key of one component finds that one."""
+    named = component or caller.component
+    with runtime.database.reading() as session:
+        if named is not None:
+            found = get_component(session, caller.project_id, named)
+            require_component(caller, found.name)
+            return one_page([found])
+        return find_components(
+            session,
+            caller.project_id,
+            search=search,
+            type=type,
+            labels=read_labels(label),
+            sort=sort,
+            include_retired=include_retired,
+            limit=limit,
+            cursor=cursor,
+        )
+
+
+@router.get("/{component}", summary="One component", operation_id="read_component", responses=refusals(*SECURED, 404))
+def read_component(runtime: InRuntime, caller: MeasurementReader, component: ComponentInPath) -> ComponentView:
+    """Return a component, retired or not."""
+    with runtime.database.reading() as session:
+        found = get_component(session, caller.project_id, component)
+    require_component(caller, found.name)
+    return found
+
+
+@router.patch(
+    "/{component}",
+    summary="Change a component",
+    operation_id="change_component",
+    responses=refusals(*SECURED, 400, 404, 413, 415),
+)
+def change_component(
+    runtime: InRuntime, caller: Manager, component: ComponentInPath, body: ComponentChanges
+) -> ComponentView:
+    """Change title, type, labels or attributes. The name stays: rows carry it."""
+    with runtime.database.transaction() as session:
+        return update_component(session, caller.project_id, component, **body.model_dump(exclude_unset=True))
+
+
+@router.post(
+    "/{component}/retire", summary="Retire", operation_id="retire_component", responses=refusals(*SECURED, 404)
+)
+def retire(runtime: InRuntime, caller: Manager, component: ComponentInPath) -> ComponentView:
+    """Take a component out of lists. Its data stays, and rows that still arrive are stored."""
+    with runtime.database.transaction() as session:
+        return retire_component(session, caller.project_id, component)
+
+
+@router.post(
+    "/{component}/restore", summary="Restore", operation_id="restore_component", responses=refusals(*SECURED, 404)
+)
+def restore(runtime: InRuntime, caller: Manager, component: ComponentInPath) -> ComponentView:
+    """Bring a retired component back into lists."""
+    with runtime.database.transaction() as session:
+        return restore_component(session, caller.project_id, component)

@@ -1,0 +1,90 @@
+"""What can be delivered, for the description of the API; the bodies themselves are read in the room `ingest`."""
+
+from typing import Annotated, Any
+
+from fastapi import Query
+
+from gaugehouse.ingest import TimeUnit
+from gaugehouse.web.problems import SECURED, refusals
+
+PartialDelivery = Annotated[
+    bool, Query(alias="partial", description="Store the good rows and name the bad ones, instead of refusing all")
+]
+EpochUnit = Annotated[
+    TimeUnit | None, Query(alias="time_unit", description="Unit of integer times; without it times are RFC 3339 texts")
+]
+
+MEASUREMENT_ROW = {
+    "type": "object",
+    "required": ["component", "metric", "measured_at", "value"],
+    "additionalProperties": False,
+    "properties": {
+        "component": {"type": "string", "minLength": 1, "maxLength": 200},
+        "metric": {"type": "string", "minLength": 1, "maxLength": 200},
+        "measured_at": {"type": "string", "format": "date-time", "description": "With Z or an offset"},
+        "value": {"type": ["number", "null"], "description": "Finite; null only with quality 2"},
+        "quality": {"type": "integer", "minimum": 0, "maximum": 2, "description": "0 good, 1 uncertain, 2 bad"},
+    },
+}
+EVENT_ROW = {
+    "type": "object",
+    "required": ["component", "kind", "occurred_at"],
+    "additionalProperties": False,
+    "properties": {
+        "component": {"type": "string", "minLength": 1, "maxLength": 200},
+        "kind": {"type": "string", "minLength": 1, "maxLength": 200},
+        "occurred_at": {"type": "string", "format": "date-time", "description": "With Z or an offset"},
+        "body": {"description": "Any JSON value"},
+    },
+}
+MEASUREMENT_EXAMPLES = {
+    "rows": {
+        "summary": "An array of rows",
+        "value": [
+            {"component": "pump-1", "metric": "temperature", "measured_at": "2026-11-20T10:00:00Z", "value": 71.5},
+            {"component": "pump-1", "metric": "running", "measured_at": "2026-11-20T10:00:00Z", "value": 1},
+        ],
+    },
+    "columns": {
+        "summary": "The same as columns: smaller and four times as fast",
+        "value": {
+            "component": ["pump-1", "pump-1"],
+            "metric": ["temperature", "running"],
+            "measured_at": ["2026-11-20T10:00:00Z", "2026-11-20T10:00:00Z"],
+            "value": [71.5, 1],
+        },
+    },
+}
+EVENT_EXAMPLES = {
+    "rows": {
+        "summary": "An array of events",
+        "value": [
+            {
+                "component": "pump-1",
+                "kind": "firmware",
+                "occurred_at": "2026-11-20T10:00:00Z",
+                "body": {"version": "1.4.2"},
+            }
+        ],
+    }
+}
+DELIVERY_REFUSALS = refusals(*SECURED, 400, 408, 413, 415, 429, 503, 507)
+
+
+def _columns_of(row: dict[str, Any]) -> dict[str, Any]:
+    properties = {name: {"type": "array", "items": schema} for name, schema in row["properties"].items()}
+    return row | {"properties": properties}
+
+
+def describe_delivery(row: dict[str, Any], examples: dict[str, Any], csv: str) -> dict[str, Any]:
+    """Return the `openapi_extra=` of an endpoint that takes rows in every format."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    as_json = {"anyOf": [{"type": "array", "items": row}, _columns_of(row)]}
+    content = {
+        "application/json": {"schema": as_json, "examples": examples},
+        "application/x-ndjson": {"schema": {"type": "string", "description": "One JSON object per line"}},
+        "text/csv": {"schema": {"type": "string"}, "example": csv},
+        "application/vnd.apache.arrow.stream": binary,
+        "application/vnd.apache.parquet": binary,
+    }
+    return {"requestBody": {"required": True, "content": content}}

@@ -1,0 +1,128 @@
+"""Reports: KPIs over periods. Managers ask; a worker computes; the answer is kept as evidence."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Response
+from pydantic import Field
+
+from gaugehouse import reports
+from gaugehouse.inventory import Page
+from gaugehouse.reports import ComponentFilter, PeriodBounds, ReportRequest, ReportView
+from gaugehouse.web.api.answers import answer_table
+from gaugehouse.web.api.forms import ROW_FORMS
+from gaugehouse.web.api.lists import ListCursor, ListLimit
+from gaugehouse.web.edge import EdgeBody
+from gaugehouse.web.negotiate import AnswerFormat
+from gaugehouse.web.problems import SECURED, refusals
+from gaugehouse.web.security import InRuntime, Manager, ReportReader
+
+router = APIRouter(prefix="/v1/reports", tags=["reports"])
+
+ReportId = Annotated[str, Path(examples=["rep_4Fz0bX1mQ9sT7uV2wY3a"])]
+
+
+class BoundsBody(EdgeBody):
+    """An explicit period, end exclusive."""
+
+    start: str = Field(examples=["2026-11-01T00:00:00+01:00"])
+    end: str = Field(examples=["2026-11-08T00:00:00+01:00"])
+
+
+class FilterBody(EdgeBody):
+    """Components by type and labels; both narrow."""
+
+    type: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict, examples=[{"line": "A"}])
+
+
+class ReportBody(EdgeBody):
+    """The question. All but the period is optional."""
+
+    period: str | BoundsBody = Field(
+        examples=["last_month"],
+        description="today, yesterday, last_7_days, last_week, last_month, last_quarter, last_year, 2026, 2026-Q3,"
+        " 2026-10, 2026-W45, 2026-11-20, start/end, or bounds",
+    )
+    timezone: str = Field("UTC", examples=["Europe/Berlin"], description="IANA zone of period and buckets")
+    components: Literal["all"] | list[str] | FilterBody = Field("all", description="all, names or ids, or a filter")
+    metrics: list[str] | None = Field(None, description="All without it")
+    kpis: list[str] | None = Field(
+        None, examples=[["mean", "availability"]], description="Those of each kind without it"
+    )
+    bucket: str | None = Field(None, examples=["day"], description="hour, day, week, month, quarter, year, a duration")
+
+    def as_request(self) -> ReportRequest:
+        """Return the question in the words of the room `reports`."""
+        period, components = self.period, self.components
+        return ReportRequest(
+            period=period if isinstance(period, str) else PeriodBounds(start=period.start, end=period.end),
+            timezone=self.timezone,
+            components=ComponentFilter(type=components.type, labels=components.labels)
+            if isinstance(components, FilterBody)
+            else "all"
+            if components == "all"
+            else tuple(components),
+            metrics=None if self.metrics is None else tuple(self.metrics),
+            kpis=None if self.kpis is None else tuple(self.kpis),
+            bucket=self.bucket,
+        )
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Ask for a report",
+    operation_id="request_report",
+    responses=refusals(*SECURED, 400, 404, 413, 415, 503),
+)
+def ask(runtime: InRuntime, caller: Manager, body: ReportBody, response: Response) -> ReportView:
+    """Pin the question to this moment and queue it; `Location` is where to follow it."""
+    cells_limit = runtime.settings.report_cells_limit
+    with runtime.database.transaction() as session:
+        view = reports.request_report(session, runtime.lake, caller, body.as_request(), cells_limit=cells_limit)
+    response.headers["Location"] = f"/v1/reports/{view.id}"
+    return view
+
+
+@router.get("", summary="List reports", operation_id="find_reports", responses=refusals(*SECURED))
+def list_reports(
+    runtime: InRuntime, caller: ReportReader, limit: ListLimit = 100, cursor: ListCursor = None
+) -> Page[ReportView]:
+    """Return one page of the project's reports, the newest first."""
+    with runtime.database.reading() as session:
+        return reports.list_reports(session, caller, limit=limit, cursor=cursor)
+
+
+@router.get("/{report_id}", summary="Follow a report", operation_id="read_report", responses=refusals(*SECURED, 404))
+def follow(runtime: InRuntime, caller: ReportReader, report_id: ReportId) -> ReportView:
+    """Return status, progress in per cent, and what the worker is doing."""
+    with runtime.database.reading() as session:
+        return reports.get_report(session, caller, report_id)
+
+
+@router.get(
+    "/{report_id}/result",
+    summary="Read the result",
+    operation_id="read_report_result",
+    response_class=Response,
+    responses=ROW_FORMS | refusals(*SECURED, 404, 406, 409),
+)
+def read_report_result(
+    runtime: InRuntime, caller: ReportReader, report_id: ReportId, answer_format: AnswerFormat
+) -> Response:
+    """Return one row per component, metric, KPI and bucket: value, unit, coverage, n, status and reason."""
+    with runtime.database.reading() as session:
+        view = reports.get_report(session, caller, report_id)
+    return answer_table(reports.read_result(runtime.layout, view), answer_format, view.as_of)
+
+
+@router.post(
+    "/{report_id}/cancel",
+    summary="Cancel a report",
+    operation_id="cancel_report",
+    responses=refusals(*SECURED, 404, 409),
+)
+def cancel(runtime: InRuntime, caller: Manager, report_id: ReportId) -> ReportView:
+    """Stop a queued or running report; the worker is interrupted."""
+    with runtime.database.transaction() as session:
+        return reports.cancel_report(session, caller, report_id)

@@ -1,0 +1,90 @@
+"""Who may use worker threads, and how many: deliveries and sign-ins each have their own, so neither starves the rest.
+
+Everything else runs in Starlette's default pool of 40 threads; `/health` needs none.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, TypeVar
+
+import anyio
+from anyio.to_thread import run_sync
+from fastapi import Depends, Request
+
+from gaugehouse.config import MEBIBYTE
+from gaugehouse.errors import Overloaded, Throttled
+
+DELIVERIES_AT_ONCE = 64  # they wait for one shared fsync: the more wait together, the less each costs
+DELIVERIES_IN_MEMORY_BYTES = 256 * MEBIBYTE  # bodies being received or stored; bounds memory in a burst
+HASHES_AT_ONCE = 2  # one argon2id hash takes 19 MiB and 32 ms of a core
+SIGN_INS_WAITING = 16  # a quarter of a second; more is an attack or a stampede
+
+Answer = TypeVar("Answer")
+
+
+class Deliveries:
+    """Takes bodies in within a memory bound, and stores them in threads of their own."""
+
+    def __init__(self, *, body_limit_bytes: int, in_memory_limit_bytes: int = DELIVERIES_IN_MEMORY_BYTES) -> None:
+        self._body_limit_bytes = body_limit_bytes
+        self._in_memory_limit_bytes = in_memory_limit_bytes
+        self._in_memory_bytes = 0
+        self._limiter = anyio.CapacityLimiter(DELIVERIES_AT_ONCE)
+
+    async def store(self, request: Request, accept: Callable[[bytes, str], Answer]) -> Answer:
+        """Read the body, then run `accept(body, media_type)` in a thread.
+
+        Raises:
+            Overloaded: Too many bytes of other deliveries are in memory.
+        """
+        with self._admitted(request):
+            body = await request.body()
+            media_type = request.headers.get("content-type", "")
+            return await run_sync(accept, body, media_type, limiter=self._limiter)
+
+    @contextmanager
+    def _admitted(self, request: Request) -> Iterator[None]:
+        declared = request.headers.get("content-length")
+        size_bytes = self._body_limit_bytes if declared is None else int(declared)  # the body guard has checked it
+        if self._in_memory_bytes + size_bytes > self._in_memory_limit_bytes and self._in_memory_bytes:
+            raise Overloaded("too many deliveries at once; try again in a second", retry_after_s=1)
+        self._in_memory_bytes += size_bytes
+        try:
+            yield
+        finally:
+            self._in_memory_bytes -= size_bytes
+
+
+class SignIns:
+    """Lets few passwords be checked at once, a few more wait, and turns the rest away."""
+
+    def __init__(self) -> None:
+        self._limiter = anyio.CapacityLimiter(HASHES_AT_ONCE)
+
+    async def run(self, check: Callable[[], Answer]) -> Answer:
+        """Run `check` in a thread.
+
+        Raises:
+            Throttled: Too many are waiting already.
+        """
+        if self._limiter.statistics().tasks_waiting >= SIGN_INS_WAITING:
+            raise Throttled("too many sign-ins at once; try again in a second", code="too_many_sign_ins")
+        return await run_sync(check, limiter=self._limiter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threads:
+    """The pools of one application."""
+
+    deliveries: Deliveries
+    sign_ins: SignIns = field(default_factory=SignIns)
+
+
+async def find_threads(request: Request) -> Threads:
+    """Return the pools of this application; `create_app` put them there."""
+    threads: Threads = request.app.state.threads
+    return threads
+
+
+InThreads = Annotated[Threads, Depends(find_threads)]

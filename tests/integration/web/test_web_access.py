@@ -1,0 +1,156 @@
+"""Who may call what: generated over all routes, so that a new one without a rule fails here."""
+
+import re
+
+import pytest
+from fastapi.routing import iter_route_contexts
+
+from gaugehouse.access import Scope
+from gaugehouse.web.security import authorize, authorize_docs
+
+PUBLIC = {
+    ("GET", "/health"),
+    ("GET", "/ready"),
+    ("POST", "/token"),
+    ("GET", "/"),
+    ("GET", "/b/docs"),
+    ("GET", "/static"),
+}
+DOCS = {("GET", "/docs"), ("GET", "/openapi.json")}
+NO_SCOPE = {("GET", "/v1/me")}
+
+
+def routes(app):
+    for context in iter_route_contexts(app.routes):
+        for method in sorted((context.methods or {"GET"}) - {"HEAD"}):
+            yield method, context.path, context
+
+
+def wanted_scopes(context):
+    """Return the scopes that the one dependency asks for on a route; None when the route lacks it."""
+    found = [nested for nested in context.dependant.dependencies if nested.call is authorize]
+    return [Scope(scope) for scope in found[0].oauth_scopes or []] if found else None
+
+
+def call(client, method, path):
+    body = {"json": {}} if method in {"POST", "PATCH"} else {}
+    return client.request(method, re.sub(r"{\w+}", "cmp_none", path), **body)
+
+
+def test_every_route_is_public_on_purpose_or_asks_who_is_calling(app):
+    for method, path, context in routes(app):
+        if (method, path) in PUBLIC:
+            continue
+        calls = {nested.call for nested in context.dependant.dependencies}
+        assert (authorize_docs if (method, path) in DOCS else authorize) in calls, f"{method} {path} has no access rule"
+
+
+def test_every_v1_route_asks_for_a_scope(app):
+    for method, path, context in routes(app):
+        if path.startswith("/v1/") and (method, path) not in NO_SCOPE:
+            assert wanted_scopes(context), f"{method} {path} asks for no scope"
+
+
+def test_without_credentials_every_route_answers_401(app, anonymous):
+    for method, path, _ in routes(app):
+        if path.startswith("/v1/"):
+            answer = call(anonymous, method, path)
+            assert answer.status_code == 401, f"{method} {path}: {answer.status_code}"
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+            assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer not.a.token"},
+        {"Authorization": "Bearer " + "x" * 5000},
+        {"X-API-Key": "ghk_" + "0" * 36},
+        {"X-API-Key": "nonsense"},
+        {"Authorization": "Basic dXNlcjp1c2Vy"},
+        {"Authorization": "Bearer a", "X-API-Key": "b"},
+    ],
+)
+def test_credentials_that_do_not_count_are_a_401(anonymous, headers):
+    assert anonymous.get("/v1/me", headers=headers).status_code == 401
+
+
+def test_with_the_wrong_scope_every_route_answers_403_and_with_the_right_one_neither(app, make_key, user, manager):
+    writer = make_key(scopes=["measurements:write"])
+    reader = make_key(scopes=["measurements:read"])
+    for method, path, context in routes(app):
+        scopes = wanted_scopes(context) if path.startswith("/v1/") else None
+        if not scopes:
+            continue
+        wrong = reader if Scope.MEASUREMENTS_WRITE in scopes else writer
+        answer = call(wrong, method, path)
+        assert answer.status_code == 403, f"{method} {path}: {answer.status_code}"
+        assert answer.json()["scopes_needed"] == [str(scope) for scope in scopes]
+        is_for_managers = scopes[0] in {Scope.MANAGER, Scope.MEASUREMENTS_WRITE, Scope.EVENTS_WRITE, Scope.REPORTS_READ}
+        right = manager if is_for_managers else user
+        assert call(right, method, path).status_code not in {401, 403}, f"{method} {path}"
+        assert call(user, method, path).status_code == 403 or not is_for_managers, f"{method} {path}"
+
+
+def test_sign_in_gives_a_bearer_token_that_is_not_stored(anonymous):
+    answer = anonymous.post("/token", data={"username": "manager", "password": "manager"})
+    assert answer.status_code == 200
+    token = answer.json()
+    assert (token["token_type"], token["scope"]) == ("bearer", "manager user")
+    assert token["expires_in"] > 0
+    assert answer.headers["cache-control"] == "no-store"
+    me = anonymous.get("/v1/me", headers={"Authorization": f"Bearer {token['access_token']}"}).json()
+    assert me == {
+        "kind": "user",
+        "name": "manager",
+        "project": "default",
+        "scopes": ["manager", "user"],
+        "component": None,
+    }
+
+
+def test_sign_in_with_fewer_scopes_gives_fewer(anonymous):
+    answer = anonymous.post("/token", data={"username": "manager", "password": "manager", "scope": "manager"})
+    assert answer.json()["scope"] == "manager"
+
+
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [
+        ({"username": "user", "password": "wrong"}, 401),
+        ({"username": "nobody", "password": "user"}, 401),
+        ({"username": "user\0", "password": "user\0"}, 401),
+        ({"username": "user", "password": "user", "scope": "manager"}, 403),
+        ({"username": "user", "password": "user", "scope": "root"}, 403),
+        ({"username": "user"}, 422),
+        ({"username": "user", "password": "user", "project": "elsewhere"}, 404),
+    ],
+)
+def test_a_sign_in_that_fails_is_a_problem(anonymous, form, status):
+    answer = anonymous.post("/token", data=form)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_unknown_users_and_wrong_passwords_look_the_same(anonymous):
+    answers = [
+        anonymous.post("/token", data={"username": name, "password": "wrong"}).json() for name in ("user", "nobody")
+    ]
+    assert len({(answer["detail"], answer["code"], answer["status"]) for answer in answers}) == 1
+
+
+def test_a_key_of_one_component_sees_and_writes_that_one_only(make_key, manager):
+    names = ["bound/pump", "other pump"]
+    assert manager.post("/v1/components", json=[{"name": name} for name in names]).status_code == 201
+    key = make_key(component="bound/pump")
+    row = {"metric": "rssi", "measured_at": "2026-11-20T10:00:00Z", "value": -50}
+    assert key.post("/v1/measurements", json=[row | {"component": "bound/pump"}]).status_code == 201
+    assert key.post("/v1/measurements", json=[row | {"component": "other pump"}]).status_code == 403
+    assert manager.post("/v1/measurements", json=[row | {"component": "other pump"}]).status_code == 201
+    assert [item["name"] for item in key.get("/v1/components").json()["items"]] == ["bound/pump"]
+    for path in ("/v1/measurements", "/v1/latest", "/v1/summary"):
+        assert {item["component"] for item in key.get(path).json()["items"]} == {"bound/pump"}, path
+        assert key.get(path, params={"component": "other pump"}).status_code == 404, path
+    for path in ("", "/latest", "/summary", "/events", "/measurements"):
+        assert key.get(f"/v1/components/other pump{path}").status_code == 404, path
+    assert key.get("/v1/components", params={"component": "other pump"}).status_code == 404
