@@ -18,8 +18,13 @@ def _redact(_logger: object, _method: str, event: structlog.typing.EventDict) ->
     return event
 
 
-def configure_logs(settings: Settings, log_dir: Path | None = None, *, to_stdout: bool = True) -> None:
-    """Send every log line, ours and our libraries', as JSON to stdout and to `log_dir/gaugehouse.log` (rotated)."""
+def configure_logs(
+    settings: Settings, log_dir: Path | None = None, *, to_stdout: bool = True, file_name: str = "gaugehouse.log"
+) -> None:
+    """Send every log line, ours and our libraries', as JSON to stdout and to a rotating file.
+
+    Each process has a file of its own: two that rotated one file would lose lines.
+    """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -41,7 +46,7 @@ def configure_logs(settings: Settings, log_dir: Path | None = None, *, to_stdout
         log_dir.mkdir(parents=True, exist_ok=True)
         handlers.append(
             logging.handlers.RotatingFileHandler(
-                log_dir / "gaugehouse.log",
+                log_dir / file_name,
                 maxBytes=settings.log_file_size_bytes,
                 backupCount=settings.log_file_count,
                 encoding="utf-8",

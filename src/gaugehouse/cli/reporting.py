@@ -1,0 +1,217 @@
+"""`gaugehouse report`: the same job as over HTTP, printed as a table or written to a file."""
+
+import io
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+from rich.table import Table
+
+from gaugehouse.cli.owning import checked, owner_client
+from gaugehouse.cli.progress import Report, out, progress_bar
+from gaugehouse.config import Layout, Settings
+from gaugehouse.errors import GaugehouseError, UnsupportedFormat
+from gaugehouse.inventory import get_project
+from gaugehouse.reports import ReportRequest, compute_report, digest_result, encode_pin, make_pin
+from gaugehouse.runtime import RunningOwner, find_owner, open_runtime
+
+POLL_S = 0.2
+MAX_PRINTED_ROWS = 60
+MAX_KPI_COLUMNS = 8
+PERCENT = 100
+FORMATS = (".csv", ".json", ".parquet")
+UNDEFINED = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportOptions:
+    """What the command line asks."""
+
+    data_dir: Path
+    project: str
+    period: str
+    timezone: str
+    kpis: tuple[str, ...] | None
+    components: tuple[str, ...] | None
+    metrics: tuple[str, ...] | None
+    bucket: str | None
+    output: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Computed:
+    """A result and what makes it evidence."""
+
+    result: pa.Table
+    title: str
+    digest: str
+
+
+def run_report_command(options: ReportOptions) -> None:
+    """Compute a report and print it, or write it to a file.
+
+    Raises:
+        GaugehouseError: the question cannot be answered; the message says why.
+    """
+    if options.output is not None and options.output.suffix not in FORMATS:
+        raise UnsupportedFormat(f"a report is written as {', '.join(FORMATS)}, not {options.output.suffix or 'that'}")
+    settings = Settings(data_dir=options.data_dir)
+    owner = find_owner(Layout(settings.data_dir))
+    with progress_bar() as report:
+        if owner is None:
+            computed = _compute_here(settings, options, report)
+        else:
+            computed = _compute_there(settings, options, owner, report)
+    if options.output is None:
+        _print(computed)
+    else:
+        _write(computed.result, options.output)
+        out.print(
+            f"{computed.result.num_rows:,} values written to {options.output}  [dim]digest {computed.digest}[/dim]"
+        )
+
+
+def _compute_here(settings: Settings, options: ReportOptions, report: Report) -> Computed:
+    """Own the lake for as long as the report takes."""
+    runtime = open_runtime(settings, report)
+    try:
+        with runtime.database.transaction() as session:
+            pin = make_pin(
+                session,
+                runtime.lake,
+                project=options.project,
+                project_id=get_project(session, options.project).id,
+                body=_request(options),
+                asked_at=runtime.database.now(session),
+                cells_limit=settings.report_cells_limit,
+            )
+        result = compute_report(
+            runtime.lake.pin(),
+            pin,
+            threads=settings.worker_threads,
+            on_progress=lambda percent, _doing: report("computing", round(percent), PERCENT),
+        )
+    finally:
+        runtime.close()
+    title = f"{pin.period.expression}  {pin.period.start:%Y-%m-%d %H:%M}  to  {pin.period.end:%Y-%m-%d %H:%M} UTC"
+    return Computed(result=result, title=title, digest=digest_result(encode_pin(pin), result))
+
+
+def _request(options: ReportOptions) -> ReportRequest:
+    return ReportRequest(
+        period=options.period,
+        timezone=options.timezone,
+        components="all" if options.components is None else options.components,
+        metrics=options.metrics,
+        kpis=options.kpis,
+        bucket=options.bucket,
+    )
+
+
+def _compute_there(settings: Settings, options: ReportOptions, owner: RunningOwner, report: Report) -> Computed:
+    """Ask the running server, and follow its worker."""
+    asked = {
+        "period": options.period,
+        "timezone": options.timezone,
+        "components": options.components or "all",
+        "metrics": options.metrics,
+        "kpis": options.kpis,
+        "bucket": options.bucket,
+    }
+    body = {name: value for name, value in asked.items() if value is not None}
+    with owner_client(settings, owner, options.project) as client:
+        location = checked(client.post("/v1/reports", json=body)).headers["location"]
+        state = _follow(lambda: checked(client.get(location)).json(), report)
+        answer = checked(client.get(f"{location}/result", headers={"Accept": "application/vnd.apache.parquet"}))
+    result = pq.read_table(io.BytesIO(answer.content))
+    title = f"{options.period}  {state['period_start']}  to  {state['period_end']}"
+    return Computed(result=result, title=title, digest=state["digest"])
+
+
+def _follow(ask: Callable[[], dict[str, Any]], report: Report) -> dict[str, Any]:
+    while True:
+        state = ask()
+        report("computing", round(state["progress_percent"]), PERCENT)
+        if state["status"] == "done":
+            return state
+        if state["status"] in {"failed", "cancelled"}:
+            raise GaugehouseError(f"the report {state['status']}: {state.get('reason') or 'no reason given'}")
+        time.sleep(POLL_S)
+
+
+def _write(result: pa.Table, path: Path) -> None:
+    if path.suffix == ".parquet":
+        pq.write_table(result, path)
+    elif path.suffix == ".csv":
+        pa_csv.write_csv(result, path)
+    else:
+        path.write_text(json.dumps(result.to_pylist(), default=lambda instant: instant.isoformat(), indent=1))
+
+
+def _print(computed: Computed) -> None:
+    """Print one line per series and bucket, a column per KPI; a long list of KPIs one line each."""
+    kpis = pc.unique(computed.result.column("kpi")).to_pylist()
+    table = _wide(computed.result, kpis) if len(kpis) <= MAX_KPI_COLUMNS else _long(computed.result)
+    out.print(f"[bold]{computed.title}[/bold]")
+    out.print(table)
+    undefined = computed.result.filter(pc.is_null(computed.result.column("value")))
+    if undefined.num_rows:
+        reasons = undefined.group_by("reason").aggregate([("kpi", "count")]).sort_by([("kpi_count", "descending")])
+        for row in reasons.slice(0, 5).to_pylist():
+            out.print(f"{UNDEFINED} {row['kpi_count']:,} x {row['reason']}", style="dim")
+    out.print(f"digest {computed.digest}", style="dim")
+
+
+def _format(value: float | None, unit: str) -> str:
+    if value is None:
+        return f"[dim]{UNDEFINED}[/dim]"
+    return f"{value:,.6g} [dim]{unit}[/dim]"
+
+
+def _wide(result: pa.Table, kpis: list[str]) -> Table:
+    has_buckets = len(pc.unique(result.column("bucket_start"))) > 1
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("component", "metric", *(("from",) if has_buckets else ())):
+        table.add_column(name)
+    for kpi in kpis:
+        table.add_column(kpi, justify="right")
+    table.add_column("coverage", justify="right")
+    cells: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in result.slice(0, (MAX_PRINTED_ROWS + 1) * len(kpis)).to_pylist():
+        key = (row["component"], row["metric"] or UNDEFINED, row["bucket_start"])
+        cells.setdefault(key, {})[row["kpi"]] = row
+    for (component, metric, start), by_kpi in list(cells.items())[:MAX_PRINTED_ROWS]:
+        covers = [row["coverage"] for row in by_kpi.values() if row["coverage"] is not None]
+        table.add_row(
+            component,
+            metric,
+            *((f"{start:%Y-%m-%d %H:%M}",) if has_buckets else ()),
+            *(_format(by_kpi[kpi]["value"], by_kpi[kpi]["unit"]) if kpi in by_kpi else "" for kpi in kpis),
+            f"{min(covers):.1%}" if covers else UNDEFINED,
+        )
+    if len(cells) > MAX_PRINTED_ROWS:
+        table.caption = "more rows follow; write them all with --output FILE"
+    return table
+
+
+def _long(result: pa.Table) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("component", "metric", "kpi"):
+        table.add_column(name)
+    for name in ("value", "coverage"):
+        table.add_column(name, justify="right")
+    table.add_column("status")
+    for row in result.slice(0, MAX_PRINTED_ROWS).to_pylist():
+        coverage = UNDEFINED if row["coverage"] is None else f"{row['coverage']:.1%}"
+        value = _format(row["value"], row["unit"])
+        table.add_row(row["component"], row["metric"], row["kpi"], value, coverage, row["status"])
+    if result.num_rows > MAX_PRINTED_ROWS:
+        table.caption = f"{result.num_rows - MAX_PRINTED_ROWS:,} more; write them all with --output FILE"
+    return table

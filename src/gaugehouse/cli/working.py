@@ -1,0 +1,58 @@
+"""`gaugehouse worker`: computes reports until it is told to stop."""
+
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+import structlog
+
+from gaugehouse.config import Layout, Settings
+from gaugehouse.jobs import run_worker
+from gaugehouse.logs import configure_logs
+from gaugehouse.reports import JOB_KIND, ReportWorker, run_report
+from gaugehouse.runtime import open_database
+
+logger = structlog.get_logger()
+
+
+def work_forever(*, data_dir: Path, with_parent: bool) -> None:
+    """Run report jobs until SIGTERM, SIGINT or, with a parent, until that one is gone."""
+    settings = Settings(data_dir=data_dir)
+    layout = Layout(settings.data_dir)
+    configure_logs(settings, layout.logs_dir, file_name="worker.log")
+    stop = threading.Event()
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)
+    if with_parent:
+        threading.Thread(target=_wait_for_parent, args=(stop,), name="parent-watch", daemon=True).start()
+    database = open_database(settings)
+    # A name of its own for each start: a lease of an earlier process can never look like ours.
+    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    logger.info("worker_started", worker=name)
+    report_worker = ReportWorker(database=database, layout=layout, threads=settings.worker_threads)
+    run_worker(
+        database,
+        {JOB_KIND: partial(run_report, worker=report_worker)},
+        worker=name,
+        lease_s=settings.lease_s,
+        stop=stop,
+    )
+    database.dispose()
+    logger.info("worker_stopped", worker=name)
+
+
+def _wait_for_parent(stop: threading.Event) -> None:
+    """Stop when standard input closes: the kernel closes it whichever way the parent ends."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    stop.set()
