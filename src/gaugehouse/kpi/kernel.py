@@ -31,6 +31,7 @@ HOLDS_PER_INTERVAL = 3
 BAD_QUALITY = 2
 EDGE_POINTS = 3
 QUANTILES = (0.01, 0.05, 0.25, 0.50, 0.75, 0.95, 0.99)
+MEDIAN = 3  # its index in QUANTILES
 
 GAUGE, COUNTER, DELTA, STATE = range(4)
 CLASS_UNKNOWN, CLASS_UP, CLASS_DOWN, CLASS_PLANNED, CLASS_IDLE = range(5)
@@ -200,7 +201,7 @@ def two_sum(total: float, low: float, term: float) -> tuple[float, float]:
 
 
 @kernel
-def find_steps_us(rows: Rows, lo: int, hi: int, out: Integers) -> int:
+def find_steps_us(rows: Rows, lo: int, hi: int, out: Floats) -> int:
     """Write the steps between the points of rows [lo, hi) and return how many there are. [us]"""
     times_us, values, qualities = rows.measured_at_us, rows.value, rows.quality
     steps = 0
@@ -214,21 +215,60 @@ def find_steps_us(rows: Rows, lo: int, hi: int, out: Integers) -> int:
 
 
 @kernel
-def find_median(lengths: Integers) -> float:
-    """Return the median; an integer that more than half of the elements equal is found without sorting."""
-    candidate = 0
+def select(values: Floats, lo: int, hi: int, k: int) -> None:
+    """Reorder values[lo:hi] so that values[k] stands at its rank, smaller ones before it (Hoare's selection).
+
+    Our own because numba's `sort` and `partition` cost half of the compile time and are several times slower here.
+    """
+    hi -= 1
+    while lo < hi:
+        a, b, c = values[lo], values[(lo + hi) // 2], values[hi]
+        pivot = max(min(a, b), min(max(a, b), c))
+        i, j = lo, hi
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if k <= j:
+            hi = j
+        elif k >= i:
+            lo = i
+        else:
+            return
+
+
+@kernel
+def find_smallest(values: Floats, lo: int, hi: int) -> float:
+    smallest = values[lo]
+    for i in range(lo + 1, hi):
+        smallest = min(smallest, values[i])
+    return smallest
+
+
+@kernel
+def find_median(lengths: Floats) -> float:
+    """Return the median, reordering its argument; a value that most elements equal is found without reordering."""
+    candidate = 0.0
     votes = 0
     for length in lengths:  # majority vote of Boyer and Moore
         if votes == 0:
             candidate = length
         votes += 1 if length == candidate else -1
-    if 2 * np.sum(lengths == candidate) > len(lengths):
-        return float(candidate)
-    middle = len(lengths) // 2
-    ranked = np.partition(lengths, middle)
+    equal = 0
+    for length in lengths:
+        equal += 1 if length == candidate else 0
+    if 2 * equal > len(lengths):
+        return candidate
+    below = (len(lengths) - 1) // 2
+    select(lengths, 0, len(lengths), below)
     if len(lengths) % 2 == 1:
-        return float(ranked[middle])
-    return (ranked[:middle].max() + ranked[middle]) / 2.0
+        return lengths[below]
+    return (lengths[below] + find_smallest(lengths, below + 1, len(lengths))) / 2.0
 
 
 @kernel
@@ -237,7 +277,7 @@ def fill_interval(rows: Rows, param: Record, window: Window, out: Record, lo: in
     if nominal_us <= 0.0:
         first = find_row(rows.measured_at_us, lo, hi, window.edges_us[0] - ESTIMATE_US)
         end = find_row(rows.measured_at_us, first, hi, min(window.edges_us[-1], window.now_us))
-        lengths = np.empty(max(end - first, 0), np.int64)
+        lengths = np.empty(max(end - first, 0), np.float64)
         steps = find_steps_us(rows, first, end, lengths)
         if steps + 1 >= ESTIMATE_POINTS:
             nominal_us = find_median(lengths[:steps])
@@ -564,8 +604,34 @@ def fill_series(rows: Rows, params: SeriesParams, window: Window, out: Cells, be
 
 
 @kernel
+def rank_quantiles(values: Floats, out: Floats) -> None:
+    """Write the quantiles of values, which are reordered: exact, linear interpolation between ranks."""
+    n = len(values)
+    ranks = np.empty(len(QUANTILES) + 1, np.int64)
+    for q in range(len(QUANTILES)):
+        ranks[q] = int(QUANTILES[q] * (n - 1))
+    ranks[-1] = n - 1
+    select(values, 0, n, ranks[MEDIAN])
+    for q in range(MEDIAN - 1, -1, -1):  # outwards from the median: each selection searches only what is left
+        if ranks[q] < ranks[q + 1]:
+            select(values, 0, ranks[q + 1], ranks[q])
+    for q in range(MEDIAN + 1, len(QUANTILES)):
+        if ranks[q] > ranks[q - 1]:
+            select(values, ranks[q - 1] + 1, n, ranks[q])
+    for q in range(len(QUANTILES)):
+        below = ranks[q]
+        right = q + 1
+        while right < len(QUANTILES) and ranks[right] == below:
+            right += 1
+        out[q] = values[below]
+        if below < n - 1:
+            above = find_smallest(values, below + 1, ranks[right] + 1)
+            out[q] += (QUANTILES[q] * (n - 1) - below) * (above - values[below])
+
+
+@kernel
 def fill_quantiles(rows: Rows, spans: Records, out: Floats, begin: int, end: int) -> None:
-    """Exact quantiles with linear interpolation between ranks, NaN without points; shape (series, bucket, quantile)."""
+    """Quantiles of the points in each bucket, NaN without points; shape (series, bucket, quantile)."""
     values, qualities = rows.value, rows.quality
     for s in range(begin, end):
         scratch = np.empty(rows.offsets[s + 1] - rows.offsets[s], np.float64)
@@ -575,11 +641,6 @@ def fill_quantiles(rows: Rows, spans: Records, out: Floats, begin: int, end: int
                 if is_good(values[i], qualities[i]):
                     scratch[n] = values[i]
                     n += 1
-            ranked = np.sort(scratch[:n])
-            for q in range(len(QUANTILES)):
-                out[s, b, q] = np.nan
-                if n > 0:
-                    rank = QUANTILES[q] * (n - 1)
-                    below = int(rank)
-                    above = min(below + 1, n - 1)
-                    out[s, b, q] = ranked[below] + (rank - below) * (ranked[above] - ranked[below])
+            out[s, b, :] = np.nan
+            if n > 0:
+                rank_quantiles(scratch[:n], out[s, b])
