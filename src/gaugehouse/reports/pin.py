@@ -74,13 +74,16 @@ def encode_pin(pin: Pin) -> dict[str, Any]:
     metrics = {name: index for index, name in enumerate(sorted({series.metric for series in pin.series}))}
     attributes: list[dict[str, Any]] = []
     positions: dict[str, int] = {}
+    known: dict[int, int] = {}  # series share attribute objects: one look at each is enough
     series = []
     for one in pin.series:
-        encoded = _encode_attributes(one.attributes)
-        position = positions.setdefault(repr(encoded), len(attributes))
-        if position == len(attributes):
-            attributes.append(encoded)
-        series.append([components[one.component], metrics[one.metric], position])
+        if id(one.attributes) not in known:
+            encoded = _encode_attributes(one.attributes)
+            position = positions.setdefault(repr(encoded), len(attributes))
+            if position == len(attributes):
+                attributes.append(encoded)
+            known[id(one.attributes)] = position
+        series.append([components[one.component], metrics[one.metric], known[id(one.attributes)]])
     return {
         "format": PIN_FORMAT,
         "project": pin.project,

@@ -200,7 +200,8 @@ def _get_row(session: Session, caller: Caller, report_id: str) -> tuple[Report, 
     row = session.execute(statement).one_or_none()
     if row is None:
         raise missing
-    return row.tuple()
+    report, job = row
+    return report, job
 
 
 def _check_sees_project(caller: Caller) -> None:
