@@ -106,7 +106,8 @@ def _read_value(value: object) -> object:
 
 
 def _read_quality(value: object) -> object:
-    known = isinstance(value, str | int) and not isinstance(value, bool) and value in QUALITY_CODES
+    # 1.0 is the same JSON number as 1 (and Polars cannot tell them apart), true is not.
+    known = isinstance(value, str | int | float) and not isinstance(value, bool) and value in QUALITY_CODES
     if value is None or known:
         return QUALITY_CODES[value]
     raise CellRefused(f"{QUALITY_WORDS}, not {kind_of(value)}")

@@ -97,7 +97,8 @@ def instants_from_epochs(epochs: pa.Array, unit: str, field: str, flaws: Flaws) 
     counts = epochs.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
     given = epochs.is_valid().to_numpy(zero_copy_only=False)
     # Compared by division: the last instant in nanoseconds is more than an int64 holds.
-    absurd = given & (np.abs(counts // UNITS_PER_SECOND[unit]) >= LAST_EPOCH_S)
+    seconds = counts // UNITS_PER_SECOND[unit]
+    absurd = given & ((seconds >= LAST_EPOCH_S) | (seconds <= -LAST_EPOCH_S))
     flaws.add(field, absurd, lambda row: f"is outside the calendar: {counts[row]} {unit} since 1970")
     counts = np.where(absurd, 0, counts)
     ratio = UNITS_PER_SECOND[unit] // UNITS_PER_SECOND["us"]

@@ -7,7 +7,7 @@ from gaugehouse.errors import Refused, TooLarge, Unreadable
 from gaugehouse.ingest.columns import RawEvents, RawMeasurements
 from gaugehouse.ingest.explain import EVENT_COLUMNS, MEASUREMENT_COLUMNS
 from gaugehouse.ingest.limits import Limits
-from gaugehouse.ingest.parquet_pages import check_pages
+from gaugehouse.ingest.parquet_pages import check_pages, find_filled_groups
 from gaugehouse.ingest.tables import check_schema, events_from_table, is_text, measurements_from_table
 from gaugehouse.ingest.texts import refuse_rows
 
@@ -75,7 +75,9 @@ def _check_footer(
 def _read_rows(file: pq.ParquetFile, limits: Limits) -> pa.Table:
     batches = []
     row_count = 0
-    for batch in file.iter_batches(batch_size=READ_BATCH_ROWS, use_threads=False):
+    for batch in file.iter_batches(
+        batch_size=READ_BATCH_ROWS, row_groups=find_filled_groups(file.metadata), use_threads=False
+    ):
         row_count += batch.num_rows
         if row_count > limits.rows_limit:  # the footer's count is a claim
             raise refuse_rows(limits.rows_limit)

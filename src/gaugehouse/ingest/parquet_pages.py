@@ -87,9 +87,14 @@ class _Chunk:
     is_text: bool
 
 
+def find_filled_groups(footer: pq.FileMetaData) -> list[int]:
+    """Return the row groups with rows; the offsets of empty ones mean nothing, so they are neither checked nor read."""
+    return [group for group in range(footer.num_row_groups) if footer.row_group(group).num_rows > 0]
+
+
 def _find_chunks(footer: pq.FileMetaData, size_bytes: int) -> list[_Chunk]:
     chunks = []
-    for group in range(footer.num_row_groups):
+    for group in find_filled_groups(footer):
         row_group = footer.row_group(group)
         for position in range(row_group.num_columns):
             column = row_group.column(position)
