@@ -71,10 +71,12 @@ class Page:
     Args:
         reader: The rows, batch by batch; read it once.
         next_cursor: For the next page; None on the last page and for a stream without a limit.
+        as_of: The received_at through which it is complete, the same on all pages; None while the lake is empty.
     """
 
     reader: pa.RecordBatchReader
     next_cursor: str | None
+    as_of: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +168,8 @@ def _read(source: _Source, snapshot: Snapshot, selection: Selection, *, limit: i
     if limit is None:
         parts = _split_by_component(source, snapshot, selection, rows_per_part=STREAM_SORT_ROWS)
         batches = _read_parts(source, snapshot, parts, statement, after | {"limit": None})
-        return Page(reader=pa.RecordBatchReader.from_batches(source.schema, _shape(batches, source)), next_cursor=None)
+        reader = pa.RecordBatchReader.from_batches(source.schema, _shape(batches, source))
+        return Page(reader=reader, next_cursor=None, as_of=find_as_of(snapshot, selection))
     # One row more than asked tells whether there is a next page.
     parts = _split_by_component(source, snapshot, selection, rows_per_part=limit + 1)
     found = list(_take(_read_parts(source, snapshot, parts, statement, after | {"limit": limit + 1}), limit + 1))
@@ -177,7 +180,7 @@ def _read(source: _Source, snapshot: Snapshot, selection: Selection, *, limit: i
         key = _last_key(source, pa.Table.from_batches(found).slice(limit - 1, 1))
         next_cursor = encode_cursor(Cursor(as_of=as_of, key=key), table=source.table, project=selection.project)
     shown = list(_shape(_take(found, limit), source))
-    return Page(reader=pa.RecordBatchReader.from_batches(source.schema, shown), next_cursor=next_cursor)
+    return Page(reader=pa.RecordBatchReader.from_batches(source.schema, shown), next_cursor=next_cursor, as_of=as_of)
 
 
 def _bind_key(source: _Source, key: Sequence[str | int]) -> dict[str, object]:

@@ -29,7 +29,7 @@ def routes(app):
 def wanted_scopes(context):
     """Return the scopes that the one dependency asks for on a route; None when the route lacks it."""
     found = [nested for nested in context.dependant.dependencies if nested.call is authorize]
-    return [Scope(scope) for scope in found[0].oauth_scopes or []] if found else None
+    return [Scope(scope) for scope in found[0].own_oauth_scopes or []] if found else None
 
 
 def call(client, method, path):

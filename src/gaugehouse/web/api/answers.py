@@ -9,10 +9,8 @@ from fastapi import Request
 from starlette.responses import Response
 
 from gaugehouse.errors import Refused
-from gaugehouse.lake import Snapshot
 from gaugehouse.measurements.selection import Selection
-from gaugehouse.query import Page, find_as_of, read_events, read_measurements
-from gaugehouse.query.buckets import read_buckets
+from gaugehouse.query import Page, find_as_of, read_buckets, read_events, read_measurements
 from gaugehouse.query.resolution import find_every
 from gaugehouse.runtime import Runtime
 from gaugehouse.web.api.asked import DEFAULT_PAGE_ROWS, Fineness, Paging, Span
@@ -45,9 +43,9 @@ def _next_url(request: Request, cursor: str | None) -> str:
     return f"{quote(request.scope['path'])}?{urlencode([*fields, ('cursor', cursor or '')])}"
 
 
-def _answer_page(request: Request, page: Page, answer_format: Format, as_of: object) -> Response:
+def _answer_page(request: Request, page: Page, answer_format: Format) -> Response:
     if answer_format is Format.JSON:
-        return page_rows(page.reader.read_all(), {"next_cursor": page.next_cursor, "as_of": as_of})
+        return page_rows(page.reader.read_all(), {"next_cursor": page.next_cursor, "as_of": page.as_of})
     return stream_rows(page.reader, answer_format, link_next(_next_url(request, page.next_cursor), page.next_cursor))
 
 
@@ -55,20 +53,18 @@ def answer_measurements(
     request: Request, runtime: Runtime, selection: Selection, paging: Paging, answer_format: Format
 ) -> Response:
     """Return raw rows: one JSON page, or a stream."""
-    snapshot = runtime.lake.pin()
     limit = _limit_page(paging, answer_format, runtime.settings.page_limit_rows)
-    page = read_measurements(snapshot, selection, limit=limit, cursor=paging.cursor)
-    return _answer_page(request, page, answer_format, find_as_of(snapshot, selection))
+    page = read_measurements(runtime.lake.pin(), selection, limit=limit, cursor=paging.cursor)
+    return _answer_page(request, page, answer_format)
 
 
 def answer_events(
     request: Request, runtime: Runtime, selection: Selection, paging: Paging, answer_format: Format
 ) -> Response:
     """Return events: one JSON page, or a stream."""
-    snapshot = runtime.lake.pin()
     limit = _limit_page(paging, answer_format, runtime.settings.page_limit_rows)
-    page = read_events(snapshot, selection, limit=limit, cursor=paging.cursor)
-    return _answer_page(request, page, answer_format, find_as_of(snapshot, selection))
+    page = read_events(runtime.lake.pin(), selection, limit=limit, cursor=paging.cursor)
+    return _answer_page(request, page, answer_format)
 
 
 def answer_buckets(
@@ -80,16 +76,12 @@ def answer_buckets(
         Refused: More buckets than a JSON page holds.
     """
     snapshot = runtime.lake.pin()
-    every = fineness.every or _choose_every(snapshot, selection, fineness)
+    every = fineness.every or find_every(snapshot, selection, points=fineness.points or 0)
     reader = read_buckets(snapshot, selection, every=every, aggregates=fineness.aggregates, timezone=timezone or "UTC")
     if answer_format is not Format.JSON:
         return stream_rows(reader, answer_format, {"X-Every": every})
     rows = read_at_most(reader, runtime.settings.page_limit_rows)
     return page_rows(rows, {"next_cursor": None, "as_of": find_as_of(snapshot, selection), "every": every})
-
-
-def _choose_every(snapshot: Snapshot, selection: Selection, fineness: Fineness) -> str:
-    return find_every(snapshot, selection, points=fineness.points or 1)
 
 
 def read_at_most(reader: pa.RecordBatchReader, limit_rows: int) -> pa.Table:

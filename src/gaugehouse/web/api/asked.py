@@ -9,8 +9,8 @@ from fastapi import Depends, Query
 from gaugehouse.access import Caller
 from gaugehouse.errors import NotFound, Refused
 from gaugehouse.measurements.period import parse_instant
+from gaugehouse.query import resolve_components
 from gaugehouse.query.buckets import Aggregate
-from gaugehouse.query.components import resolve_components
 from gaugehouse.runtime import Runtime
 from gaugehouse.web.edge import NameList
 
