@@ -105,7 +105,7 @@ class Control:
             callback()
 
     def stop(self, cause: StopCause) -> bool:
-        """Tell the handler to stop; return whether that is news to it: the first cause stands, and none after its end."""
+        """Tell the handler to stop; return whether it is news: the first cause stands, and none after the end."""
         with self._lock:
             if self._cause is not None or self._is_over:
                 return False
