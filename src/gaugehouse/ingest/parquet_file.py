@@ -3,11 +3,11 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gaugehouse.errors import Refused, TooLarge, Unreadable
+from gaugehouse.errors import TooLarge, Unreadable
 from gaugehouse.ingest.columns import RawEvents, RawMeasurements
 from gaugehouse.ingest.explain import EVENT_COLUMNS, MEASUREMENT_COLUMNS
 from gaugehouse.ingest.limits import Limits
-from gaugehouse.ingest.parquet_pages import check_pages, find_filled_groups
+from gaugehouse.ingest.parquet_pages import RowGroup, check_pages, read_row_groups
 from gaugehouse.ingest.tables import check_schema, events_from_table, is_text, measurements_from_table
 from gaugehouse.ingest.texts import refuse_rows
 
@@ -36,9 +36,17 @@ def read_parquet_events(body: bytes, *, limits: Limits, time_unit: str | None) -
 
 
 def _read_table(body: bytes, known: tuple[str, ...], limits: Limits, time_unit: str | None) -> pa.Table:
+    groups = read_row_groups(body)
+    if sum(group.row_count for group in groups) > limits.rows_limit:
+        raise refuse_rows(limits.rows_limit)
+    if len(groups) > limits.batches_limit:
+        raise TooLarge(f"{len(groups)} row groups, at most {limits.batches_limit} are read")
+    check_pages(body, groups, decoded_limit_bytes=limits.decoded_limit_bytes)
     try:
-        texts = _check_footer(_open(body, []), body, known, limits, time_unit)
-        return _read_rows(_open(body, texts), limits)
+        schema = _open(body, []).schema_arrow
+        check_schema(schema, known, limits=limits, time_unit=time_unit)
+        texts = [field.name for field in schema if is_text(field.type)]
+        return _read_rows(_open(body, texts), groups, limits)
     except _BROKEN as exc:
         raise Unreadable("the payload is not a sound Parquet file") from exc
 
@@ -55,29 +63,11 @@ def _open(body: bytes, text_columns: list[str]) -> pq.ParquetFile:
     )
 
 
-def _check_footer(
-    file: pq.ParquetFile, body: bytes, known: tuple[str, ...], limits: Limits, time_unit: str | None
-) -> list[str]:
-    """Return the text columns of a file whose footer is acceptable."""
-    footer = file.metadata
-    if footer.num_rows > limits.rows_limit:
-        raise refuse_rows(limits.rows_limit)
-    if footer.num_row_groups > limits.batches_limit:
-        raise TooLarge(f"{footer.num_row_groups} row groups, at most {limits.batches_limit} are read")
-    if footer.num_columns > limits.columns_limit:
-        raise Refused(f"{footer.num_columns} columns, at most {limits.columns_limit} are read", code="too_many_columns")
-    schema = file.schema_arrow
-    check_schema(schema, known, limits=limits, time_unit=time_unit)
-    check_pages(body, footer, decoded_limit_bytes=limits.decoded_limit_bytes)
-    return [field.name for field in schema if is_text(field.type)]
-
-
-def _read_rows(file: pq.ParquetFile, limits: Limits) -> pa.Table:
+def _read_rows(file: pq.ParquetFile, groups: list[RowGroup], limits: Limits) -> pa.Table:
+    filled = [number for number, group in enumerate(groups) if group.row_count]
     batches = []
     row_count = 0
-    for batch in file.iter_batches(
-        batch_size=READ_BATCH_ROWS, row_groups=find_filled_groups(file.metadata), use_threads=False
-    ):
+    for batch in file.iter_batches(batch_size=READ_BATCH_ROWS, row_groups=filled, use_threads=False):
         row_count += batch.num_rows
         if row_count > limits.rows_limit:  # the footer's count is a claim
             raise refuse_rows(limits.rows_limit)

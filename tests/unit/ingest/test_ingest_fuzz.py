@@ -1,0 +1,128 @@
+"""Damaged payloads: whatever the bytes are, the answer is a batch or a GaugehouseError, in one process that lives."""
+
+import json
+import random
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gaugehouse.errors import GaugehouseError
+from gaugehouse.ingest import Limits
+from payloads import (
+    ARROW,
+    CSV,
+    EVENTS,
+    JSON,
+    MEASUREMENTS,
+    NDJSON,
+    PARQUET,
+    to_table,
+    write,
+    write_arrow,
+    write_columns,
+    write_parquet,
+)
+
+START = datetime(2026, 11, 20, 10, tzinfo=UTC)
+MEASUREMENT_ROWS = [
+    {
+        "component": f"pump-{i % 3}",
+        "metric": "Förderhöhe" if i % 2 else "rpm",
+        "measured_at": START + timedelta(milliseconds=i),
+        "value": i / 7,
+        "quality": i % 3,
+    }
+    for i in range(30)
+]
+EVENT_ROWS = [
+    {"component": "a", "kind": "alarm", "occurred_at": START, "body": json.dumps({"code": i, "text": ["x", None]})}
+    for i in range(10)
+]
+TABLE = to_table(MEASUREMENT_ROWS, MEASUREMENTS)
+CODED = TABLE.set_column(0, "component", TABLE["component"].dictionary_encode())
+SEEDS = {
+    "json": (JSON, write(MEASUREMENT_ROWS, JSON)),
+    "columns": (JSON, write_columns(MEASUREMENT_ROWS)),
+    "ndjson": (NDJSON, write(MEASUREMENT_ROWS, NDJSON)),
+    "csv": (CSV, write(MEASUREMENT_ROWS, CSV)),
+    "arrow": (ARROW, write_arrow(CODED, max_chunksize=7)),
+    "arrow-plain": (ARROW, write_arrow(TABLE)),
+    "arrow-zstd": (ARROW, write_arrow(CODED, compression="zstd")),
+    "arrow-lz4": (ARROW, write_arrow(TABLE, compression="lz4")),
+    "parquet": (PARQUET, write_parquet(TABLE)),
+    "parquet-plain": (PARQUET, write_parquet(TABLE, use_dictionary=False, compression="none", store_schema=False)),
+    "parquet-v2": (PARQUET, write_parquet(CODED, data_page_version="2.0", compression="zstd", row_group_size=7)),
+    "parquet-crc": (PARQUET, write_parquet(TABLE, write_page_checksum=True, compression="gzip")),
+}
+EVENT_SEEDS = {media_type: write(EVENT_ROWS, media_type, EVENTS) for media_type in (JSON, NDJSON, CSV, ARROW, PARQUET)}
+TOKENS = [
+    b'"', b"{", b"}", b"[", b"]", b",", b":", b"\\", b"\\u", b"\\ud800", b"null", b"NaN", b"-", b"1e999", b"\n", b"\r", b"\x00",
+    b"\xff", b"\xed\xa0\x80", b"9" * 30, b"\xef\xbb\xbf", b"\xff" * 8, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00" * 8,
+]  # fmt: skip
+
+
+def mutate(body, rng):
+    """Return a body with one to four damages: bits, bytes, tokens, cuts, repeats, swaps."""
+    damaged = bytearray(body)
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(len(damaged)) if damaged else 0
+        match rng.randrange(7):
+            case 0 if damaged:
+                damaged[at] ^= 1 << rng.randrange(8)
+            case 1 if damaged:
+                damaged[at] = rng.randrange(256)
+            case 2:
+                damaged[at:at] = rng.choice(TOKENS)
+            case 3:
+                del damaged[at : at + rng.choice([1, 4, 64, len(damaged)])]
+            case 4:
+                token = rng.choice(TOKENS)
+                damaged[at : at + len(token)] = token
+            case 5:
+                end = at + rng.randrange(1, 200)
+                damaged[at:at] = damaged[at:end]
+            case _:
+                other = rng.randrange(len(damaged)) if damaged else 0
+                damaged[at : at + 8], damaged[other : other + 8] = damaged[other : other + 8], damaged[at : at + 8]
+    return bytes(damaged)
+
+
+def check(decode, body, media_type, schema_names):
+    try:
+        decoded = decode(body, media_type, partial=True, limits=Limits(decoded_limit_bytes=4 << 20, rows_limit=5000))
+    except GaugehouseError as refused:
+        # An answer must be writable as JSON, whatever was in the payload.
+        json.dumps([refused.message, refused.fields], allow_nan=False).encode()
+        return
+    decoded.batch.validate(full=True)
+    assert decoded.batch.column_names == schema_names
+    assert len(decoded.batch) + decoded.bad_rows <= 5000
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_damaged_measurements_are_refused_or_read_but_never_break_anything(name, decode):
+    media_type, body = SEEDS[name]
+    rng = random.Random(name)  # noqa: S311 - damage, repeatable by seed
+    for _ in range(250):
+        check(decode, mutate(body, rng), media_type, MEASUREMENTS.names)
+
+
+@pytest.mark.parametrize("media_type", EVENT_SEEDS)
+def test_damaged_events_are_refused_or_read_but_never_break_anything(media_type, decode_event_rows):
+    rng = random.Random(media_type)  # noqa: S311 - damage, repeatable by seed
+    for _ in range(150):
+        check(decode_event_rows, mutate(EVENT_SEEDS[media_type], rng), media_type, [*EVENTS.names, "body_hash"])
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", SEEDS)
+def test_ten_thousand_damaged_payloads_of_each_format_are_answered_in_time(name, decode):
+    media_type, body = SEEDS[name]
+    for seed in range(10_000):
+        rng = random.Random(f"{name} {seed}")  # noqa: S311 - damage, repeatable by seed
+        damaged = mutate(body, rng)
+        started = time.perf_counter()
+        check(decode, damaged, media_type, MEASUREMENTS.names)
+        assert time.perf_counter() - started < 2, seed
