@@ -15,6 +15,7 @@ from gaugehouse.web.problems import write_error
 
 MINIMUM_RATE_BYTES_PER_S = 1024
 GRACE_S = 5.0  # a sender may pause this long before the minimum rate counts
+DISCARDED_BYTES = 64 * 1024 * 1024  # of a body that is too large; beyond it the connection is simply closed
 SMALL_BODY_BYTES = 1024 * 1024  # forms and JSON bodies of everything but ingestion
 READABLE_ENCODINGS = frozenset({"", "identity"})  # gzip and zstd join here, as decoders of `receive`
 
@@ -89,11 +90,30 @@ class CountedBody:
             ) from None
         if message["type"] != "http.request":
             return message
-        self._size_bytes += len(message.get("body", b""))
-        self._is_complete = not message.get("more_body", False)
+        self._count(message)
         if self._size_bytes > self._limit_bytes:
+            await self.discard()
             raise _too_large(self._limit_bytes)
         return message
+
+    async def discard(self) -> None:
+        """Read on without keeping anything, so that a client that first writes all and then reads sees its refusal.
+
+        Answering a sender that is still writing resets the connection, and its own library then reports only that.
+        """
+        while not self._is_complete and self._size_bytes <= DISCARDED_BYTES:
+            try:
+                async with asyncio.timeout(self._patience_s()):
+                    message = await self._receive()
+            except TimeoutError:
+                return
+            if message["type"] != "http.request":
+                return
+            self._count(message)
+
+    def _count(self, message: Message) -> None:
+        self._size_bytes += len(message.get("body", b""))
+        self._is_complete = not message.get("more_body", False)
 
 
 class BodyGuard:
@@ -119,8 +139,11 @@ class BodyGuard:
         is_ingest = scope["path"] in self._ingest_paths
         limit_bytes = self._limit_bytes if is_ingest else min(SMALL_BODY_BYTES, self._limit_bytes)
         problem = find_header_problem(scope, limit_bytes)
+        counted = CountedBody(receive, limit_bytes=limit_bytes, timeout_s=self._timeout_s)
         if problem is not None:
+            # Whoever expects a 100 first has not begun to write; reading would ask for the body.
+            if isinstance(problem, TooLarge) and _header(scope, b"expect") is None:
+                await counted.discard()
             await write_error(scope, problem)(scope, receive, send)
             return
-        counted = CountedBody(receive, limit_bytes=limit_bytes, timeout_s=self._timeout_s)
         await self._app(scope, counted, send)

@@ -142,3 +142,30 @@ def test_other_addresses_take_small_bodies_only():
     scope = scope_with(("content-length", "5000000"), path="/v1/reports")
     asyncio.run(guard(scope, parts(b"12345"), send))
     assert sent[0]["status"] == 413
+
+
+def test_a_body_over_the_limit_is_read_to_its_end_before_it_is_refused():
+    receive = parts(*[b"x" * 1000] * 50)
+
+    async def read():
+        counted = CountedBody(receive, limit_bytes=100, timeout_s=1)
+        with pytest.raises(TooLarge):
+            await counted()
+        with pytest.raises(TimeoutError):  # nothing is left
+            await asyncio.wait_for(receive(), 0.02)
+
+    asyncio.run(read())
+
+
+def test_who_expects_a_100_first_is_refused_before_writing():
+    sent = []
+
+    async def never():
+        pytest.fail("the body was asked for")
+
+    async def send(message):
+        sent.append(message)
+
+    guard = BodyGuard(never, limit_bytes=100, timeout_s=1, ingest_paths=frozenset())
+    asyncio.run(guard(scope_with(("content-length", "101"), ("expect", "100-continue")), never, send))
+    assert sent[0]["status"] == 413
