@@ -91,13 +91,18 @@ def _compute_chunk(
 
 
 def _keep_asked(evaluated: pa.Table, chunk: Chunk, pin: Pin) -> pa.Table:
-    """Drop the KPIs that were evaluated for the sake of metrics of another kind."""
+    """Drop what was evaluated for the sake of metrics of another kind, and put each series' KPIs in the order asked."""
     kinds = list(MetricKind)
-    kind_of = np.array([kinds.index(one.attributes.kind) for one in chunk.series])[evaluated["series"].to_numpy()]
     names = list(CATALOGUE)
-    kpi = pc.index_in(evaluated["kpi"], pa.array(names)).to_numpy()
-    asked = np.array([[name in pin.kpis.get(kind, ()) for name in names] for kind in kinds])
-    return evaluated.filter(pa.array(asked[kind_of, kpi]))
+    places = np.full((len(kinds), len(names)), -1, dtype=np.int64)
+    for kind, asked in pin.kpis.items():
+        for place, name in enumerate(asked):
+            places[kinds.index(kind), names.index(name)] = place
+    series = evaluated["series"].to_numpy()
+    kind_of = np.array([kinds.index(one.attributes.kind) for one in chunk.series])[series]
+    place = places[kind_of, pc.index_in(evaluated["kpi"], pa.array(names)).to_numpy()]
+    kept = np.flatnonzero(place >= 0)
+    return evaluated.take(pa.array(kept[np.lexsort((place[kept], series[kept]))]))  # stable: buckets keep their order
 
 
 def _name_rows(evaluated: pa.Table, chunk: Chunk, pin: Pin) -> pa.Table:

@@ -53,12 +53,18 @@ class Plant:
 
     def deliver(self, rows: Sequence[tuple]) -> None:
         """Append (component, metric, measured_at, value[, quality]) and register their names."""
-        components, metrics, instants, values = (list(column) for column in zip(*(row[:4] for row in rows), strict=True))
+        components, metrics, instants, values = (
+            list(column) for column in zip(*(row[:4] for row in rows), strict=True)
+        )
         quality = [row[4] if len(row) > 4 else 0 for row in rows]
         self.registry.register("default", sorted(set(components)), sorted(set(metrics)))
         batch = pa.table(
             [pa.array(column) for column in (components, metrics)]
-            + [pa.array(instants, pa.timestamp("us", "UTC")), pa.array(values, pa.float64()), pa.array(quality, pa.uint8())],
+            + [
+                pa.array(instants, pa.timestamp("us", "UTC")),
+                pa.array(values, pa.float64()),
+                pa.array(quality, pa.uint8()),
+            ],
             names=MEASUREMENT_BATCH.names,
         ).cast(MEASUREMENT_BATCH)
         self.lake.append_measurements("default", batch)
