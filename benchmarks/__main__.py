@@ -2,6 +2,8 @@
 
 import argparse
 import logging
+import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -31,6 +33,7 @@ def read_arguments() -> argparse.Namespace:
 def main() -> None:
     """Run the chosen parts."""
     arguments = read_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # the server and the folder shall go, too
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     parts = PARTS if arguments.part == "all" else (arguments.part,)
     with tempfile.TemporaryDirectory(prefix="gaugehouse-bench-", dir=arguments.dir) as folder:

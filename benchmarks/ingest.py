@@ -17,10 +17,12 @@ from benchmarks.workload import COMPONENTS, FORMATS, METRICS, Format, Sender
 ACKNOWLEDGEMENT = (
     "201 after the rows' log record is fsynced (shared fdatasync); duplicates checked against every stored key"
 )
-WARM_UP_ROWS = 1_500_000
-SPARE = 1.4  # payloads prepared beyond what the warm-up's rate promises
+FIRST_ROWS = 500_000  # sent before the rate is estimated: the first requests of a server are slow
+WARM_UP_ROWS = 2_000_000
+SPARE = 2.0  # payloads prepared beyond what the warm-up's rate promises
 BASELINE_ROWS = 4_000_000
 DRAIN_TIMEOUT_S = 120
+NEVER_S = 600.0
 LAG_SAMPLES = 10  # per run: looking costs the sender some processor time
 RETRY_STATUSES = (429, 503)
 RESPONSE_TIMEOUT_S = 60
@@ -93,6 +95,7 @@ def run_ingest(results: Results, *, seconds: float, connections: int, formats: l
     for each in chosen:
         baseline = _measure_baseline(each, connections, work_dir)
         measured.append(_measure(each, baseline, seconds=seconds, connections=connections, work_dir=work_dir))
+        show_progress(f"{each.name}: {measured[-1].rows_per_s:,.0f} rows/s, {measured[-1].ratio:.2f} x plain insert")
     notes = [
         f"acknowledged: {ACKNOWLEDGEMENT}",
         f"plain insert: {DURABILITY}; timed in this run just before each format",
@@ -120,17 +123,26 @@ def _measure(each: Format, baseline: float, *, seconds: float, connections: int,
     try:
         with serve(data_dir) as service:
             show_progress(f"{each.name}: warm-up")
-            warm = _prepare(each, senders, WARM_UP_ROWS, payload_dir, first_request=0)
-            tallies, warm_up_s = _send(service, each, warm, seconds=seconds)
-            warm_rows = sum(tally.acknowledged for tally in tallies)
-            wanted = int(warm_rows / warm_up_s * seconds * SPARE)
+            first = _prepare(each, senders, FIRST_ROWS, payload_dir, first_request=0)
+            warm = _prepare(each, senders, WARM_UP_ROWS, payload_dir, first_request=len(first[0].ends))
+            first_rows, _ = _count(_send(service, each, first, seconds=NEVER_S))
+            rows, rows_per_s = _count(_send(service, each, warm, seconds=NEVER_S))
+            wanted = int(rows_per_s * seconds * SPARE)
             show_progress(f"{each.name}: prepare {wanted:,} rows")
-            main = _prepare(each, senders, wanted, payload_dir, first_request=len(warm[0].ends))
-            _drain(service, warm_rows)
-            return _sustain(service, each, main, warm_rows, baseline, seconds)
+            sent = len(first[0].ends) + len(warm[0].ends)
+            main = _prepare(each, senders, wanted, payload_dir, first_request=sent)
+            _drain(service, first_rows + rows)
+            return _sustain(service, each, main, first_rows + rows, baseline, seconds)
     finally:
         shutil.rmtree(payload_dir, ignore_errors=True)
         shutil.rmtree(data_dir, ignore_errors=True)
+
+
+def _count(sent: tuple[list[Tally], float]) -> tuple[int, float]:
+    """Return the acknowledged rows and their rate. [1/s]"""
+    tallies, duration_s = sent
+    rows = sum(tally.acknowledged for tally in tallies)
+    return rows, rows / duration_s
 
 
 def _sustain(
@@ -154,7 +166,7 @@ def _sustain(
         rows_per_request=each.rows,
         bytes_per_row=payload_bytes / sum(sum(payload.rows) for payload in payloads),
         rows=rows,
-        rows_per_s=rows / sent_s,
+        rows_per_s=_count((tallies, sent_s))[1],
         seconds=sent_s,
         has_run_dry=sent_s < seconds,
         rows_behind_half=half[-1] if half else 0,

@@ -40,7 +40,8 @@ COLUMNS = {
         "lag_s": ("lag [s]", "{:.1f}"),
         "drain_s": ("drained in [s]", "{:.1f}"),
         "retries": ("retries", "{}"),
-        "is_exact": ("exact", "{}"),
+        "is_exact": ("files hold exactly these rows", "{}"),
+        "has_run_dry": ("payloads ended early", "{}"),
     },
     "flush": {
         "rows": ("rows", "{:,}"),
