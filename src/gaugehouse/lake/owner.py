@@ -21,7 +21,7 @@ from gaugehouse.lake.indexfile import load_index, save_index
 from gaugehouse.lake.lock import OwnerLock
 from gaugehouse.lake.log import Log, find_segments, load_log_uuid
 from gaugehouse.lake.lookup import FileLookup
-from gaugehouse.lake.manifest import Manifest, read_committed_through_us
+from gaugehouse.lake.manifest import Manifest, ManifestEntry, read_committed_through_us
 from gaugehouse.lake.recovery import (
     committed_segments,
     drop_torn_checkpoints,
@@ -143,7 +143,9 @@ class Lake:
         replay(scans, self._stores, committed, self._sequencer)
         sequencer = self._sequencer
         sequencer.last_received_us = max(sequencer.last_received_us, newest_received_us(self._stores, self._manifest))
-        sequencer.visible_through_us = sequencer.last_received_us
+        self._mend_manifest()
+        replayed_us = [segment.through_us for segment in sequencer.sealed if segment.rows]
+        sequencer.visible_through_us = max([self._manifest.through_us, *replayed_us])
         self._refuse_clock_behind()
         numbers = [*committed.values(), self._manifest.segment, *(scan.number for scan in scans)]
         log = Log(log_dir, log_uuid, max(numbers, default=-1) + 1)
@@ -171,6 +173,13 @@ class Lake:
             replayed_rows=sequencer.unflushed_rows(),
             duration_s=round(time.monotonic() - started_s, 3),
         )
+
+    def _mend_manifest(self) -> None:
+        """Say again how far the files go, when the manifest that said so is lost."""
+        in_files_us = newest_received_us(self._stores, self._manifest)
+        first_replayed_us = min((s.first_us for s in self._sequencer.sealed if s.rows), default=in_files_us + 1)
+        if self._manifest.through_us < 0 <= in_files_us:
+            self._manifest.record(ManifestEntry(through_us=min(in_files_us, first_replayed_us - 1)))
 
     def _refuse_clock_behind(self) -> None:
         behind_s = (self._sequencer.last_received_us - now_us()) / 1e6

@@ -69,6 +69,7 @@ class Segment:
     hot: dict[str, HotRows] = field(default_factory=lambda: {name: HotRows(spec) for name, spec in TABLES.items()})
     crc: int = 0
     size_bytes: int = 0
+    first_us: int = -1
     through_us: int = -1
     opened_at_s: float = 0.0
 
@@ -282,6 +283,7 @@ class Sequencer:
         """Hold rows of a log record as hot rows of its segment."""
         if segment.rows == 0:
             segment.opened_at_s = time.monotonic()
+            segment.first_us = received_at_us
         for name, part in rows.items():
             if len(part):
                 segment.hot[name].append(part)

@@ -1,0 +1,48 @@
+"""A child process that appends until it is killed, and says what was acknowledged, one line per delivery."""
+
+import json
+import random
+import sys
+import threading
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import structlog
+
+from factories import measurement_batch
+from gaugehouse.config import Layout, Settings
+from gaugehouse.lake import Lake
+
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+data_dir, seed = Path(sys.argv[1]), int(sys.argv[2])
+settings = Settings(
+    data_dir=data_dir,
+    segment_age_s=0.1,
+    checkpoint_every_commits=3,
+    index_every_commits=2,
+    free_space_bytes=0,
+)
+lake = Lake.open(Layout(data_dir), settings)
+saying = threading.Lock()
+
+
+def say(text):
+    with saying:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def send(number):
+    rng = random.Random(seed + number)  # noqa: S311 - reproducible, not secret
+    while True:
+        rows = [(f"c{rng.randrange(4)}", rng.randrange(3000), 0.0) for _ in range(rng.randrange(1, 40))]
+        # The value follows from the key, so a repeated key is a duplicate and never a conflict.
+        rows = [(component, t, float(t % 97)) for component, t, _value in rows]
+        lake.append_measurements("p", measurement_batch([(c, "m", t, value) for c, t, value in rows]))
+        say(json.dumps(rows))
+
+
+say("open")
+for sender in range(4):
+    threading.Thread(target=send, args=(sender,)).start()
