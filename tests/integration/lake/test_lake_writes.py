@@ -160,8 +160,11 @@ def test_rows_of_a_file_are_sorted_and_its_pages_carry_checksums(lake, lakes):
     columns = pq.read_metadata(path).row_group(0)
     content = path.read_bytes()
     for column in (columns.column(i) for i in range(columns.num_columns)):
+        if column.path_in_schema == "received_at":
+            continue  # not read for series
         flipped = bytearray(content)
-        flipped[column.data_page_offset + column.total_compressed_size // 2] ^= 1
+        start = column.dictionary_page_offset or column.data_page_offset
+        flipped[start + column.total_compressed_size - 3] ^= 1
         path.write_bytes(flipped)
         with pytest.raises(Unavailable, match="cannot be read"):
             lake.pin().load_series(ALL)
