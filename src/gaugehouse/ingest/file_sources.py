@@ -23,6 +23,7 @@ COMPRESSED_SUFFIXES = frozenset({".gz", ".zst"})
 CSV_SUFFIXES = frozenset({".csv", ".tsv", ".txt"})
 NDJSON_SUFFIXES = frozenset({".ndjson", ".jsonl"})
 PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
+NUMERIC_SHARE = 0.9  # of the filled cells
 BLOCK_BYTES = 4 * 1024 * 1024  # of text that is parsed at once
 SAMPLE_BYTES = 256 * 1024
 PARQUET_CHUNK_ROWS = 65_536
@@ -128,15 +129,15 @@ def _read_header(sample: str) -> tuple[list[str], str]:
 
 
 def _meant_schema(rows: pa.Table) -> pa.Schema:
-    # The first block decides; a text further down is a bad row and named as one.
+    # The first block decides; a text among numbers, or further down, is a bad row and named as one.
     return pa.schema(
         [pa.field(name, pa.float64() if _looks_numeric(rows[name]) else pa.string()) for name in rows.column_names]
     )
 
 
 def _looks_numeric(column: pa.ChunkedArray) -> bool:
-    fits = pc.all(pc.match_substring_regex(column, NUMBER_TEXT)).as_py()
-    return fits is not False  # None: nothing but nulls so far
+    share = pc.mean(pc.match_substring_regex(column, NUMBER_TEXT)).as_py()
+    return share is None or bool(share >= NUMERIC_SHARE)  # None: nothing but nulls so far
 
 
 def _read_ndjson(path: Path) -> Iterator[Chunk]:

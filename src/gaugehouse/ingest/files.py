@@ -39,6 +39,7 @@ from gaugehouse.ingest.tables import is_text, qualities_from_column
 from gaugehouse.measurements.schema import MEASUREMENT_BATCH, QUALITY_BAD, TIMESTAMP
 from gaugehouse.measurements.selection import from_epoch_us
 
+LONGEST_EXACT_CHARS = 40  # of an integer text, spaces included
 INTEGER_TEXT = r"^\s*[+-]?\d+\s*$"
 
 
@@ -312,7 +313,8 @@ def _parse_numbers(texts: pa.Array, name: str, flaws: Flaws) -> tuple[pa.Array, 
     inexact = sizes >= EXACT_INTEGER_LIMIT
     if inexact.any():
         are_integers = pc.match_substring_regex(texts, INTEGER_TEXT).fill_null(fill_value=False)
-        over = np.array([abs(int(text)) > EXACT_INTEGER_LIMIT for text in texts.filter(are_integers & inexact)])
-        inexact = are_integers.to_numpy(zero_copy_only=False) & inexact
-        inexact[inexact] = over
+        inexact &= are_integers.to_numpy(zero_copy_only=False)
+        # float64 rounds 2^53 + 1 to 2^53: only the text tells. A number longer than Python reads is over it anyway.
+        large = texts.filter(pa.array(inexact)).to_pylist()
+        inexact[inexact] = [len(text) > LONGEST_EXACT_CHARS or abs(int(text)) > EXACT_INTEGER_LIMIT for text in large]
     return floats, inexact

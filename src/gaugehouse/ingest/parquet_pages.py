@@ -198,7 +198,7 @@ def check_pages(body: bytes, groups: list[RowGroup], *, decoded_limit_bytes: int
 def _check_encodings(header: Fields, allowed: frozenset[int]) -> None:
     for number, encoding_field in ENCODING_FIELD.items():
         inner = header.get(number)
-        if isinstance(inner, dict) and inner.get(encoding_field, 0) not in allowed:
+        if isinstance(inner, dict) and _number(inner, encoding_field) not in allowed:
             raise Refused(
                 "a column uses a Parquet encoding that is not read here; write PLAIN or dictionary encoding",
                 code="unsupported_parquet",
