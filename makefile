@@ -39,6 +39,9 @@ $(UV):
 test: install  ## Run the whole test suite
 	@$(BIN)/pytest
 
+test-postgres: install  ## Run the whole suite with a throwaway PostgreSQL beside SQLite
+	@.ci/postgres run $(BIN)/pytest
+
 test-unit: install  ## Run the unit tests: no disk, no network
 	@$(BIN)/pytest tests/unit
 
@@ -67,4 +70,4 @@ torture: install  ## Long fault and fuzz runs
 clean:  ## Remove the virtual environment and caches, keep data
 	@rm -rf .venv $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help run install test test-unit format lint check bench torture clean
+.PHONY: help run install test test-postgres test-unit format lint check bench torture clean
