@@ -11,7 +11,14 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import select
 
-from databases import blank_database_url, database, database_url, migrated_sqlite_file
+from databases import (
+    blank_database_url,
+    database,
+    database_url,
+    engine_name,
+    migrated_postgres_url,
+    migrated_sqlite_file,
+)
 from gaugehouse.access import Caller, Scope
 from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database
@@ -32,7 +39,14 @@ from gaugehouse.reports import (
     run_report,
 )
 
-__all__ = ["blank_database_url", "database", "database_url", "migrated_sqlite_file"]
+__all__ = [
+    "blank_database_url",
+    "database",
+    "database_url",
+    "engine_name",
+    "migrated_postgres_url",
+    "migrated_sqlite_file",
+]
 
 DEADLINE_S = 60.0
 CELLS_LIMIT = 100_000
