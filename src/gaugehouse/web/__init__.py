@@ -1,4 +1,15 @@
-"""FastAPI app: one error table, `api/<resource>.py`, our own body reader, vendored docs.
+"""The HTTP edge: FastAPI app, one error table, `api/<resource>.py`, our own body reader, vendored docs.
 
-May import everything below. Endpoints name their scope, call one use case, contain no `try`.
+Owns: statuses, headers, media types, limits of bodies and addresses, the description of the API.
+Entry: `create_app(runtime)`, `configure_server(app, host, port)`. May import: everything below `cli`.
+
+Where to look: a request passes `envelope` (id, security headers, access log, last resort) and `body` (size, time), then
+`query_fields` and `security` (the one dependency: who calls, with which scope), then an endpoint of `api/`, which calls
+one use case; rows leave through `negotiate` and `encode`, errors through `problems`.
+
+Invariants: every answer from 400 up has the one shape of `problems.py`; every endpoint names its scope by a type of
+`security.py`; no `try` in endpoints; no Python object per row, in or out; nothing is loaded from other hosts.
 """
+
+from gaugehouse.web.app import create_app as create_app
+from gaugehouse.web.server import configure_server as configure_server

@@ -41,6 +41,7 @@ class Api(FastAPI):
             for operations in description["paths"].values():
                 for operation in operations.values():
                     _name_role_scopes(operation)
+                    _drop_null_from_fields(operation)
         assert self.openapi_schema is not None  # noqa: S101  # super().openapi() set it; narrows the type
         return self.openapi_schema
 
@@ -51,6 +52,15 @@ def _name_role_scopes(operation: dict[str, Any]) -> None:
         for scheme, scopes in requirement.items():
             carried = {CARRIED_BY[Scope(scope)] for scope in scopes}
             requirement[scheme] = sorted(map(str, carried)) if scheme == bearer_token.scheme_name else []
+
+
+def _drop_null_from_fields(operation: dict[str, Any]) -> None:
+    """Describe an optional query field as what it is when it is there: a query string cannot say null."""
+    for parameter in operation.get("parameters", []):
+        schema = parameter["schema"]
+        options = [option for option in schema.get("anyOf", []) if option != {"type": "null"}]
+        if len(options) == 1:
+            parameter["schema"] = {key: value for key, value in schema.items() if key != "anyOf"} | options[0]
 
 
 def describe() -> dict[str, Any]:
