@@ -3,7 +3,8 @@
 Owns: the facts kernel, the KPI catalogue, the rules of docs/kpis.md. Pure: arrays in, arrays out, no I/O.
 May import: measurements, errors.
 
-Entry functions: `series_params` -> `compute_facts` -> `evaluate`; `merge` joins the facts of adjacent buckets.
+Entry functions: `series_params` -> `compute_facts` -> `evaluate`; `merge` joins the facts of adjacent buckets;
+`warm_up` compiles the kernel ahead of the first question.
 
 Invariants:
 - A result depends on the rows alone, never on files, batches or threads: sums are compensated and sequential per
@@ -35,6 +36,8 @@ from gaugehouse.kpi.evaluation import RESULTS as RESULTS
 from gaugehouse.kpi.evaluation import evaluate as evaluate
 from gaugehouse.kpi.facts import Facts as Facts
 from gaugehouse.kpi.facts import compute_facts as compute_facts
+from gaugehouse.kpi.facts import merge as merge
 from gaugehouse.kpi.facts import series_params as series_params
+from gaugehouse.kpi.facts import warm_up as warm_up
 from gaugehouse.kpi.formulas import Status as Status
 from gaugehouse.kpi.kernel import SeriesParams as SeriesParams

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gaugehouse.kpi import kernel
 from gaugehouse.kpi.kernel import SeriesParams
@@ -190,6 +191,19 @@ def compute_facts(
     )
 
 
+def warm_up() -> None:
+    """Compile the kernel, or load it from numba's cache, before the first report needs it (about 10 s once)."""
+    rows = SeriesRows(
+        components=["-"],
+        metrics=["-"],
+        offsets=np.array([0, 1], np.int64),
+        measured_at_us=np.zeros(1, np.int64),
+        value=np.zeros(1),
+        quality=np.zeros(1, np.uint8),
+    )
+    compute_facts(rows, series_params([MetricAttributes()]), np.array([0, 1], np.int64), quantiles=True)
+
+
 def _empty_cells(series: int, buckets: int) -> kernel.Cells:
     """Return zeroed records; those that no pass touches cost no memory (the pages stay unmapped)."""
     shape = (series, buckets)
@@ -205,9 +219,8 @@ def _empty_cells(series: int, buckets: int) -> kernel.Cells:
 
 def _run_on_threads(fill: Callable[[int, int], None], offsets: kernel.Integers, threads: int) -> None:
     """Give each thread consecutive whole series with about the same number of rows."""
-    wanted = np.linspace(0, offsets[-1] + len(offsets), threads + 1)
-    borders = np.searchsorted(offsets + np.arange(len(offsets)), wanted)
-    borders[0], borders[-1] = 0, len(offsets) - 1
+    weights = offsets + np.arange(len(offsets))  # a silent series costs something too
+    borders = np.searchsorted(weights, np.linspace(0, weights[-1], threads + 1))
     ranges = [(int(a), int(b)) for a, b in pairwise(borders) if a < b]
     if len(ranges) <= 1:
         for begin, end in ranges:
@@ -216,3 +229,142 @@ def _run_on_threads(fill: Callable[[int, int], None], offsets: kernel.Integers, 
     with ThreadPoolExecutor(len(ranges)) as pool:
         for done in [pool.submit(fill, begin, end) for begin, end in ranges]:
             done.result()
+
+
+def merge(facts: Facts, starts: Sequence[int] = (0,)) -> Facts:
+    """Return the facts of runs of adjacent buckets, as if each run had been one bucket from the beginning.
+
+    Counts, times and extremes are exact; sums and deviations agree within rounding. Quantiles cannot be merged.
+
+    Args:
+        facts: Facts of adjacent buckets.
+        starts: Index of the first bucket of each run, strictly increasing from 0; a run ends where the next starts.
+    """
+    runs = list(pairwise([*starts, facts.points.shape[1]]))
+    with np.errstate(over="ignore", invalid="ignore"):  # too large is `undefined` later, as without a merge
+        merged = [_merge_run(facts, begin, end) for begin, end in runs]
+
+    def join(group: str) -> kernel.Records:
+        return np.stack([parts[group] for parts in merged], axis=1)
+
+    return replace(
+        facts,
+        edges_us=facts.edges_us[[*starts, -1]],
+        quantiles=None,
+        spans=join("spans"),
+        points=join("points"),
+        holds=join("holds"),
+        counters=join("counters"),
+        states=join("states"),
+    )
+
+
+def _merge_run(facts: Facts, begin: int, end: int) -> dict[str, kernel.Records]:
+    """Merge buckets [begin, end) from left to right; one record per series in each group."""
+    hold_us = facts.intervals["max_hold_us"]
+    left = _find_bucket(facts, begin)
+    for bucket in range(begin + 1, end):
+        right = _find_bucket(facts, bucket)
+        left = {
+            "points": _merge_points(left, right, hold_us),
+            "spans": _merge_spans(left["spans"], right["spans"]),
+            "holds": _add_records(left["holds"], right["holds"], ("covered_us", "area")),
+            "counters": _merge_counters(left["counters"], right["counters"]),
+            "states": _add_records(left["states"], right["states"], kernel.STATES.names or ()),
+        }
+    return left
+
+
+def _find_bucket(facts: Facts, bucket: int) -> dict[str, kernel.Records]:
+    return {
+        "spans": facts.spans[:, bucket],
+        "points": facts.points[:, bucket],
+        "holds": facts.holds[:, bucket],
+        "counters": facts.counters[:, bucket],
+        "states": facts.states[:, bucket],
+    }
+
+
+def _add_records(left: kernel.Records, right: kernel.Records, names: Sequence[str]) -> kernel.Records:
+    """Return left with the named fields added up; the others describe the beginning."""
+    out = left.copy()
+    for name in names:
+        out[name] += right[name]
+    return out
+
+
+def _merge_spans(left: kernel.Records, right: kernel.Records) -> kernel.Records:
+    """A bucket without time does not move the end; before the component's life it begins where life does."""
+    out = left.copy()
+    has_time = right["end_us"] > right["start_us"]
+    out["end_us"] = np.where(has_time, right["end_us"], left["end_us"])
+    out["end_row"] = np.where(has_time, right["end_row"], left["end_row"])
+    return out
+
+
+def _merge_points(
+    left: dict[str, kernel.Records], right: dict[str, kernel.Records], hold_us: kernel.Integers
+) -> kernel.Records:
+    a, b = left["points"], right["points"]
+    out = _add_records(a, b, ("n", "bad_n", "inner_gaps", "sum"))
+    only_left, only_right = b["n"] == 0, a["n"] == 0
+    _take(out, b, ("first", "first_us"), where=only_right)
+    _take(out, b, ("last", "last_us"), where=~only_left)
+    _take(out, b, ("min", "min_us"), where=~only_left & (only_right | (b["min"] < a["min"])))
+    _take(out, b, ("max", "max_us"), where=~only_left & (only_right | (b["max"] > a["max"])))
+    _merge_moments(out, a, b)
+    _merge_gaps(out, a, b, hold_us)
+    _merge_edges(out, a, b)
+    return out
+
+
+def _take(out: kernel.Records, source: kernel.Records, names: Sequence[str], *, where: NDArray[np.bool_]) -> None:
+    for name in names:
+        out[name][where] = source[name][where]
+
+
+def _merge_moments(out: kernel.Records, a: kernel.Records, b: kernel.Records) -> None:
+    """Mean and squared deviations of two samples as one (Chan, Golub, LeVeque 1979)."""
+    n = np.maximum(out["n"], 1)
+    distance = b["mean"] - a["mean"]
+    out["mean"] = np.where(a["n"] == 0, b["mean"], np.where(b["n"] == 0, a["mean"], out["sum"] / n))
+    out["m2"] = a["m2"] + b["m2"] + distance * distance * (a["n"] * (b["n"] / n))
+
+
+def _merge_gaps(out: kernel.Records, a: kernel.Records, b: kernel.Records, hold_us: kernel.Integers) -> None:
+    """The trailing gap of the left and the leading one of the right are one gap, however small each is."""
+    border_us = a["trail_us"] + b["lead_us"]
+    between = (a["n"] > 0) & (b["n"] > 0)
+    gap_us = np.where(between & (border_us > hold_us), border_us, 0)
+    out["inner_gaps"] += gap_us > 0
+    out["inner_longest_us"] = np.maximum(np.maximum(a["inner_longest_us"], b["inner_longest_us"]), gap_us)
+    out["lead_us"] = np.where(a["n"] > 0, a["lead_us"], border_us)
+    out["trail_us"] = np.where(b["n"] > 0, b["trail_us"], border_us)
+
+
+def _merge_edges(out: kernel.Records, a: kernel.Records, b: kernel.Records) -> None:
+    """Keep the first and the last three points of both."""
+    size = kernel.EDGE_POINTS
+    kept = np.minimum(out["n"], size)[:, None]
+    taken = np.arange(size)
+    n_a, n_b = np.minimum(a["n"], size)[:, None], np.minimum(b["n"], size)[:, None]
+    head = np.where(taken < n_a, taken, size + taken - n_a)
+    tail = taken + n_a + n_b - kept  # in the tails of both, one behind the other
+    tail = np.where(tail < n_a, tail, size + tail - n_a)
+    for suffix in ("", "_us"):
+        heads = np.concatenate([a["head" + suffix], b["head" + suffix]], axis=1)
+        tails = np.concatenate([a["tail" + suffix], b["tail" + suffix]], axis=1)
+        for name, source, index in (("head", heads, head), ("tail", tails, tail)):
+            picked = np.take_along_axis(source, np.clip(index, 0, 2 * size - 1), axis=1)
+            out[name + suffix] = np.where(taken < kept, picked, 0)
+
+
+def _merge_counters(a: kernel.Records, b: kernel.Records) -> kernel.Records:
+    out = _add_records(a, b, ("steps", "resets", "rollovers", "glitches", "undecided", "baseline_us", "increase_low"))
+    grown = a["increase"] + b["increase"]
+    back = grown - a["increase"]
+    out["increase"] = grown
+    out["increase_low"] += (a["increase"] - (grown - back)) + (b["increase"] - back)
+    _take(out, b, ("from_us",), where=a["steps"] == 0)
+    _take(out, b, ("to_us",), where=b["steps"] > 0)
+    return out

@@ -358,7 +358,8 @@ def fill_spread(rows: Rows, span: Record, out: Record) -> None:
             squares, low = two_sum(squares, low, deviation * deviation)
             rest += deviation
     if out.n > 0:
-        out.m2 = max(0.0, squares + low - rest * rest / out.n)
+        m2 = squares + low - rest * rest / out.n
+        out.m2 = 0.0 if m2 < 0.0 else m2  # noqa: FURB136 - max() would turn the NaN of an overflow into 0
     kept = min(out.n, EDGE_POINTS)
     i = span.end_row - 1
     while kept > 0:
@@ -399,7 +400,8 @@ def fill_holds(rows: Rows, span: Record, out: Record, lo: int, hi: int, max_hold
 
 @kernel
 def is_rollover(previous: float, value: float, modulus: float) -> bool:
-    return modulus > 0.0 and previous >= 0.9 * modulus and value <= 0.1 * modulus
+    """Tell whether a counter of this modulus passed it; a reading above the modulus is no reading of such a counter."""
+    return modulus > 0.0 and 0.9 * modulus <= previous <= modulus and value <= 0.1 * modulus
 
 
 @kernel

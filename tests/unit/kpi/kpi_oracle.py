@@ -1,0 +1,232 @@
+"""An independent, slow and obvious reading of the KPI rules: plain Python over lists, exact fractions for sums.
+
+Written from the rules, not from the kernel: hold intervals are built first and then cut by each bucket; a counter is
+read as a story from its first reading on; nothing is carried from bucket to bucket.
+"""
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from statistics import median
+
+import numpy as np
+
+from gaugehouse.measurements.metric import MetricKind, StateClass
+from unit.kpi.kpi_cases import DAY_S, STATE_CLASSES, to_us
+
+SECOND_US = 1_000_000
+
+
+@dataclass
+class Bucket:
+    start_us: int
+    end_us: int
+
+    @property
+    def length_us(self):
+        return self.end_us - self.start_us
+
+    def holds(self, at_us):
+        return self.start_us <= at_us < self.end_us
+
+
+class Oracle:
+    """All facts of one case; each method answers one fact of one bucket."""
+
+    def __init__(self, case):
+        self.case = case
+        first_us = to_us(case.edges_s[0]) - 35 * DAY_S * SECOND_US
+        everything = [(to_us(row.at_s), row.value, row.quality) for row in case.rows]
+        self.rows = [
+            (at_us, value if quality < 2 else None) for at_us, value, quality in everything if at_us >= first_us
+        ]
+        self.points = [(at_us, value) for at_us, value in self.rows if value is not None]
+        self.now_us = math.inf if case.now_s is None else to_us(case.now_s)
+        self.buckets = [self._clip(a, b) for a, b in pairwise(case.edges_s)]
+        self.nominal_us, self.estimated = self._find_interval()
+        self.max_hold_us = self._find_max_hold()
+
+    def _clip(self, start_s, end_s):
+        start_us, end_us = to_us(start_s), min(to_us(end_s), self.now_us)
+        if self.case.commissioned_s is not None:
+            start_us = max(start_us, to_us(self.case.commissioned_s))
+        if self.case.retired_s is not None:
+            end_us = min(end_us, to_us(self.case.retired_s))
+        return Bucket(start_us, max(start_us, end_us))
+
+    def _find_interval(self):
+        setting = self.case.attributes.nominal_interval_s
+        if setting is not None:
+            return setting * SECOND_US, False
+        start_us = to_us(self.case.edges_s[0]) - 30 * DAY_S * SECOND_US
+        end_us = min(to_us(self.case.edges_s[-1]), self.now_us)
+        times = [at_us for at_us, _ in self.points if start_us <= at_us < end_us]
+        if len(times) < 10:
+            return 0, False
+        return median(b - a for a, b in pairwise(times)), True
+
+    def _find_max_hold(self):
+        setting = self.case.attributes.max_hold_s
+        if setting is not None:
+            return setting * SECOND_US
+        return 3 * self.nominal_us if self.nominal_us else DAY_S * SECOND_US
+
+    def inside(self, bucket):
+        return [(at_us, value) for at_us, value in self.points if bucket.holds(at_us)]
+
+    def bad_n(self, bucket):
+        return sum(1 for at_us, value in self.rows if value is None and bucket.holds(at_us))
+
+    def held(self, bucket):
+        """Return (value, time held inside the bucket) of every row that holds there."""
+        cuts = []
+        for k, (at_us, value) in enumerate(self.rows):
+            if value is None:
+                continue
+            until_us = at_us + self.max_hold_us
+            if k + 1 < len(self.rows):
+                until_us = min(until_us, self.rows[k + 1][0])
+            inside_us = min(until_us, bucket.end_us) - max(at_us, bucket.start_us)
+            if inside_us > 0:
+                cuts.append((value, inside_us))
+        return cuts
+
+    def covered_us(self, bucket):
+        return sum(duration_us for _, duration_us in self.held(bucket))
+
+    def time_weighted_mean(self, bucket):
+        area = sum(Fraction(value) * Fraction(duration_us) for value, duration_us in self.held(bucket))
+        return float(area / Fraction(self.covered_us(bucket)))
+
+    def class_us(self, bucket, state_class):
+        if state_class is StateClass.UNKNOWN:
+            known = (StateClass.UP, StateClass.DOWN, StateClass.PLANNED, StateClass.IDLE)
+            return bucket.length_us - sum(self.class_us(bucket, other) for other in known)
+        return sum(us for value, us in self.held(bucket) if STATE_CLASSES.get(value) is state_class)
+
+    def failures(self, bucket):
+        """Return (certain, uncertain) transitions from up to down."""
+        certain = uncertain = 0
+        for (a_us, a), (b_us, b) in pairwise(self.points):
+            falls = STATE_CLASSES.get(a) is StateClass.UP and STATE_CLASSES.get(b) is StateClass.DOWN
+            if falls and bucket.holds(b_us) and b_us - a_us <= self.max_hold_us:
+                certain += 1
+            elif falls and bucket.holds(b_us):
+                uncertain += 1
+        return certain, uncertain
+
+    def gaps_us(self, bucket):
+        """Return the lengths of the gaps longer than max hold, the edges included."""
+        if bucket.length_us == 0:
+            return []
+        marks = [bucket.start_us, *(at_us for at_us, _ in self.inside(bucket)), bucket.end_us]
+        gaps = [b - a for a, b in pairwise(marks)]
+        return [gap_us for gap_us in gaps if gap_us > self.max_hold_us]
+
+    # --- counters: a story from the first reading of the look-back on ------------------------------------------------
+
+    def story(self):
+        """Return [(at_us of the later reading, what, amount, at_us of the earlier reading)]."""
+        events = []
+        queue = list(self.points)
+        if not queue:
+            return events
+        last_us, last = queue.pop(0)
+        while queue:
+            at_us, value = queue[0]
+            ahead = [later for _, later in queue[1:3]]
+            what, amount, off_line = self._judge(last, value, ahead)
+            limit = self.case.attributes.max_rate
+            limit = math.inf if limit is None else limit
+            if what in {"rise", "reset", "rollover"} and amount > limit * ((at_us - last_us) / SECOND_US):
+                what = "too fast"
+            if what == "undecided":
+                return events + [(us, "undecided", 0, None) for us, _ in queue]
+            if what == "glitch":
+                events += [(us, "glitch", 0, None) for us, _ in queue[:off_line]]
+                queue = queue[off_line:]
+                continue
+            events.append((at_us, "glitch" if what == "too fast" else what, amount, last_us))
+            last_us, last = queue.pop(0)
+        return events
+
+    def _judge(self, last, value, ahead):
+        modulus = self.case.attributes.rollover_at
+
+        def rolls_over(before, after):
+            return modulus is not None and 0.9 * modulus <= before <= modulus and after <= 0.1 * modulus
+
+        if rolls_over(last, value):
+            return "rollover", modulus - last + value, 0
+        if value < last:
+            for off_line, later in enumerate(ahead, start=1):
+                if later >= last:
+                    return "glitch", 0, off_line
+            return ("reset", value, 0) if len(ahead) == 2 else ("undecided", 0, 0)
+        path = [value, *ahead]
+        for off_line, later in enumerate(ahead, start=1):
+            returns = last <= later < min(path[:off_line])
+            above = all(between >= value for between in path[:off_line])
+            if returns and above and not rolls_over(path[off_line - 1], later):
+                return "glitch", 0, off_line
+        return "rise", value - last, 0
+
+    def counter(self, bucket):
+        """Return the counter facts of one bucket."""
+        events = [event for event in self.story() if bucket.holds(event[0])]
+        steps = [event for event in events if event[1] in {"rise", "reset", "rollover"}]
+        first_us = self.points[0][0] if self.points else None
+        return {
+            "increase": float(sum((Fraction(amount) for _, _, amount, _ in steps), Fraction(0))),
+            "steps": len(steps),
+            "resets": sum(event[1] == "reset" for event in events),
+            "rollovers": sum(event[1] == "rollover" for event in events),
+            "glitches": sum(event[1] == "glitch" for event in events),
+            "undecided": sum(event[1] == "undecided" for event in events),
+            "from_us": steps[0][3] if steps else 0,
+            "to_us": steps[-1][0] if steps else 0,
+            "baseline_us": first_us if first_us is not None and bucket.holds(first_us) else 0,
+        }
+
+    # --- results -----------------------------------------------------------------------------------------------------
+
+    def results(self, bucket):
+        """Return {kpi: value or None} of the KPIs that the metric's kind has."""
+        values = [value for _, value in self.inside(bucket)]
+        n, covered_us, length_us = len(values), self.covered_us(bucket), bucket.length_us
+        exact = [Fraction(value) for value in values]
+        mean = sum(exact, Fraction(0)) / n if n else None
+        expected = length_us / self.nominal_us if self.nominal_us else 0
+        kind = self.case.attributes.kind
+        out = {
+            "count": n,
+            "min": min(values, default=None),
+            "max": max(values, default=None),
+            "mean": None if mean is None else float(mean),
+            "std": math.sqrt(sum((x - mean) ** 2 for x in exact) / (n - 1)) if n > 1 else None,
+            "first": values[0] if n else None,
+            "last": values[-1] if n else None,
+            "change": values[-1] - values[0] if n else None,
+            "range": max(values) - min(values) if n else None,
+            "completeness": 100 * min(1, n / expected) if expected >= 1 else None,
+            "coverage": 100 * covered_us / length_us if length_us else None,
+        }
+        for name, share in (("p05", 0.05), ("median", 0.5), ("p95", 0.95)):
+            out[name] = float(np.quantile(values, share)) if n else None
+        if kind is MetricKind.DELTA:
+            out["total"] = float(sum(exact)) if n else None
+        else:
+            out["time_weighted_mean"] = self.time_weighted_mean(bucket) if covered_us else None
+        if kind is MetricKind.COUNTER:
+            facts = self.counter(bucket)
+            out["counter_increase"] = facts["increase"] if facts["steps"] else None
+            duration_s = (facts["to_us"] - facts["from_us"]) / SECOND_US
+            out["rate"] = facts["increase"] / duration_s if facts["steps"] else None
+        if kind is MetricKind.STATE:
+            up_us, down_us = self.class_us(bucket, StateClass.UP), self.class_us(bucket, StateClass.DOWN)
+            out["availability"] = 100 * up_us / (up_us + down_us) if up_us + down_us else None
+            out["uptime"] = up_us / SECOND_US
+            out["downtime"] = down_us / SECOND_US
+            out["unknown_time"] = self.class_us(bucket, StateClass.UNKNOWN) / SECOND_US
+        return out if length_us else dict.fromkeys(out)

@@ -1,0 +1,110 @@
+"""Properties of facts: merging, threads, exactness."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gaugehouse.kpi import Facts, evaluate, merge
+from gaugehouse.measurements.metric import MetricAttributes, MetricKind
+from unit.kpi.kpi_cases import EDGES, Case, Row, cases, facts_of
+
+GROUPS = ("intervals", "spans", "points", "holds", "counters", "states")
+ROUNDED = {"sum", "mean", "m2", "area", "increase"}  # sums in another order
+REPRESENTATION = {"increase_low", "end_row", "first_row"}
+
+
+def assert_same_facts(merged: Facts, whole: Facts, scale: float) -> None:
+    for group in GROUPS:
+        ours, theirs = getattr(merged, group), getattr(whole, group)
+        for name in set(ours.dtype.names) - REPRESENTATION:
+            if name in ROUNDED:
+                slack = {"m2": scale * scale, "area": scale * 1e13}.get(name, scale)
+                np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-9, atol=1e-12 * slack, err_msg=name)
+            else:
+                np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    np.testing.assert_allclose(merged.increase, whole.increase, rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(merged.gaps, whole.gaps)
+    np.testing.assert_array_equal(merged.longest_gap_us, whole.longest_gap_us)
+    np.testing.assert_array_equal(merged.edges_us, whole.edges_us)
+
+
+@given(st.sampled_from(MetricKind).flatmap(cases), st.data())
+@settings(deadline=None, max_examples=100)
+def test_facts_of_adjacent_buckets_merge_into_the_facts_of_their_union(case, data):
+    buckets = len(case.edges_s) - 1
+    later = data.draw(st.lists(st.integers(1, max(1, buckets - 1)), unique=True, max_size=buckets - 1))
+    starts = [0, *sorted(later)]
+    union = [case.edges_s[start] for start in starts] + [case.edges_s[-1]]
+    whole = facts_of([Case(**{**vars(case), "edges_s": tuple(union)})], quantiles=False)
+    scale = max([1.0, *(abs(row.value) for row in case.rows if row.value is not None)]) * (len(case.rows) + 1)
+    assert_same_facts(merge(facts_of([case]), starts), whole, scale)
+
+
+@given(st.lists(cases(MetricKind.STATE, edges=st.just((0, 600, 3_600))), min_size=1, max_size=6))
+@settings(deadline=None, max_examples=25)
+def test_one_two_and_four_threads_give_identical_bits(drawn):
+    shared = [Case(**{**vars(case), "now_s": None}) for case in drawn]
+    one, *others = [facts_of(shared, threads=threads) for threads in (1, 2, 4)]
+    for other in others:
+        assert all(getattr(one, group).tobytes() == getattr(other, group).tobytes() for group in GROUPS)
+        assert one.quantiles.tobytes() == other.quantiles.tobytes()
+
+
+def test_threads_share_many_series_of_very_different_length():
+    rng = np.random.default_rng(7)
+    attributes = MetricAttributes(kind=MetricKind.COUNTER)
+    series = [
+        Case(
+            rows=tuple(Row(60 * k, float(v)) for k, v in enumerate(rng.integers(0, 50, size=int(size)).cumsum())),
+            attributes=attributes,
+            edges_s=(0, 1_000, 20_000),
+        )
+        for size in rng.integers(0, 300, size=40)
+    ]
+    one, *others = [facts_of(series, threads=threads) for threads in (1, 2, 4, 64)]
+    for other in others:
+        assert all(getattr(one, group).tobytes() == getattr(other, group).tobytes() for group in GROUPS)
+
+
+ADVERSARIAL = st.one_of(
+    st.lists(st.floats(-1e9, 1e9), min_size=2, max_size=60),
+    st.lists(st.floats(0, 1e-3).map(lambda noise: 1e9 + noise), min_size=2, max_size=60),
+    st.lists(st.sampled_from([1e15, -1e15, 1.0, 1e-6, 0.1]), min_size=2, max_size=60),
+    st.tuples(st.floats(-1e12, 1e12), st.integers(2, 60)).map(lambda pair: [pair[0]] * pair[1]),
+)
+
+
+@given(ADVERSARIAL)
+@settings(deadline=None, max_examples=100)
+def test_mean_has_13_digits_and_std_9_of_the_exact_rational_result(values):
+    case = Case(tuple(Row(k, value) for k, value in enumerate(values)), MetricAttributes(), (0, 100))
+    table = evaluate(facts_of([case]), [case.attributes], ["mean", "std"]).to_pylist()
+    exact = [Fraction(value) for value in values]
+    mean = sum(exact) / len(exact)
+    variance = sum((value - mean) ** 2 for value in exact) / (len(exact) - 1)
+    assert abs(Fraction(table[0]["value"]) - mean) <= abs(mean) * Fraction(1, 10**13) + Fraction(1, 10**18)
+    # Values that differ by less than their own rounding have no digits to compare.
+    smallest = 1e-15 * max(abs(value) for value in values)
+    assert table[1]["value"] == pytest.approx(math.sqrt(variance), rel=1e-9, abs=smallest)
+
+
+def test_a_long_series_of_tenths_has_an_exact_mean():
+    case = Case(tuple(Row(k, 0.1) for k in range(50_000)), MetricAttributes(), (0, 50_000))
+    facts = facts_of([case])
+    assert facts.points["mean"][0, 0] == 0.1
+    assert facts.points["m2"][0, 0] == 0.0
+
+
+@given(cases(MetricKind.GAUGE), EDGES)
+@settings(deadline=None, max_examples=50)
+def test_rows_older_than_the_look_back_change_nothing(case, edges_s):
+    start_s = edges_s[0] - 35 * 86_400
+    recent = tuple(row for row in case.rows if row.at_s >= start_s)
+    ours = facts_of([Case(**{**vars(case), "edges_s": edges_s})])
+    theirs = facts_of([Case(**{**vars(case), "edges_s": edges_s, "rows": recent})])
+    for group in ("intervals", "points", "holds"):
+        assert getattr(ours, group).tobytes() == getattr(theirs, group).tobytes()
