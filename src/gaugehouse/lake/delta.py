@@ -220,9 +220,14 @@ def list_files(table: DeltaTable, spec: TableSpec) -> list[FileEntry]:
     ]  # fmt: skip
 
 
-def months_of(instants: NDArray[np.int64]) -> NDArray[np.str_]:
-    """Return 'YYYY-MM' (UTC) of each instant. [us]"""
-    return np.datetime_as_string(instants.astype("datetime64[us]"), unit="M")
+def month_numbers_of(instants: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the month (UTC) of each instant [us], counted from 1970-01."""
+    return instants.astype("datetime64[us]").astype("datetime64[M]").astype(np.int64)
+
+
+def month_name(number: int) -> str:
+    """Return 'YYYY-MM' of a month counted from 1970-01."""
+    return str(np.datetime64(number, "M"))
 
 
 def write_data_file(root: Path, path: str, table: pa.Table) -> CommittedFile:

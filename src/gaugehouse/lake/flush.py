@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 import structlog
 
-from gaugehouse.lake.delta import DeltaStore, FileEntry, months_of, write_data_file
+from gaugehouse.lake.delta import DeltaStore, FileEntry, month_name, month_numbers_of, write_data_file
 from gaugehouse.lake.durable import remove_file
 from gaugehouse.lake.keyhash import Int64s
 from gaugehouse.lake.known import SeriesIndex
 from gaugehouse.lake.log import segment_path
 from gaugehouse.lake.manifest import CommittedFile, Manifest, ManifestEntry
-from gaugehouse.lake.rows import Rows, TableSpec, payload_arrays, timestamp_array
+from gaugehouse.lake.rows import Rows, TableSpec, distinct_codes, payload_arrays, timestamp_array
 from gaugehouse.lake.sequencer import Files, Segment, Sequencer
 
 logger = structlog.get_logger()
@@ -111,14 +111,16 @@ def _sized(entry: FileEntry, file: CommittedFile) -> FileEntry:
 
 def partitions(rows: Rows, index: SeriesIndex, segment: int) -> Iterator[tuple[FileEntry, pa.Table]]:
     """Yield one file per (project, month), its rows sorted by (component, topic, instant)."""
-    spec = index.spec
-    order = np.lexsort((rows.t, index.series_rank(rows.series)))
+    rows = rows.take(index.sort_rows(rows.series, rows.t))
     projects, project_codes = index.projects_of(rows.series)
-    months, month_codes = np.unique(months_of(rows.t), return_inverse=True)
-    partition = (project_codes.astype(np.int64) * months.size + month_codes)[order]
-    for code in np.unique(partition).tolist():
-        part = rows.take(order[partition == code])
-        project, month = projects[code // months.size], str(months[code % months.size])
+    month_numbers = month_numbers_of(rows.t)
+    first_month = int(month_numbers.min())
+    month_count = int(month_numbers.max()) - first_month + 1
+    partition = project_codes.astype(np.int64) * month_count + (month_numbers - first_month)
+    used, partition_at = distinct_codes(partition, len(projects) * month_count)
+    for position, code in enumerate(used.tolist()):
+        part = rows if used.size == 1 else rows.take(partition_at == position)
+        project, month = projects[code // month_count], month_name(first_month + code % month_count)
         components, topics = index.name_columns(part.series)
         names = components.dictionary.to_pylist()
         entry = FileEntry(
@@ -131,7 +133,7 @@ def partitions(rows: Rows, index: SeriesIndex, segment: int) -> Iterator[tuple[F
             instants_us=_bounds(part.t),
             received_us=_bounds(part.received_at),
         )
-        yield entry, _file_table(part, spec, [components, topics])
+        yield entry, _file_table(part, index.spec, [components, topics])
 
 
 def _bounds(column: Int64s) -> tuple[int, int]:

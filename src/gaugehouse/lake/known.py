@@ -29,8 +29,10 @@ from gaugehouse.lake.rows import (
     TableSpec,
     batch_payload,
     body_extra,
+    distinct_codes,
     instants_us,
     name_column,
+    order_by_series,
     payload_arrays,
     resized,
     timestamp_array,
@@ -240,19 +242,20 @@ class SeriesIndex:
 
     def projects_of(self, series: Int32s) -> tuple[list[str], Int32s]:
         """Return the distinct projects of rows, and each row's position among them."""
-        components, positions = np.unique(self.component_of[series], return_inverse=True)
-        numbers, codes = np.unique(self._project_of[components], return_inverse=True)
-        return [self.project_names[number] for number in numbers.tolist()], codes.astype(np.int32)[positions]
+        numbers, codes = distinct_codes(self._project_of[self.component_of[series]], len(self.project_names))
+        return [self.project_names[number] for number in numbers.tolist()], codes
 
-    def series_rank(self, series: Int32s) -> Int32s:
-        """Return for each row the rank of its series in (component, topic) order, the order of the files."""
-        used, positions = np.unique(series, return_inverse=True)
-        components = [self.component_names[number] for number in self.component_of[used].tolist()]
-        topics = [self.topic_names[number] for number in self.topic_of[used].tolist()]
-        order = sorted(range(used.size), key=lambda i: (components[i].encode(), topics[i].encode()))
+    def sort_rows(self, series: Int32s, t: Int64s) -> Int64s:
+        """Return the order of rows by (component, topic, instant), the order of the files."""
+        used, positions = distinct_codes(series, len(self))
+        names = [
+            (self.component_names[component], self.topic_names[topic])
+            for component, topic in zip(self.component_of[used].tolist(), self.topic_of[used].tolist(), strict=True)
+        ]
         rank = np.empty(used.size, np.int32)
-        rank[np.array(order, np.int64)] = np.arange(used.size, dtype=np.int32)
-        return rank[positions]
+        rank[sorted(range(used.size), key=names.__getitem__)] = np.arange(used.size, dtype=np.int32)
+        _offsets, order = order_by_series(rank[positions], used.size, t)
+        return order
 
 
 def newest_payload_of(table: pa.Table, spec: TableSpec) -> dict[str, Column]:

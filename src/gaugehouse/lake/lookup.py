@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from gaugehouse.lake.delta import DeltaStore, FileEntry, months_of
+from gaugehouse.lake.delta import DeltaStore, FileEntry, month_name, month_numbers_of
 from gaugehouse.lake.known import SeriesIndex, rows_of_batch
 from gaugehouse.lake.rows import Rows, TableSpec, concat_rows, empty_rows, timestamp_array
 from gaugehouse.lake.snapshot import Engine, read_stored
@@ -91,7 +91,7 @@ def _unstamped(rows: Rows) -> Rows:
 def _may_hold_keys(entry: FileEntry, rows: Rows) -> bool:
     low, high = entry.instants_us
     inside = (rows.t >= low) & (rows.t <= high)
-    return bool(inside.any()) and entry.month in set(months_of(rows.t[inside]).tolist())
+    return any(month_name(number) == entry.month for number in np.unique(month_numbers_of(rows.t[inside])).tolist())
 
 
 def _wanted(index: SeriesIndex, rows: Rows) -> pa.Table:

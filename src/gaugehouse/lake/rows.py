@@ -11,7 +11,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gaugehouse.lake.keyhash import EMPTY, NO_EXTRA, Int32s, Int64s, find_rows, insert_rows, slots_for
+from gaugehouse.lake.keyhash import (
+    EMPTY,
+    NO_EXTRA,
+    Int32s,
+    Int64s,
+    find_rows,
+    group_by_code,
+    insert_rows,
+    slots_for,
+    unsorted_groups,
+)
 from gaugehouse.measurements.schema import (
     EVENT_BATCH,
     EVENT_ROWS,
@@ -149,11 +159,37 @@ def body_extra(batch: pa.Table, spec: TableSpec) -> Int64s:
     return np.frombuffer(joined, np.int64).copy()
 
 
+def distinct_codes(codes: NDArray[np.integer], limit: int) -> tuple[Int64s, Int32s]:
+    """Return the distinct codes in order, and each row's position among them. Codes are below `limit`."""
+    if codes.size < limit // 8:
+        used, positions = np.unique(codes, return_inverse=True)
+        return used.astype(np.int64), positions.astype(np.int32)
+    # Many rows of few codes: a table of marks costs a tenth of a sort.
+    is_used = np.zeros(limit, np.bool_)
+    is_used[codes] = True
+    used = np.flatnonzero(is_used)
+    position_of = np.empty(limit, np.int32)
+    position_of[used] = np.arange(used.size, dtype=np.int32)
+    return used, position_of[codes]
+
+
 def name_column(names: list[str], codes: NDArray[np.integer]) -> pa.DictionaryArray:
     """Return `names[codes]` as a dictionary column holding only the names in use."""
-    used, positions = np.unique(codes, return_inverse=True)
+    used, positions = distinct_codes(codes, len(names))
     dictionary = pa.array([names[code] for code in used.tolist()], pa.string())
-    return pa.DictionaryArray.from_arrays(pa.array(positions.astype(np.int32)), dictionary)
+    return pa.DictionaryArray.from_arrays(pa.array(positions), dictionary)
+
+
+def order_by_series(codes: Int32s, code_count: int, t: Int64s) -> tuple[Int64s, Int64s]:
+    """Return (offsets per code, order of rows by code and time).
+
+    A counting sort keeps the order of arrival; only series that did not arrive in time order are sorted.
+    """
+    offsets, order = group_by_code(codes, code_count)
+    for group in np.flatnonzero(unsorted_groups(offsets, t[order])).tolist():
+        part = order[offsets[group] : offsets[group + 1]]
+        order[offsets[group] : offsets[group + 1]] = part[np.argsort(t[part], kind="stable")]
+    return offsets, order
 
 
 def payload_arrays(rows: Rows, spec: TableSpec) -> list[pa.Array]:

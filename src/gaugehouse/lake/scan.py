@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from gaugehouse.errors import Unavailable
 from gaugehouse.lake.delta import FileEntry
-from gaugehouse.lake.keyhash import Bools, Int32s, Int64s, group_by_code, unsorted_groups
-from gaugehouse.lake.rows import Rows, instants_us
+from gaugehouse.lake.keyhash import Bools, Int32s, Int64s
+from gaugehouse.lake.rows import Rows, instants_us, order_by_series
 from gaugehouse.measurements.selection import Selection, to_epoch_us
 from gaugehouse.measurements.series import SeriesRows
 
@@ -146,8 +146,7 @@ def group_rows(parts: RowParts) -> SeriesRows:
     codes = [_series_codes(part, component_rank, metric_rank) for part in parts]
     code = np.concatenate(codes) if codes else np.empty(0, np.int32)
     arrived_t = _joined([part.t for part in parts], np.int64)
-    offsets, order = group_by_code(code, len(component_rank) * len(metric_rank))
-    order = _mend_order(offsets, order, arrived_t[order])
+    offsets, order = order_by_series(code, len(component_rank) * len(metric_rank), arrived_t)
     used = np.flatnonzero(np.diff(offsets))
     components, metrics = list(component_rank), list(metric_rank)
     return SeriesRows(
@@ -175,11 +174,3 @@ def _series_codes(part: RowPart, component_rank: dict[str, int], metric_rank: di
         return np.empty(0, np.int32)
     codes = component[part.component_codes] * len(metric_rank) + metric[part.metric_codes]
     return codes.astype(np.int32)
-
-
-def _mend_order(offsets: Int64s, order: Int64s, t: Int64s) -> Int64s:
-    """Sort the series that overlapping files delivered out of time; `t` is in the given order."""
-    for group in np.flatnonzero(unsorted_groups(offsets, t)).tolist():
-        start, stop = offsets[group], offsets[group + 1]
-        order[start:stop] = order[start:stop][np.argsort(t[start:stop], kind="stable")]
-    return order
