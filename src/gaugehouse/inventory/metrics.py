@@ -236,7 +236,7 @@ def _find_problems(row: int, name: str, metric: NewMetric | Mapping[str, object]
     found |= {column: _find_number_problem(values[column], positive=False) for column in LIMIT_COLUMNS}
     found |= {column: _find_number_problem(values[column], positive=True) for column in POSITIVE_COLUMNS}
     kind = values["kind"]
-    found["kind"] = None if kind is None or kind in set(MetricKind) else f"is not one of {', '.join(MetricKind)}"
+    found["kind"] = None if kind is None or kind in list(MetricKind) else f"is not one of {', '.join(MetricKind)}"
     found["state_classes"] = _find_states_problem(values["state_classes"])
     lsl, usl = values["lsl"], values["usl"]
     if isinstance(lsl, int | float) and isinstance(usl, int | float) and lsl > usl:
@@ -270,7 +270,7 @@ def _find_states_problem(states: object) -> str | None:
     for state, state_class in states.items():
         if _read_state(state) is None:
             return "has a state that is not a finite number"
-        if state_class not in set(StateClass):
+        if state_class not in list(StateClass):  # a list compares what cannot be hashed
             return f"has a class that is not one of {', '.join(StateClass)}"
     return None
 
