@@ -92,9 +92,10 @@ def _walk(body: bytes, decoded_limit_bytes: int, batches_limit: int) -> None:
         messages += 1
         decoded_bytes += message_bytes
         dictionary_bytes += message_bytes if header_type == DICTIONARY_BATCH else 0
-        validated_bytes = dictionary_bytes * messages
-        if messages > batches_limit or validated_bytes > VALIDATION_FACTOR * decoded_limit_bytes:
+        if messages > batches_limit:
             raise TooLarge(f"more than {batches_limit} batches in one stream; send fewer and larger ones")
+        if dictionary_bytes * messages > VALIDATION_FACTOR * decoded_limit_bytes:
+            raise TooLarge("too many batches for so large dictionaries; send fewer and larger ones")
         if decoded_bytes > decoded_limit_bytes:
             raise TooLarge(f"the stream decodes to more than {decoded_limit_bytes} bytes")
     if at < len(body):

@@ -13,6 +13,7 @@ from gaugehouse.ingest.bodies import object_of_pairs
 from gaugehouse.ingest.flaws import shown
 from gaugehouse.ingest.texts import refuse_rows
 
+KEYS_LIMIT = 64  # of the outer object: as many as columns of a table
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder(object_pairs_hook=object_of_pairs)
 
@@ -74,6 +75,8 @@ class _Walk:
             key = str(self.read())
             if key in found:
                 raise Refused(f"the key {shown(key)} is given twice", code="duplicate_key")
+            if len(found) == KEYS_LIMIT:
+                raise Refused(f"an object with more than {KEYS_LIMIT} keys is no delivery", code="unknown_column")
             self.expect(":")
             found[key] = self.read_array() if self.peek() == "[" else self.read()
             if not self.take(","):
@@ -124,7 +127,7 @@ def read_lines(text: str, *, row_limit: int) -> Iterator[object]:
         TooLarge: More lines than `row_limit`.
     """
     count = 0
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(_split(text), start=1):
         stripped = line.strip(" \t\r")
         if not stripped:
             continue
@@ -135,6 +138,15 @@ def read_lines(text: str, *, row_limit: int) -> Iterator[object]:
         if end != len(stripped):
             raise Unreadable(f"line {number} goes on after its JSON value")
         yield found
+
+
+def _split(text: str) -> Iterator[str]:
+    # Not text.split(): ten million empty lines would be ten million texts before the first is looked at.
+    start = 0
+    while (end := text.find("\n", start)) >= 0:
+        yield text[start:end]
+        start = end + 1
+    yield text[start:]
 
 
 def _decode_line(line: str, number: int) -> tuple[object, int]:

@@ -417,3 +417,55 @@ def test_arrow_times_of_any_unit_are_cut_to_microseconds(unit, sent, decode):
     table = columns(measured_at=pa.array([sent], pa.timestamp(unit, "Asia/Tokyo")))
     expected = {"s": 1_000_000, "ms": 1_001_000, "us": 1_000_001, "ns": 1_000_001}[unit]
     assert decode(write_arrow(table), ARROW).batch["measured_at"].cast(pa.int64()).to_pylist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("between", "is_json"),
+    [
+        (",", True),
+        (", ", True),
+        (",\n", True),
+        (" ,", True),
+        ("\n,\n", True),
+        ("\n", False),
+        ("", False),
+        (",,", False),
+        (" ", False),
+    ],
+)
+def test_an_array_is_read_only_with_one_comma_between_rows(between, is_json, decode):
+    body = b"[" + between.encode().join([ROW, ROW.replace(b'"a"', b'"b"'), ROW.replace(b'"a"', b'"c"')]) + b"]"
+    if is_json:
+        assert [row["component"] for row in from_batch(decode(body, JSON).batch)] == ["a", "b", "c"]
+    else:
+        with pytest.raises(Unreadable):
+            decode(body, JSON)
+
+
+@pytest.mark.parametrize("name", ["},", "{},{", "}", "{", "a},{b", '},\n{"', "[", "]", "},{", "\\", "}]", "[{"])
+def test_brackets_inside_names_are_letters(name, decode):
+    rows = [json.loads(ROW) | {"component": name}, json.loads(ROW) | {"metric": name}] * 3
+    expected = [row["component"] for row in rows]
+    for body in (json.dumps(rows), json.dumps(rows, separators=(",", ":"))):
+        if "\n" in name:
+            with pytest.raises(RowsRefused):
+                decode(body.encode(), JSON)
+        else:
+            assert [row["component"] for row in from_batch(decode(body.encode(), JSON).batch)] == expected
+
+
+def test_many_small_batches_with_a_large_dictionary_are_refused_before_each_is_validated(decode):
+    names = pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), pa.array(["x" * 150] * 60_000))
+    table = columns(component=names)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        for _ in range(200):
+            writer.write_table(table)
+    with pytest.raises(TooLarge, match="dictionaries"):
+        decode(sink.getvalue().to_pybytes(), ARROW)
+
+
+def test_an_object_of_a_million_keys_is_refused_at_the_first_few(decode):
+    body = b"{" + b",".join(b'"%d":1' % number for number in range(100_000)) + b"}"
+    with pytest.raises(Refused, match="keys"):
+        decode(body, JSON)

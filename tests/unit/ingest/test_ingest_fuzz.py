@@ -1,13 +1,15 @@
 """Damaged payloads: whatever the bytes are, the answer is a batch or a GaugehouseError, in one process that lives."""
 
+import base64
 import json
 import random
 import time
+import zlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gaugehouse.errors import GaugehouseError
+from gaugehouse.errors import GaugehouseError, Unreadable
 from gaugehouse.ingest import Limits
 from payloads import (
     ARROW,
@@ -113,6 +115,30 @@ def test_damaged_events_are_refused_or_read_but_never_break_anything(media_type,
     rng = random.Random(media_type)  # noqa: S311 - damage, repeatable by seed
     for _ in range(150):
         check(decode_event_rows, mutate(EVENT_SEEDS[media_type], rng), media_type, [*EVENTS.names, "body_hash"])
+
+
+# One of the damaged files: asking pyarrow 26.0.1 for `metadata.row_group(0).column(i)` of it aborts the process.
+ABORTING_PARQUET = zlib.decompress(
+    base64.b85decode(
+        "c-"
+        "rljPiWI{6vux})0lO2w9{Wqq(X%ybg+(fu%Qr0yoiG#!;^=B3tgatrp>Z;>TO349%KjcD0=bWVR)#XhHM}M4~hy3J18nTn9MO`%)"
+        "j`O_v@Bw2MXdv!)rdjyx)7@U;53TcI4QpJSFrs579$)7z$KK50b3l)*Lt2FC+U>DMAPbA3Y+#9+TUn{Pw8-"
+        "|7>^`{G5+LG+7(<Tt`kEU#xrMwpU!N7wwR{QP{(L0uZkFSJS0GrVakTi$d&N3RygH^!mwLV*-"
+        "&yvUDvNNhI4M8@fJ?)XIJ2!w1MakC9iOA}=f>-"
+        "RH>DuaM?jWOfyqe2?7PK)%>SE`37IeM4U1@T6u0WHF8$=|CRoL}nzUco4aM2>I+V@~(=!(T%*6L!Qec#|DrM6I$7(4$XEA%_dDS2"
+        ")7yEw&tt}*|2SF^Gmvh77XMgW4Z45!H!=Vw}ZnsEWc`C*E*ZuFmRC%tZvf?4!b_G`p-"
+        "r=7<^@Y#KifCiT#|3bx{*_coXYmCh7?$wu!8-"
+        "jrGM@Upwndu)e*luY>g^&4vl!)t3lF(}U0ZUdX&(`GYkPcJw#LlvhdvL>8tBMcc7xoX~{I$!&#-<5tRcxvG-kv|r|D1;?&>6NN^K"
+        "hg7>`TT?a99zSDM)&0X4Q|X>Sp2k&8j!j#onoTGNg?lDzR%xPoUX_M#?h`wqMADVCGOCd@O(?2Bl+dCSCZ&1|LKF3tKSN5I`Zpy<"
+        "bZLcC1Vtk{NQT7Nxduv?1qf|ErtkLJ4XG_eo78wz3xCZ(a*c=3p0w+~_4?RZr#rkz92Y^mLh=hq{ns8df{)oQ@*K)Hu0XKBJq|*f"
+        "qxw%bWD5~#?SQ0fB7kHwuH{YE>}syyx;e}9DrYm(wl_6VDQEfzd;5Cx$|&3%;UERjAAx@u-vQ>~5t;"
+    )
+)
+
+
+def test_a_footer_that_pyarrow_aborts_on_is_unreadable(decode):
+    with pytest.raises(Unreadable):
+        decode(ABORTING_PARQUET, PARQUET)
 
 
 @pytest.mark.torture

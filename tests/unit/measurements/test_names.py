@@ -1,12 +1,13 @@
 """Name rules: what may name a component, a metric or a project."""
 
+import sys
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gaugehouse.measurements.names import find_name_problem, find_project_problem
+from gaugehouse.measurements.names import REFUSED_CATEGORIES, REFUSED_CHARACTER, find_name_problem, find_project_problem
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,12 @@ def test_the_rules_agree_with_their_definition_character_by_character(name):
         and unicodedata.normalize("NFC", name) == name
     )
     assert (find_name_problem(name) is None) == fits
+
+
+def test_every_character_of_a_refused_category_is_found_and_no_other():
+    for code in range(sys.maxunicode + 1):
+        is_refused = unicodedata.category(chr(code)) in REFUSED_CATEGORIES
+        assert bool(REFUSED_CHARACTER.search(chr(code))) == is_refused, hex(code)
 
 
 @pytest.mark.parametrize("slug", ["default", "0", "a-b", "a" * 63])
