@@ -21,6 +21,7 @@ FORMULA_STARTS = r"^[=+\-@\t\r]"
 WHOLE_SECONDS = "%Y-%m-%dT%H:%M:%SZ"
 WITH_MICROSECONDS = "%Y-%m-%dT%H:%M:%S%.6fZ"
 NESTED = "body"  # the column of events that holds canonical JSON text (measurements/schema.py)
+ROWS_AT_ONCE = 65_536  # of one JSON chunk: 12 MB of text
 PARQUET_ROW_GROUP_ROWS = 131_072  # small enough to leave soon, large enough to compress
 
 
@@ -169,17 +170,27 @@ def stream_rows(
 
 
 def page_rows(rows: pa.Table, members: Mapping[str, object]) -> Response:
-    """Return one JSON page: `{"items": [...], ...members}`.
+    """Return rows as one JSON object: `{"items": [...], ...members}`; a large one is streamed.
 
     Args:
-        rows: At most a page; any schema.
+        rows: Any schema.
         members: What stands beside the items, such as next_cursor.
     """
-    lines = b"".join(encode_ndjson(batch) for batch in rows.to_batches())
-    items = lines.rstrip(b"\n").replace(b"\n", b",")  # a line break inside a text is escaped in NDJSON
-    rest = msgspec.json.encode(members)
-    separator = b"," if members else b""
-    return Response(b'{"items":[' + items + b"]" + separator + rest[1:], media_type=MEDIA_TYPES[Format.JSON])
+    chunks = _write_page(rows, members)
+    if rows.num_rows > ROWS_AT_ONCE:
+        return StreamingResponse(chunks, media_type=MEDIA_TYPES[Format.JSON])
+    return Response(b"".join(chunks), media_type=MEDIA_TYPES[Format.JSON])
+
+
+def _write_page(rows: pa.Table, members: Mapping[str, object]) -> Iterator[bytes]:
+    separator = b'{"items":['
+    for batch in rows.to_batches(max_chunksize=ROWS_AT_ONCE):
+        if batch.num_rows:
+            # A line break inside a text is escaped in NDJSON: the others are between rows.
+            yield separator + encode_ndjson(batch).rstrip(b"\n").replace(b"\n", b",")
+            separator = b","
+    rest = msgspec.json.encode(members)[1:]
+    yield (separator if separator != b"," else b"") + b"]" + (b"," if members else b"") + rest
 
 
 def link_next(url: str, cursor: str | None) -> dict[str, str]:

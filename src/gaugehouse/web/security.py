@@ -4,14 +4,17 @@
 is. A test walks all routes and fails for one that has none.
 """
 
+from functools import partial
 from typing import Annotated
 
+from anyio.to_thread import run_sync
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBasic, HTTPBasicCredentials, OAuth2PasswordBearer, SecurityScopes
 
 from gaugehouse.access import Caller, Scope
 from gaugehouse.errors import Forbidden, NotFound, Unauthenticated
 from gaugehouse.runtime import Runtime
+from gaugehouse.web.threads import InThreads
 
 ROLE_SCOPES = {
     Scope.USER: "Read components, measurements, events and metrics",
@@ -89,9 +92,10 @@ ReportReader = Annotated[Caller, Security(authorize, scopes=[Scope.REPORTS_READ]
 Manager = Annotated[Caller, Security(authorize, scopes=[Scope.MANAGER])]
 
 
-def authorize_docs(
+async def authorize_docs(
     request: Request,
     runtime: InRuntime,
+    threads: InThreads,
     token: Annotated[str | None, Depends(bearer_token)],
     login: Annotated[HTTPBasicCredentials | None, Depends(basic_login)],
 ) -> None:
@@ -99,15 +103,17 @@ def authorize_docs(
 
     Raises:
         Unauthenticated: Outside demo mode without valid credentials.
+        Throttled: Too many sign-ins at once.
     """
     if runtime.settings.demo:
         return
     if token is not None:
-        request.state.caller = runtime.access.caller_of_token(token).name
+        caller = await run_sync(runtime.access.caller_of_token, token)
     elif login is not None:
-        request.state.caller = runtime.access.caller_of_password(login.username, login.password).name
+        caller = await threads.sign_ins.run(partial(runtime.access.caller_of_password, login.username, login.password))
     else:
         raise Unauthenticated("the docs need a login", code="login_needed", fields={"challenge": BASIC_CHALLENGE})
+    request.state.caller = caller.name
 
 
 def require_component(caller: Caller, component: str) -> None:

@@ -4,7 +4,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 KEEP_ALIVE_S = 5
-DRAIN_S = 15  # after SIGTERM; `serve` promises to be gone within 20 s, flush included
+DRAIN_S = 8  # after SIGTERM; `serve` promises to be gone within 20 s, flush included
 MAX_HEADER_BYTES = 64 * 1024
 MAX_CONNECTIONS = 1000  # beyond it uvicorn answers 503 at once
 

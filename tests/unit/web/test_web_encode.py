@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gaugehouse.measurements.schema import MEASUREMENT_ROWS
-from gaugehouse.web.encode import link_next, page_rows, stream_rows
+from gaugehouse.web.encode import ROWS_AT_ONCE, link_next, page_rows, stream_rows
 from gaugehouse.web.negotiate import MEDIA_TYPES, Format
 
 ROWS = pa.table(
@@ -71,6 +71,13 @@ def test_ndjson_holds_every_row_with_exact_values():
 def test_a_json_page_holds_every_row_and_its_cursor():
     page = json.loads(page_rows(ROWS, {"next_cursor": "abc", "as_of": None}).body)
     assert page == {"items": plain_rows(), "next_cursor": "abc", "as_of": None}
+
+
+def test_a_large_json_page_is_streamed_and_holds_every_row_once():
+    numbers = pa.table({"n": pa.array(range(2 * ROWS_AT_ONCE + 1))})
+    page = json.loads(body(page_rows(numbers, {"next_cursor": None})))
+    assert [item["n"] for item in page["items"]] == list(range(2 * ROWS_AT_ONCE + 1))
+    assert page["next_cursor"] is None
 
 
 def test_an_empty_json_page_is_valid():
