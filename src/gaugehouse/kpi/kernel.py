@@ -4,7 +4,8 @@ Determinism is the reason this is not SQL: every sum is compensated and runs in 
 file layout, batch borders and threads cannot change a digit. Threads share no state; each takes whole series.
 
 All compiled code lives in this one module on purpose: numba's cache notices a change of the file of the function it
-compiled, not of a function in another file that it calls.
+compiled, not of a function in another file that it calls. For the same reason the names of the tuple classes below
+stay: a cache left by an older version names them, and numba reads it before it compares versions.
 
 Words (KPI.md): a *row* is what was stored; a *point* is a row that is neither bad nor null. A point's value holds until
 the next row (a bad or null row ends it), at most `max_hold_us`. S' and E' are `start_us` and `end_us` of a span.
@@ -40,6 +41,8 @@ CLASS_UNKNOWN, CLASS_UP, CLASS_DOWN, CLASS_PLANNED, CLASS_IDLE = range(5)
 RISE, RESET, ROLLOVER, TOO_FAST, ONE_OFF, TWO_OFF, UNDECIDED = range(7)  # ONE_OFF: TOO_FAST + 1 reading off the line
 
 kernel = njit(cache=True, nogil=True, error_model="numpy")
+# Array arguments of a call that LLVM does not inline cost reference counting: small functions per row are inlined.
+inlined = njit(cache=True, nogil=True, error_model="numpy", inline="always")
 
 
 class Rows(NamedTuple):
@@ -404,7 +407,7 @@ def is_rollover(previous: float, value: float, modulus: float) -> bool:
     return modulus > 0.0 and 0.9 * modulus <= previous <= modulus and value <= 0.1 * modulus
 
 
-@kernel
+@inlined
 def judge_decrease(readings: Floats, last: int, k: int) -> int:
     """Tell a dip of at most two readings (one of the next two is back at the earlier line) from a reset."""
     if k + 1 < len(readings) and readings[k + 1] >= readings[last]:
@@ -414,7 +417,7 @@ def judge_decrease(readings: Floats, last: int, k: int) -> int:
     return UNDECIDED
 
 
-@kernel
+@inlined
 def judge_rise(readings: Floats, last: int, k: int, modulus: float) -> int:
     """Tell a spike of at most two readings from a rise; a fall that is a rollover is no return. No news is a rise."""
     for off_line in range(1, 3):
@@ -428,7 +431,7 @@ def judge_rise(readings: Floats, last: int, k: int, modulus: float) -> int:
     return RISE
 
 
-@kernel
+@inlined
 def judge_step(readings: Floats, last: int, k: int, modulus: float) -> tuple[int, float]:
     """Return (verdict, amount) of the step from the last accepted reading to reading k.
 
@@ -442,7 +445,7 @@ def judge_step(readings: Floats, last: int, k: int, modulus: float) -> tuple[int
     return judge_decrease(readings, last, k), value
 
 
-@kernel
+@inlined
 def find_bucket(spans: Records, b: int, i: int) -> int:
     """Return the first bucket from b on that does not end before row i (may be one past the last)."""
     while b < len(spans) and i >= spans[b].end_row:
@@ -450,7 +453,7 @@ def find_bucket(spans: Records, b: int, i: int) -> int:
     return b
 
 
-@kernel
+@inlined
 def is_inside(spans: Records, b: int, i: int) -> bool:
     return b < len(spans) and i >= spans[b].first_row
 
@@ -491,14 +494,15 @@ def fill_counter(rows: Rows, param: Record, spans: Records, out: Records, lo: in
     b = find_bucket(spans, 0, where[0])
     if is_inside(spans, b, where[0]):
         out[b].baseline_us = times_us[where[0]]
+    limited = param.max_rate < np.inf
     last, k, undecided = 0, 1, False
     while k < len(where):
         verdict, amount = judge_step(readings, last, k, param.rollover_at)
         undecided = undecided or verdict == UNDECIDED
         from_us, to_us = times_us[where[last]], times_us[where[k]]
-        if verdict <= ROLLOVER and amount > param.max_rate * ((to_us - from_us) / SECOND_US):
+        if limited and verdict <= ROLLOVER and amount > param.max_rate * ((to_us - from_us) / SECOND_US):
             verdict = TOO_FAST
-        passed = verdict - TOO_FAST if verdict in (ONE_OFF, TWO_OFF) else 1
+        passed = verdict - TOO_FAST if TOO_FAST < verdict < UNDECIDED else 1
         for off_line in range(k, k + passed):
             b = find_bucket(spans, b, where[off_line])
             if not is_inside(spans, b, where[off_line]):
