@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Literal, get_args
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -17,31 +16,33 @@ from gaugehouse.measurements.schema import TIMESTAMP
 from gaugehouse.measurements.selection import Selection, to_epoch_us
 from gaugehouse.query.summary import find_extent
 
-Aggregate = Literal["mean", "min", "max", "sum", "count", "first", "last"]
-AGGREGATES: tuple[str, ...] = get_args(Aggregate)
+AGGREGATES: dict[str, str] = {
+    "mean": "favg(value) AS mean",
+    "min": "min(value) AS min",
+    "max": "max(value) AS max",
+    "sum": "fsum(value) AS sum",
+    "count": "count(value) AS count",
+    "first": "arg_min(value, measured_at) AS first",
+    "last": "arg_max(value, measured_at) AS last",
+}
 CALENDAR_BUCKETS_LIMIT = 500_000  # 57 years of hours
 MICROSECOND = timedelta(microseconds=1)
 
 # A plot's grid does not move with its start, so here a day is a calendar day even where it is written 1d or P1D.
 ALIGNED = {("day", 1): "day", ("day", 7): "week", ("month", 1): "month", ("month", 3): "quarter", ("month", 12): "year"}
 
-# Buckets of one length are integer arithmetic; `$origin_us` lies before every row, so `//` never meets a negative.
+# `{aggregates}` stands for fragments of AGGREGATES, nothing else. Buckets of one length are integer arithmetic;
+# `$origin_us` lies before every row, so `//` never meets a negative.
 FIXED_BUCKETS_SQL = """
 SELECT
     component,
     metric,
     $origin_us + (epoch_us(measured_at) - $origin_us) // $length_us * $length_us AS bucket_start,
-    $origin_us + (epoch_us(measured_at) - $origin_us) // $length_us * $length_us + $length_us AS bucket_end,
-    favg(value) AS mean,
-    min(value) AS min,
-    max(value) AS max,
-    fsum(value) AS sum,
-    count(value) AS count,
-    arg_min(value, measured_at) AS first,
-    arg_max(value, measured_at) AS last
+    bucket_start + $length_us AS bucket_end,
+    {aggregates}
 FROM rows
 WHERE quality < 2 AND value IS NOT NULL
-GROUP BY component, metric, bucket_start, bucket_end
+GROUP BY component, metric, bucket_start
 ORDER BY component, metric, bucket_start
 """
 
@@ -53,13 +54,7 @@ SELECT
     metric,
     bucket_start,
     bucket_end,
-    favg(value) AS mean,
-    min(value) AS min,
-    max(value) AS max,
-    fsum(value) AS sum,
-    count(value) AS count,
-    arg_min(value, measured_at) AS first,
-    arg_max(value, measured_at) AS last
+    {aggregates}
 FROM rows
 JOIN (
     SELECT bucket_start, bucket_end, unnest(range(first_slot, end_slot)) AS slot
@@ -104,16 +99,20 @@ def read_buckets(
         PeriodRefused: The bucket or the zone cannot be understood.
     """
     schema = _result_schema(aggregates)
+    asked = ", ".join(AGGREGATES[name] for name in aggregates)
     parsed = parse_every(every)
     if parsed.duration_us is not None:
         origin_us = _find_origin_us(snapshot, selection, timezone=timezone, length_us=parsed.duration_us)
         parameters: dict[str, object] = {"origin_us": origin_us, "length_us": parsed.duration_us}
-        return _shape(snapshot.read(selection, FIXED_BUCKETS_SQL, parameters), schema, selection)
+        return _shape(
+            snapshot.read(selection, FIXED_BUCKETS_SQL.format(aggregates=asked), parameters), schema, selection
+        )
     aligned = ALIGNED.get((str(parsed.unit), parsed.count), every)
     edges_us = _find_edges_us(snapshot, selection, every=aligned, timezone=timezone)
     if edges_us is None:
         return pa.RecordBatchReader.from_batches(schema, [])
-    return _shape(snapshot.read(selection, CALENDAR_BUCKETS_SQL, _bind_edges(edges_us)), schema, selection)
+    statement = CALENDAR_BUCKETS_SQL.format(aggregates=asked)
+    return _shape(snapshot.read(selection, statement, _bind_edges(edges_us)), schema, selection)
 
 
 def _result_schema(aggregates: Sequence[str]) -> pa.Schema:
