@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -16,6 +17,7 @@ from gaugehouse.measurements.schema import TIMESTAMP
 from gaugehouse.measurements.selection import Selection, to_epoch_us
 from gaugehouse.query.summary import find_extent
 
+Aggregate = Literal["mean", "min", "max", "sum", "count", "first", "last"]
 AGGREGATES: dict[str, str] = {
     "mean": "favg(value) AS mean",
     "min": "min(value) AS min",

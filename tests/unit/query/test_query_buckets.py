@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
+from typing import get_args
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from gaugehouse.errors import PeriodRefused, Refused
 from gaugehouse.measurements.selection import Selection
 from gaugehouse.query import read_buckets
-from gaugehouse.query.buckets import AGGREGATES
+from gaugehouse.query.buckets import AGGREGATES, Aggregate
 
 BERLIN = ZoneInfo("Europe/Berlin")
 SPRING = datetime(2026, 3, 28, tzinfo=BERLIN).astimezone(UTC)  # the 29th has 23 hours
@@ -177,3 +178,7 @@ def test_unknown_or_repeated_aggregates_are_refused(make_snapshot, aggregates):
 def test_a_bucket_or_zone_nobody_knows_is_refused(make_snapshot, every, timezone):
     with pytest.raises(PeriodRefused):
         read_buckets(make_snapshot(), Selection(project="default"), every=every, aggregates=["mean"], timezone=timezone)
+
+
+def test_every_aggregate_of_the_api_is_one_that_can_be_asked_for():
+    assert get_args(Aggregate) == tuple(AGGREGATES)
