@@ -58,8 +58,12 @@ def _check_time_type(name: str, column_type: pa.DataType, time_unit: str | None)
 
 
 def _wrong_type(name: str, column_type: pa.DataType, wanted: str) -> Refused:
+    is_view = pa.types.is_string_view(column_type) or pa.types.is_binary_view(column_type)
+    hint = " (views are not read; in Polars, write with compat_level=CompatLevel.oldest())" if is_view else ""
     return Refused(
-        f"the column '{name}' is {shown(str(column_type))}, not {wanted}", code="wrong_type", fields={"column": name}
+        f"the column '{name}' is {shown(str(column_type))}, not {wanted}{hint}",
+        code="wrong_type",
+        fields={"column": name},
     )
 
 

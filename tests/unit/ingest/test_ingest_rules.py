@@ -14,12 +14,7 @@ from gaugehouse.errors import RowsRefused
 from gaugehouse.ingest.explain import explain_measurements
 from gaugehouse.ingest.flaws import Flaws
 from gaugehouse.ingest.instants import instants_from_text, parse_instant_text
-from gaugehouse.ingest.json_rows import (
-    _read_json_by_msgspec,
-    _read_lines_by_msgspec,
-    _read_lines_by_polars,
-    cut_into_lines,
-)
+from gaugehouse.ingest.json_rows import _read_json_by_msgspec, _read_lines_by_msgspec, _read_lines_by_polars
 from gaugehouse.ingest.json_walk import read_lines
 from gaugehouse.ingest.limits import Limits
 from gaugehouse.measurements.names import find_name_problem
@@ -399,7 +394,6 @@ def test_what_a_fast_reader_vouches_for_is_what_the_slow_one_reads(lines):
     limits = Limits()
     for fast in (
         _read_lines_by_polars(body, 100),
-        None if (cut := cut_into_lines(array)) is None else _read_lines_by_polars(cut, 100),
         _read_lines_by_msgspec(body, limits, None),
         _read_json_by_msgspec(array, limits, None),
     ):
