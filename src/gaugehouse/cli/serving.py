@@ -7,7 +7,6 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,7 +20,7 @@ from gaugehouse.cli.supervising import Worker
 from gaugehouse.config import Layout, Settings
 from gaugehouse.demo.fleet import FleetPlan
 from gaugehouse.demo.host import HostCollector, HostSampler
-from gaugehouse.demo.load import load_fleet, register_host
+from gaugehouse.demo.load import load_first_fleet, register_host
 from gaugehouse.errors import StartRefused
 from gaugehouse.logs import configure_logs
 from gaugehouse.runtime import Runtime, announce_owner, open_runtime, withdraw_owner
@@ -143,17 +142,14 @@ def _load_demo(runtime: Runtime, report: Report) -> bool:
     """Create the demo users and, the first time, the demo fleet; say whether it was the first time."""
     with runtime.database.transaction() as session:
         ensure_demo_users(session)
-    if runtime.lake.newest_received_at() is not None:
-        return False
-    load_fleet(
+    return load_first_fleet(
         runtime.lake,
         runtime.database,
         runtime.registry,
         FleetPlan(),
-        datetime.now(UTC),
+        has_rows=runtime.lake.newest_received_at() is not None,
         on_progress=lambda done, total: report("loading the demo plant", done, total),
     )
-    return True
 
 
 @contextmanager

@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pyarrow as pa
 from sqlalchemy.orm import Session
 
 from gaugehouse.database import Database
+from gaugehouse.database.tables import Setting
 from gaugehouse.demo.fleet import FleetPlan
 from gaugehouse.demo.host import describe_host, describe_host_metrics
 from gaugehouse.demo.plant import FleetComponent, FleetMetric
@@ -28,6 +29,7 @@ from gaugehouse.measurements.metric import MetricKind
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 DEFAULT_PROJECT = "default"
+FIRST_FLEET = "demo.first_fleet"  # setting: when the first load began, and whether it ended
 OVERLOAD_PATIENCE_S = 300  # a flush that has not made room by then never will
 DEFAULT_WAIT_S = 1.0
 EVENT_COLUMNS = ["component", "kind", "occurred_at", "body"]
@@ -104,6 +106,32 @@ def load_fleet(  # noqa: PLR0913 - one load has this many sides, each given by t
         late=total.late,
         events=accepted,
     )
+
+
+def load_first_fleet(
+    lake: AppendsRows,
+    database: Database,
+    registry: KnowsNames,
+    plan: FleetPlan,
+    *,
+    has_rows: bool,
+    on_progress: Progress | None = None,
+) -> bool:
+    """Load the plan once in the life of an installation that held no rows (`has_rows`); say whether it was now.
+
+    The plan's `now` is kept before the first row is delivered: a load that was cut short is taken up with the same
+    rows, which are duplicates where they arrived already.
+    """
+    with database.transaction() as session:
+        begun = session.get(Setting, FIRST_FLEET)
+        if has_rows if begun is None else begun.value["is_loaded"]:
+            return False
+        now = datetime.now(UTC).isoformat() if begun is None else begun.value["now"]
+        session.merge(Setting(name=FIRST_FLEET, value={"now": now, "is_loaded": False}))
+    load_fleet(lake, database, registry, plan, datetime.fromisoformat(now), on_progress=on_progress)
+    with database.transaction() as session:
+        session.merge(Setting(name=FIRST_FLEET, value={"now": now, "is_loaded": True}))
+    return True
 
 
 def register_host(database: Database, *, project: str = DEFAULT_PROJECT) -> None:

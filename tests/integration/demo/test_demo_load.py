@@ -8,7 +8,7 @@ import pytest
 
 from gaugehouse.demo.fleet import FleetPlan
 from gaugehouse.demo.host import HOST_NAME, HostCollector, HostSampler
-from gaugehouse.demo.load import load_fleet, register_host
+from gaugehouse.demo.load import load_first_fleet, load_fleet, register_host
 from gaugehouse.demo.plant import ROLLOVER_AT
 from gaugehouse.errors import NotFound, Overloaded
 from gaugehouse.inventory import Registry, find_components, get_component, get_project, resolve_attributes
@@ -130,3 +130,27 @@ def test_the_host_is_registered_and_its_samples_arrive_in_the_lake(lake, databas
     assert "cpu_percent" in newest["metric"].to_pylist()
     with database.reading() as session:
         assert get_component(session, get_project(session, "default").id, HOST_NAME).type == "host"
+
+
+def test_a_first_load_that_was_cut_short_is_taken_up_with_the_same_rows(lake, database):
+    class Cut(Exception):
+        pass
+
+    def cut(_done, _total):
+        raise Cut
+
+    registry, plan = Registry(database), FleetPlan(component_count=40, days=15, interval_s=900)
+    with pytest.raises(Cut):
+        load_first_fleet(lake, database, registry, plan, has_rows=False, on_progress=cut)
+    (partial,) = read(lake, COUNT)
+    assert load_first_fleet(lake, database, registry, plan, has_rows=True)
+    (whole,) = read(lake, COUNT)
+    assert partial["n"] < whole["n"] == whole["keys"]
+    (conflicts,) = read(lake, CONFLICTS, "events")
+    assert conflicts["n"] <= plan.expected(NOW).conflicts + 5
+    assert not load_first_fleet(lake, database, registry, plan, has_rows=True), "loaded once in a life"
+
+
+def test_a_lake_that_holds_rows_of_its_own_gets_no_demo_plant(lake, database):
+    assert not load_first_fleet(lake, database, Registry(database), PLAN, has_rows=True)
+    assert read(lake, COUNT)[0]["n"] == 0
