@@ -3,6 +3,7 @@
 import functools
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 import structlog
 
@@ -59,16 +60,13 @@ def run_worker(  # noqa: PLR0913 - the composition root names each
         retry_delay_s: Pause before the second attempt; doubled with each. [s]
         on_end: Called, inside the ending transaction, for jobs that end as failed or cancelled.
     """
-    loop = _Worker(db, handlers, worker, lease_s, stop, poll_s, retry_delay_s, on_end)
-    loops = [threading.Thread(target=loop.work, name=f"{worker}-{number}") for number in range(threads)]
-    beats = threading.Thread(target=loop.keep_leases, name=f"{worker}-heartbeat", daemon=True)
-    beats.start()
-    for thread in loops:
-        thread.start()
-    for thread in loops:
-        thread.join()
-    loop.all_done.set()
-    beats.join()
+    loop = _Worker(db, handlers, worker, lease_s, stop, poll_s, retry_delay_s, on_end, threads)
+    with ThreadPoolExecutor(threads + 1, thread_name_prefix=worker) as pool:
+        futures = [pool.submit(loop.keep_leases), *(pool.submit(loop.work) for _ in range(threads))]
+        wait(futures, return_when=FIRST_EXCEPTION)
+        stop.set()  # a thread that met a defect takes the others with it, instead of leaving half a worker
+    for future in futures:
+        future.result()
 
 
 class _Worker:
@@ -84,6 +82,7 @@ class _Worker:
         poll_s: float,
         retry_delay_s: float,
         on_end: EndCallback | None,
+        threads: int,
     ) -> None:
         self._db = db
         self._handlers = handlers
@@ -95,27 +94,37 @@ class _Worker:
         self._on_end = on_end
         self._held: dict[tuple[str, int], tuple[Job, Control]] = {}
         self._lock = threading.Lock()
-        self.all_done = threading.Event()
+        self._threads_working = threads
+        self._all_ended = threading.Event()
 
     def work(self) -> None:
-        while not self._stop.is_set():
-            job = self._claim()
-            if job is None:
-                self._stop.wait(self._poll_s)
-            else:
-                self._run(job)
+        """Claim and run jobs until the worker stops."""
+        try:
+            while not self._stop.is_set():
+                job = self._claim()
+                if job is None:
+                    self._stop.wait(self._poll_s)
+                else:
+                    self._run(job)
+        finally:
+            with self._lock:
+                self._threads_working -= 1
+                if self._threads_working == 0:
+                    self._all_ended.set()
 
     def keep_leases(self) -> None:
+        """Beat until no thread works any more; from the stop on, interrupt what still runs."""
         interval_s = self._lease_s / BEATS_PER_LEASE
-        while not self.all_done.is_set():
+        while not self._all_ended.is_set():
             self.beat()
             if self._stop.is_set():
                 self._interrupt_all()
-                self.all_done.wait(min(interval_s, 0.1))
+                self._all_ended.wait(min(interval_s, 0.1))
             else:
                 self._stop.wait(interval_s)
 
     def beat(self) -> None:
+        """Extend all leases once, and pass on what the database says about them."""
         with self._lock:
             held = dict(self._held)  # before the UPDATE: what is claimed from here on cannot look lost
         try:

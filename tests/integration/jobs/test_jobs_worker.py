@@ -213,11 +213,36 @@ def test_a_job_claimed_during_a_heartbeat_does_not_look_lost(database):
 
     claim_one_more()
     racing = _ClaimsBeforeEachTransaction(database, claim_one_more)
-    worker = _Worker(racing, {}, "w1", 30.0, threading.Event(), 0.1, 1.0, None)
+    worker = _Worker(racing, {}, "w1", 30.0, threading.Event(), 0.1, 1.0, None, 1)
     worker._held = held
     worker.beat()
     assert len(held) == 2
     assert [control.cause for _, control in held.values()] == [None, None]
+
+
+def test_a_defect_outside_a_handler_ends_the_whole_worker(database):
+    _enqueue(database)
+
+    def break_down():
+        raise ZeroDivisionError
+
+    stop = threading.Event()
+    broken = _ClaimsBeforeEachTransaction(database, break_down)
+    with pytest.raises(ZeroDivisionError):
+        run_worker(broken, {"work": lambda _job, _control: None}, worker="w1", lease_s=1.0, stop=stop, threads=3)
+    assert stop.is_set()
+
+
+def test_a_worker_outlives_a_database_that_is_away(database):
+    [job_id], refusals = _enqueue(database), iter([Unavailable("away")] * 3)
+
+    def refuse_3_times():
+        for refusal in refusals:
+            raise refusal
+
+    recovering = _ClaimsBeforeEachTransaction(database, refuse_3_times)
+    with _working(recovering, {"work": lambda _job, _control: None}):
+        assert _wait_for_end(database, job_id).status is JobStatus.DONE
 
 
 def test_400_jobs_over_2_processes_of_4_threads_run_once_each(database, database_url, tmp_path):
