@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaugehouse.kpi import Facts, evaluate, merge
+from gaugehouse.kpi import Facts, evaluate, kernel, merge
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind
 from unit.kpi.kpi_cases import EDGES, Case, Row, cases, facts_of
 
@@ -108,3 +108,22 @@ def test_rows_older_than_the_look_back_change_nothing(case, edges_s):
     theirs = facts_of([Case(**{**vars(case), "edges_s": edges_s, "rows": recent})])
     for group in ("intervals", "points", "holds"):
         assert getattr(ours, group).tobytes() == getattr(theirs, group).tobytes()
+
+
+@pytest.mark.parametrize("size", [*range(1, 60), 1_000])
+def test_all_quantiles_agree_with_numpy_in_any_order(size):
+    rng = np.random.default_rng(size)
+    rising = np.arange(size, dtype=float)
+    for values in (rng.normal(size=size), rng.integers(0, 4, size).astype(float), rising, -rising, 0 * rising):
+        ours = np.empty(len(kernel.QUANTILES))
+        kernel.rank_quantiles(values.copy(), ours)
+        np.testing.assert_allclose(ours, np.quantile(values, kernel.QUANTILES), rtol=1e-13, atol=1e-13)
+
+
+def test_what_lasts_exactly_max_hold_is_no_gap_and_no_uncertain_failure():
+    attributes = MetricAttributes(kind=MetricKind.STATE, max_hold_s=60.0)
+    rows = (Row(60, 1.0), Row(120, 0.0), Row(180, 1.0), Row(241, 0.0))
+    facts = facts_of([Case(rows, attributes, (0, 301))])
+    states = facts.states[0, 0]
+    assert (states["failures"], states["failures_uncertain"]) == (1, 1)
+    assert (facts.gaps[0, 0], facts.longest_gap_us[0, 0]) == (1, 61_000_000)
