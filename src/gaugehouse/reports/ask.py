@@ -8,14 +8,16 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from gaugehouse import __version__
 from gaugehouse.database.tables import Component, Metric
 from gaugehouse.errors import MAX_ROWS_NAMED, NotFound, Refused, TooLarge
 from gaugehouse.inventory import resolve_attributes
+from gaugehouse.inventory.checks import split_names
 from gaugehouse.kpi import CATALOGUE
 from gaugehouse.measurements.metric import MetricKind
 from gaugehouse.measurements.period import Period, bucket_edges_us, explicit_period, parse_instant, parse_period
@@ -73,12 +75,19 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
     """
     period = _read_period(body, asked_at)
     _check_kpis(body.kpis)
+    _check_metrics(session, project_id, body.metrics)
     edges_us = bucket_edges_us(period, body.bucket, limit=cells_limit)
     as_of = source.newest_received_at()
-    components = _pin_components(session, project_id, body)
-    keys = _find_series(session, source, project, project_id, body, [one.name for one in components])
+    components = _pin_components(session, project_id, body, period)
+    names = [one.name for one in components]
+    newest = source.newest(project, None if body.components == "all" else tuple(names))
+    _check_size_at_least(newest, body, edges_us, cells_limit)
+    keys = _find_series(session, newest, project_id, body, names)
     attributes = resolve_attributes(session, project_id, keys)
     series = tuple(PinnedSeries(component=c, metric=m, attributes=attributes[c, m]) for c, m in keys)
+    if body.metrics is not None:  # a component that measures other things is not part of the question
+        concerned = {component for component, _ in keys}
+        components = tuple(one for one in components if one.name in concerned)
     kpis = _choose_kpis(body.kpis, series)
     _check_size(series, kpis, edges_us, cells_limit)
     return Pin(
@@ -124,7 +133,10 @@ def _check_kpis(kpis: Sequence[str] | None) -> None:
         )
 
 
-def _pin_components(session: Session, project_id: str, body: ReportRequest) -> tuple[PinnedComponent, ...]:
+def _pin_components(
+    session: Session, project_id: str, body: ReportRequest, period: Period
+) -> tuple[PinnedComponent, ...]:
+    """Return the components asked for; those retired before the period begins only where they are named."""
     chosen: tuple[str, ...] | None
     if body.components == "all":
         chosen = None
@@ -132,36 +144,30 @@ def _pin_components(session: Session, project_id: str, body: ReportRequest) -> t
         chosen = resolve_components(session, project_id, type=body.components.type, labels=body.components.labels)
     else:
         chosen = resolve_components(session, project_id, names=body.components)
-    wanted = None if chosen is None else set(chosen)
-    rows = session.execute(
+    statement = (
         select(Component.name, Component.type, Component.labels, Component.retired_at)
         .where(Component.project_id == project_id)
         .order_by(Component.name)
     )
+    if not isinstance(body.components, tuple):
+        statement = statement.where(or_(Component.retired_at.is_(None), Component.retired_at > period.start))
+    portions = [statement] if chosen is None else [statement.where(Component.name.in_(p)) for p in split_names(chosen)]
     return tuple(
         PinnedComponent(name=row.name, type=row.type, labels=dict(row.labels), retired_at=row.retired_at)
-        for row in rows
-        if wanted is None or row.name in wanted
+        for portion in portions
+        for row in session.execute(portion)
     )
 
 
 def _find_series(
-    session: Session,
-    source: PinSource,
-    project: str,
-    project_id: str,
-    body: ReportRequest,
-    components: Sequence[str],
+    session: Session, newest: pa.Table, project_id: str, body: ReportRequest, components: Sequence[str]
 ) -> list[tuple[str, str]]:
     """Return (component, metric) of every series the report is about, sorted, silent ones included.
 
     Known are the series that have rows and those that the inventory describes for one component. A component without
     any gets the metrics that were asked for; components that were named get each metric that was named.
     """
-    if body.metrics is not None:
-        _check_metrics(session, project_id, body.metrics)
     listed = set(components)
-    newest = source.newest(project, None if body.components == "all" else tuple(components))
     known = set(zip(newest["component"].to_pylist(), newest["metric"].to_pylist(), strict=True))
     known |= _find_described(session, project_id)
     known = {key for key in known if key[0] in listed}
@@ -174,7 +180,9 @@ def _find_series(
     return sorted(wanted | {key for key in known if key[1] in metrics})
 
 
-def _check_metrics(session: Session, project_id: str, metrics: Sequence[str]) -> None:
+def _check_metrics(session: Session, project_id: str, metrics: Sequence[str] | None) -> None:
+    if metrics is None:
+        return
     statement = select(Metric.name).where(Metric.project_id == project_id).distinct()
     known = set(session.scalars(statement))
     missing = [name for name in metrics if name not in known]
@@ -216,19 +224,30 @@ def _choose_kpis(asked: Sequence[str] | None, series: Sequence[PinnedSeries]) ->
     return chosen
 
 
+def _check_size_at_least(newest: pa.Table, body: ReportRequest, edges_us: NDArray[np.int64], cells_limit: int) -> None:
+    """Refuse what is hopeless before millions of series are looked at one by one."""
+    series = newest.num_rows
+    if body.metrics is not None:
+        series = pc.sum(pc.is_in(newest["metric"], pa.array(body.metrics, pa.string()))).as_py() or 0
+    _check_cells(series, series, len(edges_us) - 1, cells_limit)
+
+
 def _check_size(
     series: Sequence[PinnedSeries],
     kpis: Mapping[MetricKind, tuple[str, ...]],
     edges_us: NDArray[np.int64],
     cells_limit: int,
 ) -> None:
-    buckets = len(edges_us) - 1
     values = sum(len(kpis[one.attributes.kind]) for one in series)
+    _check_cells(len(series), values, len(edges_us) - 1, cells_limit)
+
+
+def _check_cells(series: int, values: int, buckets: int, cells_limit: int) -> None:
     if values * buckets > cells_limit:
         raise TooLarge(
-            f"the report would have {values * buckets:,} values ({len(series):,} series, {values:,} KPIs of them, "
+            f"the report would have {values * buckets:,} values ({series:,} series with {values:,} KPIs in all, "
             f"{buckets:,} buckets); the limit is {cells_limit:,}: choose fewer components, metrics or KPIs, or longer "
             "buckets",
             code="report_too_large",
-            fields={"cells": values * buckets, "limit": cells_limit, "series": len(series), "buckets": buckets},
+            fields={"cells": values * buckets, "limit": cells_limit, "series": series, "buckets": buckets},
         )

@@ -172,6 +172,22 @@ def test_a_component_that_was_retired_counts_until_then(plant):
     counts = [row for row in table.to_pylist() if row["kpi"] == "count"]
     assert [row["value"] for row in counts[:6]] == [24, 24, 24, 24, None, None]
     assert counts[5]["reason"] == "the component was not in service in the period"
+    _, table = plant.answer("2026-04", kpis=("count",))
+    assert table.num_rows == 0
+    _, table = plant.answer("2026-04", kpis=("count",), components=("pump-1",))
+    assert table["status"].to_pylist() == ["no_data"]
+
+
+def test_metrics_that_are_named_are_not_made_up_for_components_that_measure_others(plant):
+    plant.deliver(hourly("pump-1", "temperature", [1.0]) + hourly("pump-2", "pressure", [1.0]))
+    plant.registry.register("default", ["pump-3"], [])
+
+    def series(**question):
+        _, table = plant.answer(metrics=("pressure",), kpis=("count",), **question)
+        return list(zip(table["component"].to_pylist(), table["value"].to_pylist(), strict=True))
+
+    assert series() == [("pump-2", 1), ("pump-3", 0)]
+    assert series(components=("pump-1", "pump-2")) == [("pump-1", 0), ("pump-2", 1)]
 
 
 def test_the_default_kpis_fit_the_kind_of_each_metric(plant):
@@ -227,6 +243,7 @@ def test_a_kpi_is_computed_for_the_metrics_that_can_have_it(plant):
         ({"metrics": ("pressure",)}, NotFound, "pressure"),
         ({"bucket": "PT30S", "kpis": ("mean",)}, TooLarge, "178,560"),
         ({"bucket": "PT1S"}, (PeriodRefused, TooLarge), "100"),
+        ({"bucket": "PT1M"}, TooLarge, "624,960"),
         ({"components": ComponentFilter(labels={"": "x"})}, Refused, "key"),
     ],
 )
