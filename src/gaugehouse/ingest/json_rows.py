@@ -337,11 +337,10 @@ def _from_frame(frame: pl.DataFrame, body: bytes) -> RawMeasurements | None:
     if body.count(b'"') != quotes or not are_exact(values):
         return None
     flaws = Flaws(len(frame))
+    measured_at = instants_from_text(frame["measured_at"].to_arrow().cast(pa.string()), "measured_at", flaws)
+    if flaws.bad.any():
+        # What is no time may have been a number: two quotes short, which a repeated key elsewhere would make up for.
+        return None
     return RawMeasurements(
-        component=component,
-        metric=metric,
-        measured_at=instants_from_text(frame["measured_at"].to_arrow().cast(pa.string()), "measured_at", flaws),
-        value=values,
-        quality=quality,
-        flaws=flaws,
+        component=component, metric=metric, measured_at=measured_at, value=values, quality=quality, flaws=flaws
     )

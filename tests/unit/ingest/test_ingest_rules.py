@@ -432,6 +432,18 @@ def test_every_way_to_parse_a_time_text_agrees_with_the_oracle(text):
     assert flaws.bad[0] == (expected is None)
 
 
+def test_a_number_for_a_text_does_not_hide_a_repeated_key_of_another_row(decode):
+    # Both change the number of quotes by two, in opposite directions.
+    number_for_text = '{"component":"a","metric":"m","measured_at":5,"value":1}'
+    repeated_key = json.dumps(GOOD)[:-1] + ',"value":2}'
+    for field in ('"component":"a"', '"metric":"m"'):
+        number_for_name = json.dumps(GOOD, separators=(",", ":")).replace(field, field.split(":")[0] + ":7")
+        for rows in ([number_for_text, repeated_key], [number_for_name, repeated_key]):
+            for body, media_type in (("\n".join(rows), NDJSON), (f"[{','.join(rows)}]", JSON)):
+                decoded = decode(body.encode(), media_type, partial=True)
+                assert (len(decoded.batch), decoded.bad_rows) == (0, 2)
+
+
 def test_fractions_are_cut_towards_the_past(decode):
     row = GOOD | {"measured_at": "2026-11-20T10:00:00.1234569Z"}
     expected = datetime(2026, 11, 20, 10, 0, 0, 123456, tzinfo=UTC)
