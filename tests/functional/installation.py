@@ -1,0 +1,236 @@
+"""A real installation in a folder of its own: server process, command line and HTTP clients, all from outside."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import polars as pl
+import psutil
+
+REPOSITORY = Path(__file__).parents[2]
+START_S = 120  # a busy machine; an idle one needs three
+STOP_S = 20  # promised
+PASSWORD = "correct horse battery staple"
+
+
+def wait_until(is_true, *, timeout_s=60.0, poll_s=0.05, what="the condition"):
+    """Return the first true answer of `is_true`; fail when none comes in time."""
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        answer = is_true()
+        if answer:
+            return answer
+        assert time.monotonic() < deadline_s, f"{what} did not come about within {timeout_s:.0f} s"
+        time.sleep(poll_s)
+
+
+def own_environment(extra=None):
+    """Return this process's environment without settings of an installation of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GAUGEHOUSE_")}
+    return kept | (extra or {})
+
+
+def run_command(*arguments, stdin=None, timeout_s=180, environment=None):
+    """Run `gaugehouse ARGUMENTS` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "gaugehouse", *map(str, arguments)],
+        input="" if stdin is None else stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        env=own_environment(environment),
+        cwd=REPOSITORY,
+        check=False,
+    )
+
+
+class Installation:
+    """A data folder, the server process on it, and its callers.
+
+    Args:
+        data_dir: Everything lives below it.
+        environment: Settings of the server.
+    """
+
+    def __init__(self, data_dir, environment=None):
+        self.data_dir = Path(data_dir)
+        self.environment = environment or {}
+        self.process = None
+        self.url = None
+        self.key = None
+        self._clients = ExitStack()
+        self._outputs = []
+
+    # --- the command line ---
+
+    def run(self, *arguments, stdin=None, timeout_s=180):
+        """Run a command on this installation's folder."""
+        return run_command(
+            *arguments, "--data", self.data_dir, stdin=stdin, timeout_s=timeout_s, environment=self.environment
+        )
+
+    def run_well(self, *arguments, stdin=None, timeout_s=180):
+        """Run a command that must succeed; return its stdout."""
+        done = self.run(*arguments, stdin=stdin, timeout_s=timeout_s)
+        assert done.returncode == 0, f"gaugehouse {' '.join(map(str, arguments))}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def create_user(self, name, role, password=PASSWORD):
+        self.run_well(
+            "user", "create", name, "--role", role, "--project", "default", "--password-stdin", stdin=password
+        )
+
+    def create_key(self, name, *options):
+        return self.run_well("key", "create", name, "--project", "default", *options).strip()
+
+    # --- the server ---
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def start(self, *options):
+        """Start the server and return when it answers."""
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        output = self.data_dir.parent / f"{self.data_dir.name}-output-{len(self._outputs)}.txt"
+        self._outputs.append(output)
+        command = [sys.executable, "-m", "gaugehouse", "serve", "--data", str(self.data_dir)]
+        with output.open("wb") as file:
+            self.process = subprocess.Popen(
+                [*command, "--host", "127.0.0.1", "--port", "0", *options],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=own_environment(self.environment),
+                cwd=REPOSITORY,
+            )
+        self.url = wait_until(self._find_url, timeout_s=START_S, what="the server's address")
+        wait_until(self._is_healthy, timeout_s=START_S, what="the server's health")
+        return self
+
+    def _find_url(self):
+        assert self.process.poll() is None, f"the server ended with {self.process.returncode}:\n{self.output()}"
+        path = self.data_dir / "run" / "owner.json"
+        owner = json.loads(path.read_text()) if path.exists() else {}
+        return owner["url"] if owner.get("pid") == self.process.pid else None  # a killed server leaves its file
+
+    def _is_healthy(self):
+        assert self.process.poll() is None, f"the server ended with {self.process.returncode}:\n{self.output()}"
+        try:
+            return httpx.get(f"{self.url}/health", trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def stop(self):
+        """Stop the server as a supervisor does: SIGTERM, then it is gone within 20 s with exit code 0."""
+        self._clients.close()
+        started_s = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(STOP_S)
+        assert code == 0, f"the server ended with {code} after {time.monotonic() - started_s:.1f} s:\n{self.output()}"
+
+    def kill(self):
+        """End the server as a power cut does."""
+        self.process.kill()
+        self.process.wait(STOP_S)
+
+    def restart(self):
+        self.stop()
+        return self.start()
+
+    def close(self):
+        """End whatever still runs; for the end of a test."""
+        self._clients.close()
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def worker(self):
+        """Return the process of the server's report worker."""
+
+        def find():
+            children = psutil.Process(self.pid).children()
+            return next((child for child in children if "worker" in child.cmdline()), None)
+
+        return wait_until(find, timeout_s=START_S, what="a worker process")
+
+    def output(self):
+        """Return what the servers of this folder printed."""
+        return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')}" for path in self._outputs)
+
+    # --- callers ---
+
+    def client(self, headers=None, **options):
+        """Return an HTTP client of the running server."""
+        client = httpx.Client(base_url=self.url, headers=headers, timeout=120, trust_env=False, **options)
+        return self._clients.enter_context(client)
+
+    def sign_in(self, name, password=PASSWORD, scope=None):
+        """Return a client with a token."""
+        form = {"username": name, "password": password} | ({"scope": scope} if scope else {})
+        answer = httpx.post(f"{self.url}/token", data=form, timeout=120, trust_env=False)
+        assert answer.status_code == 200, answer.text
+        return self.client({"Authorization": f"Bearer {answer.json()['access_token']}"})
+
+    def device(self, key=None):
+        """Return a client with an API key."""
+        return self.client({"X-API-Key": key or self.key})
+
+    # --- the lake, as anybody reads it ---
+
+    def has_rows_on_disk(self, table="measurements"):
+        return any((self.data_dir / "lake" / table / "_delta_log").glob("*.json"))
+
+    def read_lake(self, table="measurements"):
+        """Return every row of a Delta table."""
+        return pl.scan_delta(str(self.data_dir / "lake" / table)).collect()
+
+
+def follow(client, location, *, timeout_s=120.0, until=("done", "failed", "cancelled")):
+    """Return all states of a report that were seen, the last one being final."""
+    seen = []
+
+    def look():
+        seen.append(client.get(location).raise_for_status().json())
+        return seen[-1]["status"] in until
+
+    wait_until(look, timeout_s=timeout_s, what=f"the end of report {location}")
+    return seen
+
+
+def ask_report(client, **question):
+    """Ask for a report, wait for it, and return its last state."""
+    asked = client.post("/v1/reports", json=question)
+    assert asked.status_code == 202, asked.text
+    state = follow(client, asked.headers["location"])[-1]
+    assert state["status"] == "done", state
+    return state
+
+
+def assert_problem(answer, status, code=None):
+    """Check the one shape of errors and return the body."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert {"type", "title", "status", "detail", "code", "instance", "request_id"} <= body.keys()
+    assert body["status"] == status
+    assert body["type"] == f"urn:gaugehouse:problem:{body['code']}"
+    assert body["request_id"] == answer.headers["x-request-id"]
+    assert len(answer.content) <= 8 * 1024
+    assert "Traceback" not in answer.text
+    assert str(REPOSITORY) not in answer.text
+    assert tempfile.gettempdir() not in answer.text
+    if code is not None:
+        assert body["code"] == code
+    return body
