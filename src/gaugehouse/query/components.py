@@ -61,10 +61,15 @@ def _find_named(session: Session, project_id: str, names: Sequence[str]) -> set[
             found.add(row.name)
     missing = [name for name in asked if name not in by_id and name not in found]
     if missing:
-        shown = [name[:NAME_CHARACTERS] for name in missing[:MAX_ROWS_NAMED]]
+        shown = [show_name(name) for name in missing[:MAX_ROWS_NAMED]]
         raise NotFound(
             f"there is no component {shown[0]!r}" + (f", nor {len(missing) - 1} others" if len(missing) > 1 else ""),
             code="component_not_found",
             fields={"names": shown},
         )
     return {by_id.get(name, name) for name in asked}
+
+
+def show_name(name: str) -> str:
+    """Return a name as an error may repeat it: not endless, and text that any encoder takes."""
+    return name[:NAME_CHARACTERS].encode(errors="replace").decode()

@@ -22,6 +22,7 @@ from gaugehouse.kpi import CATALOGUE
 from gaugehouse.measurements.metric import MetricKind
 from gaugehouse.measurements.period import Period, bucket_edges_us, explicit_period, parse_instant, parse_period
 from gaugehouse.query import resolve_components
+from gaugehouse.query.components import show_name
 from gaugehouse.reports.pin import Pin, PinnedComponent, PinnedSeries
 from gaugehouse.reports.request import ComponentFilter, PeriodBounds, ReportRequest
 from gaugehouse.reports.zones import find_tzdata_version
@@ -125,11 +126,12 @@ def _check_kpis(kpis: Sequence[str] | None) -> None:
         return
     unknown = [name for name in kpis if name not in CATALOGUE]
     if unknown or not kpis:
-        wrong = ", ".join(repr(name[:64]) for name in unknown[:MAX_ROWS_NAMED])
+        shown = [show_name(name) for name in unknown[:MAX_ROWS_NAMED]]
+        wrong = ", ".join(map(repr, shown))
         raise Refused(
             f"there is no KPI {wrong}; known are {', '.join(CATALOGUE)}" if wrong else "name at least one KPI",
             code="kpi_unknown",
-            fields={"unknown": [name[:64] for name in unknown[:MAX_ROWS_NAMED]], "known": list(CATALOGUE)},
+            fields={"unknown": shown, "known": list(CATALOGUE)},
         )
 
 
@@ -187,7 +189,7 @@ def _check_metrics(session: Session, project_id: str, metrics: Sequence[str] | N
     known = set(session.scalars(statement))
     missing = [name for name in metrics if name not in known]
     if missing:
-        shown = [name[:200] for name in missing[:MAX_ROWS_NAMED]]
+        shown = [show_name(name) for name in missing[:MAX_ROWS_NAMED]]
         raise NotFound(
             f"there is no metric {shown[0]!r}" + (f", nor {len(missing) - 1} others" if len(missing) > 1 else ""),
             code="metric_not_found",

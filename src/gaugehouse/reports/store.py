@@ -17,6 +17,7 @@ from gaugehouse.inventory.pages import Page, load_page, read_order
 from gaugehouse.jobs import JobStatus, enqueue, request_cancel
 from gaugehouse.measurements.names import find_name_problem
 from gaugehouse.measurements.selection import from_epoch_us
+from gaugehouse.query.components import show_name
 from gaugehouse.reports.ask import PinSource, make_pin
 from gaugehouse.reports.pin import encode_pin
 from gaugehouse.reports.request import ReportRequest, encode_request
@@ -189,7 +190,7 @@ def read_result(layout: Layout, report: ReportView) -> pa.Table:
 
 
 def _get_row(session: Session, caller: Caller, report_id: str) -> tuple[Report, Job]:
-    missing = NotFound(f"there is no report {report_id[:ID_CHARACTERS]!r}", code="report_not_found")
+    missing = NotFound(f"there is no report {show_name(report_id)[:ID_CHARACTERS]!r}", code="report_not_found")
     if find_name_problem(report_id) is not None:  # some text would make a driver fail
         raise missing
     statement = (
