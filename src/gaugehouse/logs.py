@@ -9,6 +9,7 @@ import structlog
 
 from gaugehouse.config import Settings
 
+CHATTY_LIBRARIES = ("alembic", "uvicorn", "httpx", "httpcore", "numba")  # their INFO says what ours says better
 REDACTED_KEYS = frozenset({"password", "token", "authorization", "api_key", "secret"})
 
 
@@ -31,30 +32,34 @@ def configure_logs(
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         _redact,
     ]
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-    )
+
+    def formatter(*rendering: structlog.typing.Processor) -> logging.Formatter:
+        return structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+        )
+
+    as_json = formatter(structlog.processors.format_exc_info, structlog.processors.JSONRenderer())
     handlers: list[logging.Handler] = []
     if to_stdout:
-        handlers.append(logging.StreamHandler(sys.stdout))
+        terminal = logging.StreamHandler(sys.stdout)
+        # People read a terminal, programs read a pipe.
+        as_text = formatter(structlog.dev.ConsoleRenderer(timestamp_key="at", pad_event_to=20))
+        terminal.setFormatter(as_text if sys.stdout.isatty() else as_json)
+        handlers.append(terminal)
     if log_dir is not None:
         log_dir.mkdir(parents=True, exist_ok=True)
-        handlers.append(
-            logging.handlers.RotatingFileHandler(
-                log_dir / file_name,
-                maxBytes=settings.log_file_size_bytes,
-                backupCount=settings.log_file_count,
-                encoding="utf-8",
-            )
+        file = logging.handlers.RotatingFileHandler(
+            log_dir / file_name,
+            maxBytes=settings.log_file_size_bytes,
+            backupCount=settings.log_file_count,
+            encoding="utf-8",
         )
+        file.setFormatter(as_json)
+        handlers.append(file)
+    for library in CHATTY_LIBRARIES:
+        logging.getLogger(library).setLevel(logging.WARNING)
     root = logging.getLogger()
-    for handler in handlers:
-        handler.setFormatter(formatter)
     root.handlers = handlers
     root.setLevel(settings.log_level)
     structlog.configure(

@@ -14,6 +14,7 @@ import structlog
 
 from gaugehouse.config import Layout, Settings
 from gaugehouse.jobs import run_worker
+from gaugehouse.kpi import warm_up
 from gaugehouse.logs import configure_logs
 from gaugehouse.reports import JOB_KIND, ReportWorker, run_report
 from gaugehouse.runtime import open_database
@@ -36,6 +37,7 @@ def work_forever(*, data_dir: Path, with_parent: bool) -> None:
     if with_parent:
         threading.Thread(target=_wait_for_parent, args=(stop,), name="parent-watch", daemon=True).start()
     database = open_database(settings)
+    warm_up()  # compiled once per machine: the first report shall not wait for it
     # A name of its own for each start: a lease of an earlier process can never look like ours.
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     logger.info("worker_started", worker=name)

@@ -1,0 +1,51 @@
+"""Logs: JSON lines on a pipe, secrets masked, libraries quiet."""
+
+import json
+import logging
+
+import pytest
+import structlog
+
+from gaugehouse.config import Settings
+from gaugehouse.logs import configure_logs
+
+
+@pytest.fixture(autouse=True)
+def restored_logging():
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def lines(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_fact_is_one_json_line_with_its_fields_and_what_is_bound(capsys):
+    configure_logs(Settings())
+    with structlog.contextvars.bound_contextvars(request_id="r1"):
+        structlog.get_logger().info("batch_appended", rows=3)
+    (line,) = lines(capsys)
+    assert (line["event"], line["rows"], line["request_id"], line["level"]) == ("batch_appended", 3, "r1", "info")
+
+
+@pytest.mark.parametrize("key", ["password", "token", "authorization", "api_key", "secret"])
+def test_secrets_are_masked(capsys, key):
+    configure_logs(Settings())
+    structlog.get_logger().info("signed_in", **{key: "hunter2hunter2"})
+    assert "hunter2" not in json.dumps(lines(capsys))
+
+
+def test_a_line_break_in_a_value_makes_no_second_line(capsys):
+    configure_logs(Settings())
+    structlog.get_logger().info("named", name='x\n{"event": "forged"}')
+    assert [line["event"] for line in lines(capsys)] == ["named"]
+
+
+def test_libraries_speak_in_the_same_form_and_only_when_it_matters(capsys):
+    configure_logs(Settings())
+    logging.getLogger("alembic.runtime").info("chatter")
+    logging.getLogger("somebody").warning("matters")
+    assert [line["event"] for line in lines(capsys)] == ["matters"]
