@@ -156,7 +156,7 @@ def plant(tmp_path: Path, database: Database) -> Iterator[Plant]:
         project_id=project.id,
         scopes=frozenset({Scope.USER, Scope.MANAGER}),
     )
-    yield Plant(
+    opened = Plant(
         database=database,
         lake=lake,
         layout=layout,
@@ -164,4 +164,5 @@ def plant(tmp_path: Path, database: Database) -> Iterator[Plant]:
         registry=Registry(database),
         limits=Limits(),
     )
-    lake.close()
+    yield opened
+    opened.lake.close()  # a test may have opened another one

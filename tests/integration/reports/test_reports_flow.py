@@ -10,10 +10,12 @@ import pytest
 from sqlalchemy import update
 
 from gaugehouse.access import Caller, Scope
+from gaugehouse.config import Settings
 from gaugehouse.database.tables import Job, Metric, Report
 from gaugehouse.errors import AlreadyExists, Forbidden, NotFound, PeriodRefused, Refused, TooLarge, Unavailable
 from gaugehouse.jobs import JobLost, claim
 from gaugehouse.jobs.control import Control
+from gaugehouse.lake import Lake
 from gaugehouse.reports import (
     JOB_KIND,
     RESULT,
@@ -103,6 +105,15 @@ def test_rows_received_after_the_question_do_not_count(plant):
     with plant.working():
         report = plant.follow(report)
     assert read_result(plant.layout, report)["value"].to_pylist() == [2.0]
+
+
+def test_a_lake_that_was_closed_and_opened_again_is_reported_on_at_once(plant):
+    plant.deliver(hourly("pump-1", "temperature", [1.0, 2.0]))
+    plant.lake.close()
+    plant.lake = Lake.open(plant.layout, Settings(data_dir=plant.layout.data_dir, segment_age_s=3600))
+    report = plant.ask(kpis=("mean",))
+    with plant.working():
+        assert plant.follow(report).status == "done"
 
 
 def test_a_running_period_ends_when_it_was_asked(plant):
