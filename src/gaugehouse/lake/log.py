@@ -14,6 +14,7 @@ import struct
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -21,7 +22,7 @@ from pathlib import Path
 import crc32c
 import msgspec
 
-from gaugehouse.errors import DamageFound
+from gaugehouse.errors import DamageFound, StorageFull, Unavailable
 from gaugehouse.lake.durable import (
     FsyncFailed,
     make_folder,
@@ -38,7 +39,6 @@ SEGMENT_HEADER = struct.Struct("<8s16sQ")
 RECORD_MAGIC = 0x31524847  # "GHR1": lets a reader find the next record behind a damaged length
 RECORD_HEADER = struct.Struct("<IIIBQ")
 CHECKED_FROM = 8  # the checksum covers what stands behind magic and crc
-RECORD_LIMIT_BYTES = 512 * 1024 * 1024
 
 
 class RecordKind(IntEnum):
@@ -214,7 +214,7 @@ def _frame(kind: RecordKind, durable_to: int, payload: bytes) -> bytes:
     return struct.pack("<II", RECORD_MAGIC, crc32c.crc32c(body)) + body
 
 
-def _nothing_durable(_position: int) -> None:
+def _nothing(_position: int) -> None:
     return None
 
 
@@ -228,7 +228,7 @@ class Log:
     log_dir: Path
     log_uuid: uuid.UUID
     number: int
-    on_durable: Callable[[int], None] = _nothing_durable
+    on_durable: Callable[[int], None] = _nothing
     on_failure: Callable[[], None] = lambda: None
     size_bytes: int = 0
     written: int = 0
@@ -244,25 +244,45 @@ class Log:
     def open_segment(self) -> None:
         """Create the segment file `number`, synced with its folder before any record goes in."""
         header = SEGMENT_HEADER.pack(SEGMENT_MAGIC, self.log_uuid.bytes, self.number)
-        path = segment_path(self.log_dir, self.number)
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        write_all(self._descriptor, header)
-        sync_file_descriptor(self._descriptor)
-        sync_path(self.log_dir)
+        try:
+            descriptor = self._create(segment_path(self.log_dir, self.number), header)
+        except FsyncFailed:
+            self._fail()
+            raise
+        except OSError as exc:
+            raise storage_error(exc) from exc
+        self._descriptor = descriptor
         self.size_bytes, self.crc = len(header), crc32c.crc32c(header)
         self._segment_start, self._marked_durable_to = self.written, 0
 
-    def append(self, record: LogRecord) -> int:
+    def _create(self, path: Path, header: bytes) -> int:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            write_all(descriptor, header)
+            sync_file_descriptor(descriptor)
+            sync_path(self.log_dir)
+        except BaseException:
+            os.close(descriptor)
+            path.unlink()
+            raise
+        return descriptor
+
+    def append(self, record: LogRecord, on_written: Callable[[int], None] = _nothing) -> int:
         """Write one record and return the position that must be durable before it may be acknowledged.
+
+        `on_written` gets that position before any sync can cover the record: who publishes what is durable must
+        know of it by then.
 
         Raises:
             StorageFull, Unavailable: not written; the segment is as it was before.
         """
-        return self._write(RecordKind.ROWS, _encode_record(record))
+        return self._write(RecordKind.ROWS, _encode_record(record), on_written)
 
-    def _write(self, kind: RecordKind, payload: bytes) -> int:
+    def _write(self, kind: RecordKind, payload: bytes, on_written: Callable[[int], None] = _nothing) -> int:
         if self.failed:
             raise FsyncFailed("the log is stopped after a disk error", retry_after_s=5)
+        if self._descriptor < 0:
+            self.open_segment()  # there was no room for it when the last one was sealed
         durable_to = self._durable_to()
         framed = _frame(kind, durable_to, payload)
         try:
@@ -273,9 +293,15 @@ class Log:
         self.size_bytes += len(framed)
         self.crc = crc32c.crc32c(framed, self.crc)
         self._marked_durable_to = durable_to
+        position = self.written + len(framed)
+        try:
+            on_written(position)
+        except BaseException:
+            self._fail()  # the log holds rows that memory does not know
+            raise
         with self._condition:
-            self.written += len(framed)
-            return self.written
+            self.written = position
+        return position
 
     def _undo_partial_write(self) -> None:
         try:
@@ -312,7 +338,11 @@ class Log:
             self._fail()
             raise
         # Rows become visible before anyone who waits for them is told.
-        self.on_durable(target)
+        try:
+            self.on_durable(target)
+        except BaseException:
+            self._fail()  # or all who wait would wait for ever
+            raise
         with self._condition:
             self.durable = target
             self._is_syncing = False
@@ -335,22 +365,34 @@ class Log:
         return position
 
     def seal(self) -> tuple[int, int]:
-        """Close the open segment with a footer and open the next; return (number, checksum) of the sealed one."""
+        """Close the open segment with a footer and open the next; return (number, checksum) of the sealed one.
+
+        A disk without room for the next segment does not undo the footer: the following append tries again.
+
+        Raises:
+            StorageFull, Unavailable: no footer was written; the segment stays open.
+        """
         self.wait_durable(self.written)
         self.wait_durable(self._write(RecordKind.FOOTER, b""))
         sealed = (self.number, self.crc)
-        with self._condition:
-            while self._is_syncing:
-                self._condition.wait()
-            os.close(self._descriptor)
-            self.number += 1
+        self.close()
+        self.number += 1
+        self.size_bytes = self.crc = 0
+        self._segment_start, self._marked_durable_to = self.written, 0
+        with suppress(StorageFull, Unavailable):
             self.open_segment()
+        if self.failed:
+            raise FsyncFailed("the log is stopped after a disk error", retry_after_s=5)
         return sealed
 
     def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Let go of the open segment once no sync is running; nothing may be appended or waited for any more."""
+        with self._condition:
+            while self._is_syncing:
+                self._condition.wait()
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
 
     def discard_open_segment(self) -> None:
         """Remove the open segment, which must hold no rows: a clean stop leaves no log behind."""

@@ -268,15 +268,18 @@ class Sequencer:
             measurements=to_ipc(accepted["measurements"]),
             events=to_ipc(accepted["events"]),
         )
-        position = self.log.append(record)
+        stamped = {name: _stamped(rows[name], outcomes[name], received_at_us) for name in rows}
+
+        def hold(position: int) -> None:
+            self.take_rows(self.active, stamped, received_at_us)
+            counts = {name: hot.count for name, hot in self.active.hot.items()}
+            self._pending.append(
+                _Pending(position=position, segment=self.active, counts=counts, received_at_us=received_at_us)
+            )
+
+        position = self.log.append(record, hold)
         self.last_received_us = received_at_us
         self.last_append_s = time.monotonic()
-        stamped = {name: _stamped(rows[name], outcomes[name], received_at_us) for name in rows}
-        self.take_rows(self.active, stamped, received_at_us)
-        counts = {name: hot.count for name, hot in self.active.hot.items()}
-        self._pending.append(
-            _Pending(position=position, segment=self.active, counts=counts, received_at_us=received_at_us)
-        )
         return position
 
     def take_rows(self, segment: Segment, rows: dict[str, Rows], received_at_us: int) -> None:

@@ -1,10 +1,12 @@
 """The log's records: what a start believes and what it refuses."""
 
+import errno
+import os
 import uuid
 
 import pytest
 
-from gaugehouse.errors import DamageFound
+from gaugehouse.errors import DamageFound, StorageFull
 from gaugehouse.lake.log import (
     SEGMENT_HEADER,
     Log,
@@ -154,6 +156,73 @@ def test_a_segment_of_another_log_is_refused(log):
     write(log, 2)
     with pytest.raises(DamageFound):
         scan_segment(segment_path(log.log_dir, 0), log_uuid=uuid.UUID(int=8), is_last=True)
+
+
+def test_no_sync_covers_a_record_that_its_publisher_does_not_know_yet(log):
+    known, told = [], []
+    log.on_durable = told.append
+
+    def hold(position):
+        log.wait_durable(log.written)  # another request's sync, at the worst moment
+        known.append(position)
+
+    write(log, 1)
+    position = log.append(LogRecord(received_at_us=1, project="p"), hold)
+    assert known == [position]
+    assert position not in told
+    log.wait_durable(position)
+    assert told[-1] == position
+
+
+def test_a_record_that_memory_could_not_take_stops_the_log(log):
+    failures = []
+    log.on_failure = lambda: failures.append("stopped")
+
+    def refuse(_position):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        log.append(LogRecord(received_at_us=1, project="p"), refuse)
+    assert failures == ["stopped"]
+
+
+@pytest.mark.parametrize("fails", ["open", "write"])
+def test_a_seal_without_room_for_the_next_segment_leaves_a_log_that_goes_on(log, monkeypatch, fails):
+    write(log, 2)
+    opened, written = os.open, os.write
+
+    def full_open(path, flags, *args):
+        if flags & os.O_EXCL:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(path, flags, *args)
+
+    def full_write(descriptor, content):
+        if len(content) == SEGMENT_HEADER.size:
+            written(descriptor, content[:7])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return written(descriptor, content)
+
+    monkeypatch.setattr(os, fails, full_open if fails == "open" else full_write)
+    assert log.seal()[0] == 0
+    with pytest.raises(StorageFull):
+        log.append(LogRecord(received_at_us=9, project="p"))
+    assert log.mark() is None
+    monkeypatch.undo()
+    write(log, 3)
+    assert len(scan(log, is_last=False).records) == 2
+    second = scan_segment(segment_path(log.log_dir, 1), log_uuid=LOG_UUID, is_last=True)
+    assert (len(second.records), second.torn_bytes) == (3, 0)
+
+
+def test_a_segment_that_cannot_be_sealed_stays_open(log, monkeypatch):
+    write(log, 2)
+    monkeypatch.setattr(os, "write", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+    with pytest.raises(StorageFull):
+        log.seal()
+    monkeypatch.undo()
+    write(log, 1)
+    assert log.seal()[0] == 0
+    assert len(scan(log, is_last=False).records) == 3
 
 
 def test_record_kinds_are_stable():

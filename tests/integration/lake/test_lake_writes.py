@@ -35,6 +35,20 @@ def test_a_row_is_readable_as_soon_as_it_is_acknowledged(lake):
     assert row["received_at"] == appended.received_at
 
 
+def test_a_row_is_readable_when_acknowledged_though_another_request_synced_in_between(lake, monkeypatch):
+    take_rows = lake._sequencer.take_rows
+
+    def take_rows_late(*args):
+        log = lake._sequencer.log
+        log.wait_durable(log.written)  # another request's sync, while this one is being held
+        take_rows(*args)
+
+    monkeypatch.setattr(lake._sequencer, "take_rows", take_rows_late)
+    lake.append_measurements("p", measurement_batch([("a", "m", 5, 1.5)]))
+    assert len(rows_of(lake.pin())) == 1
+    assert lake.newest("p").num_rows == 1
+
+
 @pytest.mark.parametrize("is_flushed", [False, True])
 def test_a_repeated_delivery_changes_nothing(lake, is_flushed):
     batch = measurement_batch([("a", "m", t, t / 2) for t in range(100)])
