@@ -28,13 +28,13 @@ MEASUREMENT_ROW = {
 }
 EVENT_ROW = {
     "type": "object",
-    "required": ["component", "kind", "occurred_at"],
+    "required": ["component", "kind", "occurred_at", "body"],
     "additionalProperties": False,
     "properties": {
         "component": {"type": "string", "minLength": 1, "maxLength": 200},
         "kind": {"type": "string", "minLength": 1, "maxLength": 200},
         "occurred_at": {"type": "string", "format": "date-time", "description": "With Z or an offset"},
-        "body": {"description": "Any JSON value"},
+        "body": {"description": "Any JSON value; null when there is nothing to tell"},
     },
 }
 MEASUREMENT_EXAMPLES = {
