@@ -106,7 +106,7 @@ class DeltaStore:
         return -1 if version is None else int(version)
 
     def commit(self, entries: Iterable[FileEntry], *, app_id: str, segment: int, metadata: Mapping[str, str]) -> int:
-        """Commit files that are already synced as one version, sync the log entry, and return the version."""
+        """Commit files that are already synced as one version and return it; `sync_version` makes it durable."""
         entries = list(entries)
         try:
             self.table.create_write_transaction(
@@ -126,11 +126,14 @@ class DeltaStore:
             self.table.update_incremental()
         except DeltaError as exc:
             raise Unavailable("the lake could not commit; it will try again", retry_after_s=5) from exc
-        sync_path(self.log_dir / f"{self.version:020d}.json")
-        sync_path(self.log_dir)
         self.files.update({entry.path: entry for entry in entries})
         self.commits_since_checkpoint += 1
         return self.version
+
+    def sync_version(self) -> None:
+        """Make the log entry of the current version durable."""
+        sync_path(self.log_dir / f"{self.version:020d}.json")
+        sync_path(self.log_dir)
 
     def reload(self) -> None:
         """Read the table anew: after a commit whose outcome is unknown."""
@@ -251,4 +254,13 @@ def write_data_file(root: Path, path: str, table: pa.Table) -> CommittedFile:
     target = root / path
     make_folder(target.parent)
     write_file(target, content)
+    return _described(path, content)
+
+
+def describe_file(root: Path, path: str) -> CommittedFile:
+    """Return what the manifest says about a data file that is there already."""
+    return _described(path, (root / path).read_bytes())
+
+
+def _described(path: str, content: bytes | memoryview) -> CommittedFile:
     return CommittedFile(path=path, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())

@@ -68,6 +68,9 @@ def write_file(path: Path, content: bytes | memoryview, *, mode: int = 0o644) ->
     try:
         write_all(descriptor, content)
         sync_file_descriptor(descriptor)
+    except BaseException:
+        temporary.unlink()  # on a full disk every attempt would leave another one
+        raise
     finally:
         os.close(descriptor)
     temporary.rename(path)

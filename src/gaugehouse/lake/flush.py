@@ -13,7 +13,14 @@ import numpy as np
 import pyarrow as pa
 import structlog
 
-from gaugehouse.lake.delta import DeltaStore, FileEntry, month_name, month_numbers_of, write_data_file
+from gaugehouse.lake.delta import (
+    DeltaStore,
+    FileEntry,
+    describe_file,
+    month_name,
+    month_numbers_of,
+    write_data_file,
+)
 from gaugehouse.lake.durable import remove_file
 from gaugehouse.lake.keyhash import Int64s
 from gaugehouse.lake.known import SeriesIndex
@@ -57,15 +64,24 @@ class Flusher:
 
     def _commit_table(self, segment: Segment, store: DeltaStore) -> None:
         name = store.spec.name
-        if store.transaction_version(self.app_id(name)) >= segment.number:
-            return
+        if store.transaction_version(self.app_id(name)) < segment.number:
+            files = self._write_and_commit(segment, store)
+        else:
+            # An earlier attempt got as far as the commit and failed behind it: nothing of it is durable yet.
+            part = f"/part-{segment.number:012d}-"
+            files = tuple(describe_file(store.root, path) for path in store.files if part in path)
+        store.sync_version()
+        self.manifest.record(ManifestEntry(table=name, version=store.version, files=files))
+
+    def _write_and_commit(self, segment: Segment, store: DeltaStore) -> tuple[CommittedFile, ...]:
+        name = store.spec.name
         rows = segment.hot[name].view(segment.hot[name].count)
         written: list[tuple[FileEntry, CommittedFile]] = []
         try:
             for entry, table in partitions(rows, self.sequencer.indexes[name], segment.number):
                 file = write_data_file(store.root, entry.path, table)
                 written.append((_sized(entry, file), file))
-            version = store.commit(
+            store.commit(
                 [entry for entry, _file in written],
                 app_id=self.app_id(name),
                 segment=segment.number,
@@ -78,7 +94,7 @@ class Flusher:
         except BaseException:
             self._forget_uncommitted(segment, store, written)
             raise
-        self.manifest.record(ManifestEntry(table=name, version=version, files=tuple(file for _entry, file in written)))
+        return tuple(file for _entry, file in written)
 
     def _forget_uncommitted(
         self, segment: Segment, store: DeltaStore, written: list[tuple[FileEntry, CommittedFile]]

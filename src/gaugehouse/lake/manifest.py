@@ -12,7 +12,6 @@ import crc32c
 import msgspec
 
 from gaugehouse.lake.durable import sync_file_descriptor, sync_path, write_all
-from gaugehouse.measurements.selection import from_epoch_us
 
 TAIL_BYTES = 64 * 1024
 
@@ -68,9 +67,13 @@ class Manifest:
         """Append one fact and sync it."""
         is_new = not self.path.exists()
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        size_bytes = os.fstat(descriptor).st_size
         try:
             write_all(descriptor, _format(entry))
             sync_file_descriptor(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, size_bytes)  # half a line would hide every line that is written behind it
+            raise
         finally:
             os.close(descriptor)
         if is_new:
@@ -104,7 +107,3 @@ def read_committed_through_us(path: Path) -> int:
         lines = file.read().splitlines(keepends=True)
     entries = [entry for line in lines if (entry := _parse(line)) is not None]
     return max((entry.through_us for entry in entries), default=-1)
-
-
-def describe_us(epoch_us: int) -> str:
-    return from_epoch_us(epoch_us).isoformat()

@@ -26,10 +26,10 @@ from gaugehouse.lake.recovery import (
     committed_segments,
     drop_torn_checkpoints,
     newest_received_us,
-    quarantine_torn_commits,
     remove_uncommitted_files,
     replay,
     scan_log,
+    settle_last_commit,
 )
 from gaugehouse.lake.rows import TABLES
 from gaugehouse.lake.sequencer import Appended, Sequencer, now_us
@@ -131,8 +131,8 @@ class Lake:
         log_dir = self.layout.log_dir
         log_uuid = load_log_uuid(log_dir)
         self._manifest.load()
-        for name, store in self._stores.items():
-            quarantine_torn_commits(store.root, self._manifest.durable_version.get(name, -1))
+        for store in self._stores.values():
+            settle_last_commit(store.root, self._manifest)
             drop_torn_checkpoints(store.root)
             store.open()
         committed = committed_segments(self._stores, str(log_uuid))
@@ -144,7 +144,8 @@ class Lake:
         sequencer = self._sequencer
         sequencer.last_received_us = max(sequencer.last_received_us, newest_received_us(self._stores, self._manifest))
         self._mend_manifest()
-        replayed_us = [segment.through_us for segment in sequencer.sealed if segment.rows]
+        # Also of segments that are committed but were not deleted any more: their rows show in the files.
+        replayed_us = [segment.through_us for segment in sequencer.sealed]
         sequencer.visible_through_us = max([self._manifest.through_us, *replayed_us])
         self._refuse_clock_behind()
         numbers = [*committed.values(), self._manifest.segment, *(scan.number for scan in scans)]

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import structlog
 
 from gaugehouse.errors import DamageFound
-from gaugehouse.lake.delta import DeltaStore
-from gaugehouse.lake.durable import make_folder, remove_file, sync_path
+from gaugehouse.lake.delta import DeltaStore, describe_file
+from gaugehouse.lake.durable import make_folder, remove_file, sync_path, write_file
 from gaugehouse.lake.flush import app_id
 from gaugehouse.lake.known import rows_of_batch
 from gaugehouse.lake.log import (
@@ -23,7 +23,7 @@ from gaugehouse.lake.log import (
     seal_recovered,
     set_torn_tail_aside,
 )
-from gaugehouse.lake.manifest import Manifest
+from gaugehouse.lake.manifest import Manifest, ManifestEntry
 from gaugehouse.lake.rows import TABLES, empty_rows
 from gaugehouse.lake.sequencer import Segment, Sequencer, from_ipc
 
@@ -34,40 +34,48 @@ COMMIT_NAME = re.compile(r"^(\d{20})\.json$")
 PART_NAME = re.compile(r"^part-(\d{12})-[0-9a-f]{8}\.zstd\.parquet$")
 
 
-def quarantine_torn_commits(root: Path, durable_version: int) -> list[int]:
-    """Move aside the first commit above the durable version that is not whole, and all behind it.
+def settle_last_commit(root: Path, manifest: Manifest) -> None:
+    """Make a last commit that the manifest does not know durable, or move it aside when a power cut tore it.
 
-    Their rows are still in the log: a segment is deleted only after its commits are in the manifest.
+    Only the last can be unknown: a commit is in the manifest before the next is made. Rows of a torn one are still in
+    the log, because a segment is deleted only after its commits are in the manifest.
     """
     log_dir = root / "_delta_log"
     if not log_dir.exists():
-        return []
-    versions = sorted(int(m[1]) for path in log_dir.iterdir() if (m := COMMIT_NAME.match(path.name)))
-    suspects = [version for version in versions if version > durable_version]
-    bad = next((version for version in suspects if not _is_whole(root, version)), None)
-    if bad is None:
-        return []
-    moved = [version for version in suspects if version >= bad]
-    folder = root / QUARANTINE
+        return
+    version = max((int(m[1]) for path in log_dir.iterdir() if (m := COMMIT_NAME.match(path.name))), default=-1)
+    if version <= manifest.durable_version.get(root.name, -1):
+        return
+    path = log_dir / f"{version:020d}.json"
+    content = path.read_bytes()
+    added = _whole_files(root, content)
+    if added is None:
+        _quarantine(path, root / QUARANTINE)
+        logger.warning("torn_commit_quarantined", table=root.name, version=version)
+        return
+    # Written anew, not just synced: a sync that failed before the stop has marked the old pages clean.
+    write_file(path, content)
+    files = tuple(describe_file(root, name) for name in added)
+    manifest.record(ManifestEntry(table=root.name, version=version, files=files))
+
+
+def _quarantine(path: Path, folder: Path) -> None:
     make_folder(folder)
-    for version in moved:
-        name = f"{version:020d}.json"
-        (log_dir / name).rename(folder / name)
+    path.rename(folder / path.name)
     sync_path(folder)
-    sync_path(log_dir)
-    logger.warning("torn_commits_quarantined", table=root.name, versions=moved)
-    return moved
+    sync_path(path.parent)
 
 
-def _is_whole(root: Path, version: int) -> bool:
-    """Say whether a commit parses and every file that it adds is there in full."""
-    lines = (root / "_delta_log" / f"{version:020d}.json").read_bytes().splitlines()
+def _whole_files(root: Path, commit: bytes) -> list[str] | None:
+    """Return the files that a commit adds, None when it does not parse or not every file is there in full."""
     try:
-        actions = [json.loads(line) for line in lines]
+        actions = [json.loads(line) for line in commit.splitlines()]
     except ValueError:
-        return False
+        return None
     added = [action["add"] for action in actions if "add" in action]
-    return bool(actions) and all(_is_readable(root / add["path"], add["size"]) for add in added)
+    if not actions or not all(_is_readable(root / add["path"], add["size"]) for add in added):
+        return None
+    return [add["path"] for add in added]
 
 
 def _is_readable(path: Path, size_bytes: int) -> bool:

@@ -1,6 +1,6 @@
 """From a pin and a snapshot to the rows of a report: the same for a worker, the command line and a test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
 import numpy as np
@@ -9,14 +9,15 @@ import pyarrow.compute as pc
 
 from gaugehouse.kpi import CATALOGUE, compute_facts, evaluate, needs_quantiles, series_params
 from gaugehouse.lake import Snapshot
-from gaugehouse.measurements.metric import MetricKind
+from gaugehouse.measurements.metric import MetricAttributes, MetricKind
 from gaugehouse.measurements.schema import TIMESTAMP
 from gaugehouse.measurements.selection import Selection, to_epoch_us
 from gaugehouse.reports.chunks import Chunk, Limits, count_rows, load_chunk, split_series
-from gaugehouse.reports.pin import Pin
+from gaugehouse.reports.pin import Pin, PinnedSeries
 from gaugehouse.reports.result import RESULT
 
 LOOKBACK = timedelta(days=35)  # KPI.md: look-back never exceeds 35 days
+HOLDS_PER_INTERVAL = 3  # KPI.md: max hold is three nominal intervals where it is not set
 NEVER_SENT = "this component has never sent a measurement"
 
 OnProgress = Callable[[float, str], None]
@@ -47,28 +48,59 @@ def compute_report(
         Columns of RESULT, ordered by component, metric, KPI as asked, bucket. Every series of the pin has all its KPIs
         and buckets, also without a single row; a component without any known metric has one row that says so.
     """
-    selection = Selection(
-        project=pin.project,
-        components=tuple(one.name for one in pin.components),
-        metrics=tuple(sorted({one.metric for one in pin.series})),
-        start=pin.period.start - LOOKBACK,
-        end=min(pin.period.end, pin.asked_at) if pin.period.start < pin.asked_at else pin.period.start,
-        as_of=pin.as_of,
-    )
-    on_progress(0, "counting rows")
     reads = snapshot if pin.as_of is not None else None
-    rows_of = {} if reads is None else count_rows(reads, selection)
-    total = max(1, sum(rows_of.values()) + len(pin.series))
     tables = [_describe_silent(pin)]
-    done = series_done = 0
-    for chunk in split_series(pin.series, rows_of, buckets=_bucket_count(pin), limits=limits or Limits()):
-        on_progress(100 * done / total, f"computing {chunk.series[0].component}, series {series_done + 1} on")
+    on_progress(0, "counting rows")
+    work = list(_plan(reads, pin, limits or Limits()))
+    total = max(1, sum(chunk.rows + len(chunk.series) for _, chunk in work))
+    done = 0
+    for selection, chunk in work:
+        on_progress(100 * done / total, f"computing {chunk.series[0].component}")
         tables.append(_compute_chunk(reads, selection, chunk, pin, threads=threads))
         done += chunk.rows + len(chunk.series)
-        series_done += len(chunk.series)
     on_progress(100, "putting the result together")
     result = pa.concat_tables(tables).combine_chunks()
-    return result.sort_by([("component", "ascending"), ("metric", "ascending")]) if tables[0].num_rows else result
+    return result.sort_by([("component", "ascending"), ("metric", "ascending")])  # stable: the rest keeps its order
+
+
+def _plan(snapshot: Snapshot | None, pin: Pin, limits: Limits) -> Iterator[tuple[Selection, Chunk]]:
+    """Yield the portions of a report, each with the rows that it needs."""
+    end = min(pin.period.end, pin.asked_at) if pin.period.start < pin.asked_at else pin.period.start
+    for lookback, series in _group_by_lookback(pin.series):
+        selection = Selection(
+            project=pin.project,
+            components=tuple(dict.fromkeys(one.component for one in series)),
+            metrics=tuple(sorted({one.metric for one in series})),
+            start=pin.period.start - lookback,
+            end=end,
+            as_of=pin.as_of,
+        )
+        rows_of = {} if snapshot is None else count_rows(snapshot, selection)
+        for chunk in split_series(series, rows_of, buckets=len(pin.edges_us) - 1, limits=limits):
+            yield selection, chunk
+
+
+def _group_by_lookback(series: Sequence[PinnedSeries]) -> Iterator[tuple[timedelta, list[PinnedSeries]]]:
+    """Yield series with how far before the period their rows matter.
+
+    A sensor that reports each second has three million rows in 35 days, and a report on one day needs none of them but
+    the last: where the hold is known, an older value of a level or an amount cannot reach into the period. Counters and
+    states are judged by what was before at any age, and an unknown interval is estimated from 30 days.
+    """
+    near = [one for one in series if _find_known_hold(one.attributes) is not None]
+    far = [one for one in series if _find_known_hold(one.attributes) is None]
+    if near:
+        yield max(_find_known_hold(one.attributes) or LOOKBACK for one in near), near
+    if far:
+        yield LOOKBACK, far
+
+
+def _find_known_hold(attributes: MetricAttributes) -> timedelta | None:
+    if attributes.kind not in {MetricKind.GAUGE, MetricKind.DELTA} or attributes.nominal_interval_s is None:
+        return None
+    hold_s = attributes.max_hold_s or HOLDS_PER_INTERVAL * attributes.nominal_interval_s
+    # One second more: the kernel rounds holds to microseconds in its own way.
+    return timedelta(seconds=hold_s + 1) if hold_s < LOOKBACK.total_seconds() else None
 
 
 def _compute_chunk(
@@ -139,7 +171,3 @@ def _describe_silent(pin: Pin) -> pa.Table:
         },
         schema=RESULT,
     )
-
-
-def _bucket_count(pin: Pin) -> int:
-    return len(pin.edges_us) - 1

@@ -223,6 +223,16 @@ def test_the_same_pin_gives_the_same_digest_in_any_layout_on_any_number_of_threa
     assert values == {table["value"].to_numpy(zero_copy_only=False).tobytes()}  # to the last bit, here
 
 
+def test_reading_less_of_what_was_before_changes_no_digit(plant, monkeypatch):
+    rows = make_rows(11)
+    describe_metrics(plant)
+    plant.deliver(rows)
+    _, table = plant.answer(PERIOD, timezone="Europe/Berlin", bucket="hour", kpis=ALL_KPIS)
+    monkeypatch.setattr("gaugehouse.reports.compute._find_known_hold", lambda _attributes: None)
+    _, with_all = plant.answer(PERIOD, timezone="Europe/Berlin", bucket="hour", kpis=ALL_KPIS)
+    assert table.equals(with_all)
+
+
 def build_lake(folder, rows, parts):
     """Return a snapshot of a lake with one file per part."""
     layout = Layout(folder)
