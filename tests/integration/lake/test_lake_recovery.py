@@ -1,5 +1,6 @@
 """Starting again: after kill -9 at random moments, torn commits, torn checkpoints, lost indexes."""
 
+import errno
 import json
 import os
 import random
@@ -12,11 +13,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+import gaugehouse.lake.delta
 from factories import event_batch, measurement_batch
 from gaugehouse.errors import DamageFound
 from gaugehouse.lake.durable import FsyncFailed
 from gaugehouse.lake.log import find_segments
-from gaugehouse.lake.manifest import Manifest
+from gaugehouse.lake.manifest import Manifest, ManifestEntry
 from gaugehouse.lake.owner import manifest_path
 from gaugehouse.measurements.selection import Selection
 
@@ -136,19 +138,114 @@ def wait_for(condition, timeout_s=30.0):
         time.sleep(0.01)
 
 
-def test_a_commit_that_the_manifest_missed_is_not_made_twice(lakes, monkeypatch):
-    lake = lakes.open()
-    append(lake, 1, 2)
+def kill_between_commit_and_manifest(lakes, lake, monkeypatch):
     monkeypatch.setattr(Manifest, "record", lambda *_: (_ for _ in ()).throw(FsyncFailed("killed here")))
     lake._sequencer.seal()
     lake._flush_wanted.set()
     wait_for(lambda: lakes.failures)
     monkeypatch.undo()
     lakes.crash(lake)
+
+
+def test_a_commit_that_the_manifest_missed_is_not_made_twice(lakes, monkeypatch):
+    lake = lakes.open()
+    append(lake, 1, 2)
+    kill_between_commit_and_manifest(lakes, lake, monkeypatch)
     lake = lakes.open()
     lake.flush()
     assert count(lake) == 2
     assert pl.scan_delta(str(lake.layout.lake_dir / "measurements")).collect().height == 2
+
+
+def test_a_commit_that_the_manifest_missed_is_synced_before_its_segment_goes(lakes, monkeypatch):
+    lake = lakes.open()
+    append(lake, 1, 2)
+    kill_between_commit_and_manifest(lakes, lake, monkeypatch)
+    synced, fdatasync = [], os.fdatasync
+
+    def spy(descriptor):
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fdatasync(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", spy)
+    lake = lakes.open()
+    lake.flush()
+    assert any(name.startswith(commits(lake)[-1].name) for name in synced)
+    manifest = Manifest(manifest_path(lake.layout))
+    manifest.load()
+    assert manifest.durable_version["measurements"] == 1
+
+
+def test_rows_of_a_commit_that_the_manifest_missed_count_as_received(lakes, monkeypatch):
+    lake = lakes.open()
+    append(lake, 1)
+    lake.flush()
+    stamp = append(lake, 2).received_at
+    kill_between_commit_and_manifest(lakes, lake, monkeypatch)
+    lake = lakes.open()
+    assert lake.newest_received_at() == stamp
+    assert lake.pin().received_through == stamp
+
+
+def test_a_commit_whose_sync_could_not_even_begin_is_synced_by_the_next_attempt(lakes, monkeypatch):
+    lake = lakes.open()
+    append(lake, 1, 2)
+    synced, sync_path = [], gaugehouse.lake.delta.sync_path
+
+    def run_out_of_descriptors_once(path):
+        synced.append(path.name)
+        if synced == [path.name]:
+            raise OSError(errno.EMFILE, "Too many open files")
+        sync_path(path)
+
+    monkeypatch.setattr("gaugehouse.lake.delta.sync_path", run_out_of_descriptors_once)
+    lake.flush()
+    assert synced.count(f"{1:020d}.json") == 2
+    assert pl.scan_delta(str(lake.layout.lake_dir / "measurements")).collect().height == 2
+    manifest = Manifest(manifest_path(lake.layout))
+    manifest.load()
+    assert manifest.durable_version["measurements"] == 1
+
+
+def test_a_full_disk_leaves_no_half_files_however_often_a_flush_is_tried(lakes, monkeypatch):
+    lake = lakes.open()
+    append(lake, 1, 2)
+    tries, write = [], os.write
+
+    def full(descriptor, content):
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        if "parquet" in name and len(tries) < 2:
+            tries.append(name)
+            write(descriptor, bytes(content)[:5])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, content)
+
+    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr("gaugehouse.lake.owner.RETRY_FIRST_S", 0.01)
+    lake.flush()
+    assert len(tries) == 2
+    assert [path.suffix for path in lake.layout.lake_dir.glob("measurements/project=*/*/*")] == [".parquet"]
+    assert count(lake) == 2
+
+
+def test_a_manifest_line_that_found_no_room_hides_no_later_line(lakes, monkeypatch):
+    path = lakes.layout.data_dir.parent / "manifest"
+    manifest = Manifest(path)
+    manifest.record(ManifestEntry(segment=1, through_us=10))
+    write = os.write
+
+    def full(descriptor, content):
+        write(descriptor, bytes(content)[:5])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        manifest.record(ManifestEntry(segment=2, through_us=20))
+    monkeypatch.undo()
+    manifest.record(ManifestEntry(segment=2, through_us=30))
+    again = Manifest(path)
+    again.load()
+    assert (again.segment, again.through_us) == (2, 30)
 
 
 def test_a_torn_checkpoint_does_not_brick_the_table(lakes):
