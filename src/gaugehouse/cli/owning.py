@@ -15,6 +15,7 @@ from gaugehouse.errors import GaugehouseError, Unavailable
 from gaugehouse.ingest.accept import AppendsRows
 from gaugehouse.inventory import Registry
 from gaugehouse.lake import CONFLICTS
+from gaugehouse.logs import configure_logs
 from gaugehouse.runtime import RunningOwner, find_owner, open_access, open_database, open_runtime
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
@@ -101,7 +102,9 @@ def owner_client(settings: Settings, owner: RunningOwner, project: str) -> Itera
 @contextmanager
 def open_writer(settings: Settings, project: str, report: Report) -> Iterator[Writer]:
     """Give what loading needs: the running server's interface, or the lake itself."""
-    owner = find_owner(Layout(settings.data_dir))
+    layout = Layout(settings.data_dir)
+    configure_logs(settings, layout.logs_dir, to_stdout=False, file_name="commands.log")
+    owner = find_owner(layout)
     if owner is None:
         runtime = open_runtime(settings, report)
         try:

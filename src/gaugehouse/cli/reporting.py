@@ -19,6 +19,7 @@ from gaugehouse.cli.progress import Report, out, progress_bar
 from gaugehouse.config import Layout, Settings
 from gaugehouse.errors import GaugehouseError, UnsupportedFormat
 from gaugehouse.inventory import get_project
+from gaugehouse.logs import configure_logs
 from gaugehouse.reports import ReportRequest, compute_report, digest_result, encode_pin, make_pin
 from gaugehouse.runtime import RunningOwner, find_owner, open_runtime
 
@@ -63,6 +64,7 @@ def run_report_command(options: ReportOptions) -> None:
     if options.output is not None and options.output.suffix not in FORMATS:
         raise UnsupportedFormat(f"a report is written as {', '.join(FORMATS)}, not {options.output.suffix or 'that'}")
     settings = Settings(data_dir=options.data_dir)
+    configure_logs(settings, Layout(settings.data_dir).logs_dir, to_stdout=False, file_name="commands.log")
     owner = find_owner(Layout(settings.data_dir))
     with progress_bar() as report:
         if owner is None:
@@ -172,7 +174,7 @@ def _print(computed: Computed) -> None:
 def _format(value: float | None, unit: str) -> str:
     if value is None:
         return f"[dim]{UNDEFINED}[/dim]"
-    return f"{value:,.6g} [dim]{unit}[/dim]"
+    return f"{value:,.6g} [dim]{unit}[/dim]" if unit not in {"", "1"} else f"{value:,.6g}"
 
 
 def _wide(result: pa.Table, kpis: list[str]) -> Table:
@@ -182,7 +184,9 @@ def _wide(result: pa.Table, kpis: list[str]) -> Table:
         table.add_column(name)
     for kpi in kpis:
         table.add_column(kpi, justify="right")
-    table.add_column("coverage", justify="right")
+    has_coverage = "coverage" not in kpis  # else it stands there already
+    if has_coverage:
+        table.add_column("coverage", justify="right")
     cells: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in result.slice(0, (MAX_PRINTED_ROWS + 1) * len(kpis)).to_pylist():
         key = (row["component"], row["metric"] or UNDEFINED, row["bucket_start"])
@@ -194,7 +198,7 @@ def _wide(result: pa.Table, kpis: list[str]) -> Table:
             metric,
             *((f"{start:%Y-%m-%d %H:%M}",) if has_buckets else ()),
             *(_format(by_kpi[kpi]["value"], by_kpi[kpi]["unit"]) if kpi in by_kpi else "" for kpi in kpis),
-            f"{min(covers):.1%}" if covers else UNDEFINED,
+            *((f"{min(covers):.1%}" if covers else UNDEFINED,) if has_coverage else ()),
         )
     if len(cells) > MAX_PRINTED_ROWS:
         table.caption = "more rows follow; write them all with --output FILE"
