@@ -1,7 +1,7 @@
 """A snapshot in memory: the relation `rows` over Arrow tables, no lake and no disk."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import duckdb
@@ -12,14 +12,14 @@ import pytest
 from gaugehouse.measurements.schema import EVENT_ROWS, MEASUREMENT_ROWS
 from gaugehouse.measurements.selection import Selection
 
-ENGINE = duckdb.connect(config={"autoinstall_known_extensions": "false", "threads": 1})
-ENGINE.execute("SET GLOBAL TimeZone = 'UTC'")
-
 
 class MemorySnapshot:
     """What `gaugehouse.lake.Snapshot` promises, over two Arrow tables."""
 
-    def __init__(self, project: str, measurements: pa.Table, events: pa.Table) -> None:
+    def __init__(
+        self, engine: duckdb.DuckDBPyConnection, project: str, measurements: pa.Table, events: pa.Table
+    ) -> None:
+        self.engine = engine
         self.project = project
         self.measurements = measurements
         self.events = events
@@ -42,7 +42,7 @@ class MemorySnapshot:
         self.statements.append(statement)
         stored = self.measurements if table == "measurements" else self.events
         rows = _select(stored, selection, table) if selection.project == self.project else stored.slice(0, 0)
-        con = ENGINE.cursor()
+        con = self.engine.cursor()
         con.register("rows", rows)
         return con.sql(statement, params=parameters or {}).to_arrow_reader(batch_rows)
 
@@ -61,8 +61,17 @@ def _select(stored: pa.Table, selection: Selection, table: str) -> pa.Table:
     return stored.filter(pa.array(keep))
 
 
+@pytest.fixture(scope="session")
+def engine() -> Iterator[duckdb.DuckDBPyConnection]:
+    """One DuckDB for all: connecting costs more than a question."""
+    connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "threads": 1})
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    yield connection
+    connection.close()
+
+
 @pytest.fixture
-def make_snapshot() -> Callable[..., MemorySnapshot]:
+def make_snapshot(engine: duckdb.DuckDBPyConnection) -> Callable[..., MemorySnapshot]:
     """Build a snapshot from (component, metric, measured_at, value[, quality]) and (component, kind, at, body)."""
 
     def make(rows: Sequence[tuple] = (), events: Sequence[tuple] = (), *, project: str = "default") -> MemorySnapshot:
@@ -70,7 +79,7 @@ def make_snapshot() -> Callable[..., MemorySnapshot]:
         received_at = (datetime(2026, 6, 1, tzinfo=UTC) + timedelta(microseconds=n) for n in clock)
         stored = [(*row[:4], row[4] if len(row) > 4 else 0, next(received_at)) for row in rows]
         happened = [(*event[:4], bytes([n] * 16), next(received_at)) for n, event in enumerate(events)]
-        return MemorySnapshot(project, _table(stored, MEASUREMENT_ROWS), _table(happened, EVENT_ROWS))
+        return MemorySnapshot(engine, project, _table(stored, MEASUREMENT_ROWS), _table(happened, EVENT_ROWS))
 
     return make
 
