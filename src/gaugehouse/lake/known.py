@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
+from gaugehouse.errors import Refused
 from gaugehouse.lake.keyhash import (
     EMPTY,
     NEVER,
@@ -40,7 +41,8 @@ from gaugehouse.lake.rows import (
 
 NO_VALUES: Column = np.empty(0, np.float64)
 NO_QUALITIES: Column = np.empty(0, np.uint8)
-TOPIC_BITS = 24  # at most 16 M distinct metrics or kinds; the rest of 63 bits numbers the components
+TOPIC_BITS = 24  # the rest of 63 bits numbers the components
+TOPIC_LIMIT = 1 << TOPIC_BITS
 
 
 class SeriesIndex:
@@ -59,6 +61,7 @@ class SeriesIndex:
         self._components: dict[str, dict[str, int]] = {}
         self._topics: dict[str, int] = {}
         self._projects: dict[str, int] = {}
+        self._series_counts: dict[str, int] = {}
         self._numbers = NumberMap()
         self.component_of = np.empty(0, np.int32)
         self.topic_of = np.empty(0, np.int32)
@@ -76,20 +79,40 @@ class SeriesIndex:
 
     def count_series(self, project: str) -> int:
         """Return the number of series of a project."""
-        return self.series_of(project, None, None).size
+        return self._series_counts.get(project, 0)
 
-    def number_batch(self, project: str, batch: pa.Table) -> Int32s:
-        """Return the series number of each row, numbering series seen for the first time."""
+    def number_batch(self, project: str, batch: pa.Table, *, series_limit: int | None = None) -> Int32s:
+        """Return the series number of each row, numbering series seen for the first time.
+
+        Raises:
+            Refused: the project would hold more than `series_limit` series; no series was numbered.
+        """
         components, component_codes = _names_and_codes(batch.column("component"))
         topics, topic_codes = _names_and_codes(batch.column(self.spec.topic))
+        self._refuse_names(series_limit, project, components, topics)
         component_ids = np.array([self._component_id(project, name) for name in components], np.int64)
         topic_ids = np.array([self._topic_id(name) for name in topics], np.int64)
         keys = (component_ids[component_codes] << TOPIC_BITS) | topic_ids[topic_codes]
         numbers = self._numbers.find(keys)
         if np.any(numbers == EMPTY):
-            self._add_series(np.unique(keys[numbers == EMPTY]))
+            fresh = np.unique(keys[numbers == EMPTY])
+            self._refuse_over(series_limit, project, fresh.size)
+            self._add_series(fresh)
+            self._series_counts[project] = self.count_series(project) + fresh.size
             numbers = self._numbers.find(keys)
         return numbers
+
+    def _refuse_names(self, series_limit: int | None, project: str, components: list[str], topics: list[str]) -> None:
+        """Refuse before any name is kept: each unseen name means at least one series more."""
+        known = self._components.get(project, {})
+        unseen_topics = sum(name not in self._topics for name in topics)
+        self._refuse_over(series_limit, project, max(unseen_topics, sum(name not in known for name in components)))
+        if len(self._topics) + unseen_topics > TOPIC_LIMIT:
+            raise Refused(f"a lake holds at most {TOPIC_LIMIT} names of {self.spec.topic}s", code="series_limit")
+
+    def _refuse_over(self, series_limit: int | None, project: str, unseen: int) -> None:
+        if unseen and series_limit is not None and self.count_series(project) + unseen > series_limit:
+            raise Refused(f"a project holds at most {series_limit} series", code="series_limit")
 
     def _component_id(self, project: str, name: str) -> int:
         known = self._components.setdefault(project, {})
@@ -188,7 +211,7 @@ class SeriesIndex:
 
     def _series_of_components(self, project: str, components: tuple[str, ...]) -> Int32s:
         known = self._components.get(project, {})
-        ids = np.array([known[name] for name in components if name in known], np.int64)
+        ids = np.array([known[name] for name in set(components) if name in known], np.int64)
         if ids.size * len(self._topics) > len(self):
             return np.flatnonzero(np.isin(self.component_of[: len(self)], ids)).astype(np.int32)
         topics = np.arange(len(self._topics), dtype=np.int64)
@@ -264,11 +287,22 @@ def newest_payload_of(table: pa.Table, spec: TableSpec) -> dict[str, Column]:
     return batch_payload(table, numeric)
 
 
-def rows_of_batch(index: SeriesIndex, project: str, batch: pa.Table, received_at_us: int | None = None) -> Rows:
-    """Return a batch as rows with numbered series."""
+def rows_of_batch(
+    index: SeriesIndex,
+    project: str,
+    batch: pa.Table,
+    received_at_us: int | None = None,
+    *,
+    series_limit: int | None = None,
+) -> Rows:
+    """Return a batch as rows with numbered series.
+
+    Raises:
+        Refused: the project would hold more than `series_limit` series.
+    """
     stamped = np.empty(0, np.int64) if received_at_us is None else np.full(batch.num_rows, received_at_us, np.int64)
     return Rows(
-        series=index.number_batch(project, batch),
+        series=index.number_batch(project, batch, series_limit=series_limit),
         t=instants_us(batch.column(index.spec.instant)),
         extra=body_extra(batch, index.spec),
         received_at=stamped,
@@ -283,6 +317,8 @@ def _names_and_codes(column: pa.ChunkedArray) -> tuple[list[str], Int64s]:
     array = column.unify_dictionaries().combine_chunks()
     if isinstance(array, pa.ChunkedArray):
         array = array.chunk(0) if array.num_chunks else pa.array([], column.type)
+    if len(array.dictionary) > len(array):  # names that no row has need no number
+        array = array.dictionary_decode().dictionary_encode()
     return array.dictionary.to_pylist(), array.indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 

@@ -357,11 +357,21 @@ class Lake:
             save_index(self.layout.log_dir, self._sequencer.indexes[name], store)
         self._commits_since_index = 0
 
+    def _close_log(self) -> None:
+        log = self._sequencer.log
+        if not log.failed:
+            log.wait_durable(log.written)  # requests that are still waiting for it
+        if self._sequencer.active.rows == 0 and not log.failed:
+            log.discard_open_segment()
+        else:
+            log.close()
+
     def close(self, timeout_s: float = 15.0) -> None:
-        """Commit what is acknowledged, save the series index, and let go of the lake.
+        """Refuse further writes, commit what is acknowledged, save the series index, and let go of the lake.
 
         What cannot be committed in time stays in the log and is committed by the next start.
         """
+        self._sequencer.stop()
         try:
             self.flush(timeout_s)
             self._save_indexes()
@@ -371,10 +381,10 @@ class Lake:
         self._flush_wanted.set()
         for thread in self._threads:
             thread.join(timeout_s)
-        log = self._sequencer.log
-        if self._sequencer.active.rows == 0 and not log.failed:
-            log.discard_open_segment()
-        else:
-            log.close()
+        if any(thread.is_alive() for thread in self._threads):
+            # It may still commit: the next owner must wait until this process is gone.
+            logger.warning("lake_closed_while_busy", rows=self.unflushed_rows())
+            return
+        self._close_log()
         self._lock.release()
         logger.info("lake_closed", unflushed_segments=len(find_segments(self.layout.log_dir)))

@@ -3,6 +3,7 @@
 Names travel as dictionary codes; a file's pages are checked against their checksums while they are read.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from gaugehouse.errors import Unavailable
 from gaugehouse.lake.delta import FileEntry
 from gaugehouse.lake.keyhash import Bools, Int32s, Int64s
-from gaugehouse.lake.rows import Rows, instants_us, order_by_series
+from gaugehouse.lake.rows import Rows, distinct_codes, instants_us, order_by_series
 from gaugehouse.measurements.selection import Selection, to_epoch_us
 from gaugehouse.measurements.series import SeriesRows
 
@@ -144,22 +145,22 @@ def group_rows(parts: RowParts) -> SeriesRows:
     component_rank = _rank({name for part in parts for name in part.components})
     metric_rank = _rank({name for part in parts for name in part.metrics})
     codes = [_series_codes(part, component_rank, metric_rank) for part in parts]
-    code = np.concatenate(codes) if codes else np.empty(0, np.int32)
     arrived_t = _joined([part.t for part in parts], np.int64)
-    offsets, order = order_by_series(code, len(component_rank) * len(metric_rank), arrived_t)
-    used = np.flatnonzero(np.diff(offsets))
+    # Of all pairs of names few may have rows: only those get a place.
+    used, position = distinct_codes(_joined(codes, np.int64), len(component_rank) * len(metric_rank))
+    offsets, order = order_by_series(position, used.size, arrived_t)
     components, metrics = list(component_rank), list(metric_rank)
     return SeriesRows(
         components=[components[i // len(metrics)] for i in used.tolist()],
         metrics=[metrics[i % len(metrics)] for i in used.tolist()],
-        offsets=np.append(offsets[used], offsets[-1:]) if used.size else np.zeros(1, np.int64),
+        offsets=offsets,
         measured_at_us=arrived_t[order],
         value=_joined([part.value for part in parts], np.float64)[order],
         quality=_joined([part.quality for part in parts], np.uint8)[order],
     )
 
 
-def _joined(columns: list[NDArray[np.generic]], dtype: type[np.generic]) -> np.ndarray:
+def _joined(columns: Sequence[NDArray[np.generic]], dtype: type[np.generic]) -> np.ndarray:
     return np.concatenate(columns) if columns else np.empty(0, dtype)
 
 
@@ -167,10 +168,10 @@ def _rank(names: set[str]) -> dict[str, int]:
     return {name: rank for rank, name in enumerate(sorted(names))}
 
 
-def _series_codes(part: RowPart, component_rank: dict[str, int], metric_rank: dict[str, int]) -> Int32s:
+def _series_codes(part: RowPart, component_rank: dict[str, int], metric_rank: dict[str, int]) -> Int64s:
     component = np.array([component_rank[name] for name in part.components], np.int64)
     metric = np.array([metric_rank[name] for name in part.metrics], np.int64)
     if not part.t.size:
-        return np.empty(0, np.int32)
-    codes = component[part.component_codes] * len(metric_rank) + metric[part.metric_codes]
-    return codes.astype(np.int32)
+        return np.empty(0, np.int64)
+    codes: Int64s = component[part.component_codes] * len(metric_rank) + metric[part.metric_codes]
+    return codes

@@ -1,7 +1,8 @@
 """The one place where keys are claimed, rows stamped and the log appended to.
 
 Requests come from many threads. One lock makes claiming atomic; it is held for microseconds per row and never while
-a file is read or a disk synced. `view_lock` guards what readers pin: files, hot rows and how many of them are visible.
+a data file is read; a disk is synced under it only when a segment is sealed. `view_lock` guards what readers pin:
+files, hot rows and how many of them are visible.
 """
 
 import json
@@ -16,7 +17,7 @@ from hashlib import blake2b
 import numpy as np
 import pyarrow as pa
 
-from gaugehouse.errors import Overloaded, Refused
+from gaugehouse.errors import Overloaded, Unavailable
 from gaugehouse.lake.claims import Classified, Unsure, Verdicts, classify, no_verdicts
 from gaugehouse.lake.delta import FileEntry
 from gaugehouse.lake.keyhash import Int64s
@@ -136,6 +137,7 @@ class Sequencer:
         self.lookup: Lookup = _no_lookup
         self.refuse_when_unfit: Callable[[], None] = lambda: None
         self._log: Log | None = None
+        self._is_stopped = False
         self._pending: deque[_Pending] = deque()
         self._unflushed_limit_bytes = unflushed_limit_bytes
         self._series_limit = series_limit
@@ -150,6 +152,11 @@ class Sequencer:
         self._log = log
         log.on_durable = self._publish
         self.active = Segment(number=number)
+
+    def stop(self) -> None:
+        """Refuse every further delivery; those before it are in the log when this returns."""
+        with self.lock:
+            self._is_stopped = True
 
     def unflushed_bytes(self) -> int:
         return sum(segment.size_bytes for segment in self.sealed) + self.log.size_bytes
@@ -184,6 +191,8 @@ class Sequencer:
         return answers
 
     def _claim(self, delivery: _Delivery, verdicts: dict[str, Verdicts]) -> _Written | _Unjudged:
+        if self._is_stopped:
+            raise Unavailable("the lake is closing; nothing of this request was stored", retry_after_s=5)
         self.refuse_when_unfit()
         if self.unflushed_bytes() > self._unflushed_limit_bytes:
             raise Overloaded("too many rows wait to be written to the lake; send again shortly", retry_after_s=5)
@@ -193,7 +202,7 @@ class Sequencer:
             return self._unjudged(MEASUREMENTS, measured)
         conflicts = self._conflicts(rows, measured)
         events = self._with_conflicts(delivery, conflicts)
-        event_rows = rows_of_batch(self.indexes["events"], delivery.project, events)
+        event_rows = rows_of_batch(self.indexes["events"], delivery.project, events, series_limit=self._series_limit)
         happened = self._classify(event_rows, EVENTS, verdicts)
         if isinstance(happened, Unsure):
             measured.undo()
@@ -217,10 +226,7 @@ class Sequencer:
     def _number(self, delivery: _Delivery, spec: TableSpec) -> Rows:
         index = self.indexes[spec.name]
         batch = delivery.batches.get(spec.name, spec.batch.empty_table())
-        rows = rows_of_batch(index, delivery.project, batch)
-        if len(index) > self._series_limit and index.count_series(delivery.project) > self._series_limit:
-            raise Refused(f"a project holds at most {self._series_limit} series", code="series_limit")
-        return rows
+        return rows_of_batch(index, delivery.project, batch, series_limit=self._series_limit)
 
     def _classify(self, rows: Rows, spec: TableSpec, verdicts: dict[str, Verdicts]) -> Classified | Unsure:
         answers = verdicts.get(spec.name)

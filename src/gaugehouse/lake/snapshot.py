@@ -4,7 +4,7 @@ A question pins a snapshot once and reads it as often as it likes; what arrives 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -66,8 +66,9 @@ class HotView:
     def select(self, selection: Selection) -> Rows:
         """Return the hot rows of a selection."""
         spec = self.index.spec
-        wanted = np.zeros(len(self.index), np.bool_)
-        wanted[self.index.series_of(selection.project, selection.components, selection.metrics)] = True
+        series = self.index.series_of(selection.project, selection.components, selection.metrics)
+        wanted = np.zeros(len(self.index), np.bool_)  # made last: the index only grows
+        wanted[series] = True
         return concat_rows([rows.take(_hot_mask(rows, wanted, selection)) for rows in self.rows], spec)
 
 
@@ -92,6 +93,7 @@ class Snapshot:
     files: Mapping[str, tuple[FileEntry, ...]]
     hot: Mapping[str, HotView]
     received_through_us: int
+    as_of: datetime | None = None  # rows received later are not shown, though the files hold them
 
     @property
     def received_through(self) -> datetime | None:
@@ -120,6 +122,7 @@ class Snapshot:
             Unavailable: a file cannot be read.
         """
         spec = TABLES[table]
+        selection = self._bounded(selection)
         paths = [str(self.lake_dir / table / entry.path) for entry in self.prune(selection, table)]
         cursor = self.engine.cursor()
         sources = [STORED[table]] if paths else []
@@ -139,6 +142,11 @@ class Snapshot:
             raise Unavailable("a file of the lake cannot be read; the answer would be incomplete") from exc
         return _keep_alive(reader, cursor)
 
+    def _bounded(self, selection: Selection) -> Selection:
+        if self.as_of is None or (selection.as_of is not None and selection.as_of <= self.as_of):
+            return selection
+        return replace(selection, as_of=self.as_of)
+
     def _hot_table(self, selection: Selection, spec: TableSpec) -> pa.Table:
         view = self.hot.get(spec.name)
         if view is None:
@@ -151,6 +159,7 @@ class Snapshot:
 
     def load_series(self, selection: Selection) -> SeriesRows:
         """Return the measurements of a selection as sorted series, the shape that facts are computed on."""
+        selection = self._bounded(selection)
         parts: RowParts = [
             read_file_rows(self.lake_dir / "measurements" / entry.path, entry, selection)
             for entry in sorted(self.prune(selection), key=lambda entry: entry.instants_us)
@@ -225,7 +234,7 @@ def read_stored(engine: Engine, spec: TableSpec, paths: list[str], wanted: pa.Ta
 def _run(cursor: duckdb.DuckDBPyConnection, statement: str, parameters: Mapping[str, object]) -> pa.Table:
     try:
         return cursor.sql(statement, params=dict(parameters)).to_arrow_table()
-    except duckdb.IOException as exc:
+    except duckdb.Error as exc:
         raise Unavailable("a file of the lake cannot be read", retry_after_s=5) from exc
     finally:
         cursor.close()
@@ -288,4 +297,4 @@ def open_snapshot(lake_dir: Path, *, as_of: datetime | None = None) -> Snapshot:
         files[spec.name] = tuple(e for e in entries if limit_us is None or e.received_us[0] <= limit_us)
     newest = max((entry.received_us[1] for entries in files.values() for entry in entries), default=-1)
     through = newest if as_of is None else to_epoch_us(as_of)
-    return Snapshot(engine=Engine(), lake_dir=lake_dir, files=files, hot={}, received_through_us=through)
+    return Snapshot(engine=Engine(), lake_dir=lake_dir, files=files, hot={}, received_through_us=through, as_of=as_of)

@@ -1,6 +1,7 @@
 """Appending: counted once, conflicts kept, visible at once, in the files after a flush."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +14,8 @@ import pytest
 from factories import event_batch, measurement_batch
 from gaugehouse.errors import LakeLocked, Overloaded, Refused, StartRefused, StorageFull, Unavailable
 from gaugehouse.lake import open_snapshot, read_committed_through
+from gaugehouse.lake.delta import DeltaStore
+from gaugehouse.lake.known import SeriesIndex
 from gaugehouse.measurements.selection import Selection, from_epoch_us
 
 ALL = Selection(project="p")
@@ -136,6 +139,8 @@ def test_stamps_rise_with_the_order_of_acknowledgement_and_make_the_past_readabl
         past = Selection(project="p", as_of=stamp)
         assert len(rows_of(lake.pin(), selection=past)) == count
         assert len(rows_of(open_snapshot(lake.layout.lake_dir, as_of=stamp), selection=past)) == count
+        assert len(rows_of(open_snapshot(lake.layout.lake_dir, as_of=stamp))) == count
+        assert open_snapshot(lake.layout.lake_dir, as_of=stamp).load_series(ALL).measured_at_us.size == count
     assert read_committed_through(lake.layout) == stamps[-1]
 
 
@@ -148,6 +153,18 @@ def test_a_snapshot_does_not_change_while_rows_arrive_and_are_flushed(lake):
     lake.append_measurements("p", measurement_batch([("a", "m", 3, 3.0)]))
     assert rows_of(pinned) == before
     assert len(rows_of(lake.pin())) == 4
+
+
+def test_a_series_that_appears_while_a_snapshot_is_read_does_not_disturb_it(lake, monkeypatch):
+    lake.append_measurements("p", measurement_batch([("a", "m", 1, 1.0)]))
+    pinned, series_of = lake.pin(), SeriesIndex.series_of
+
+    def series_of_a_moment_later(*args):
+        lake.append_measurements("p", measurement_batch([("b", "m", 1, 1.0)]))
+        return series_of(*args)
+
+    monkeypatch.setattr(SeriesIndex, "series_of", series_of_a_moment_later)
+    assert len(rows_of(pinned)) == 1
 
 
 def test_plain_readers_see_each_flushed_row_once_with_the_documented_types(lake):
@@ -240,6 +257,9 @@ def test_newest_values_come_from_memory_also_for_late_rows(lake):
     newest = lake.newest("p")
     assert newest.column("value").to_pylist() == [2.0, 3.0]
     assert lake.newest("p", ["b", "nobody"]).column("value").to_pylist() == [3.0]
+    for n in range(8):
+        lake.append_measurements("p", measurement_batch([(f"c{n}", "m", 1, 0.0)]))
+    assert lake.newest("p", ["b", "b"]).column("value").to_pylist() == [3.0], "asked twice, answered once"
     assert lake.newest("q").num_rows == 0
 
 
@@ -309,11 +329,23 @@ def test_writes_are_refused_at_the_free_space_mark(lakes):
     assert rows_of(lake.pin()) == []
 
 
-def test_a_project_holds_no_more_series_than_allowed(lakes):
+def test_a_project_holds_no_more_series_than_allowed_and_keeps_writing_to_those_it_has(lakes):
     lake = lakes.open(series_limit=3)
     lake.append_measurements("p", measurement_batch([(f"c{n}", "m", 1, 1.0) for n in range(3)]))
+    for row in [("c9", "m", 1, 1.0), ("c0", "n", 1, 1.0)]:
+        with pytest.raises(Refused, match="3 series"):
+            lake.append_measurements("p", measurement_batch([row, ("c0", "m", 2, 1.0)]))
+    assert lake.append_measurements("p", measurement_batch([("c0", "m", 2, 1.0)])).accepted == 1
+    assert lake.append_measurements("q", measurement_batch([("c9", "m", 2, 1.0)])).accepted == 1
+    lake.append_events("p", event_batch([("a", f"kind{n}", 5, {}) for n in range(3)]))
     with pytest.raises(Refused, match="3 series"):
-        lake.append_measurements("p", measurement_batch([("c9", "m", 1, 1.0)]))
+        lake.append_events("p", event_batch([("a", "kind9", 5, {})]))
+
+
+def test_names_that_no_row_has_are_not_kept(lake):
+    batch = measurement_batch([(f"c{n}", "m", 1, 1.0) for n in range(50)])
+    lake.append_measurements("p", batch.slice(7, 1))
+    assert lake._sequencer.indexes["measurements"].component_names == ["c7"]
 
 
 def test_a_clock_far_behind_the_newest_row_refuses_to_start(lakes, monkeypatch):
@@ -335,3 +367,48 @@ def test_an_empty_lake_answers_every_question(lake):
     assert len(lake.pin().load_series(ALL)) == 0
     assert lake.newest_received_at() is None
     assert isinstance(lake.pin().read(ALL, "SELECT * FROM rows").schema, pa.Schema)
+
+
+def test_a_closed_lake_refuses_writes_and_loses_none_that_it_acknowledged_while_closing(lakes):
+    lake = lakes.open()
+    barrier, acknowledged = threading.Barrier(9), []
+
+    def send(sender):
+        barrier.wait()
+        for t in range(100_000):
+            try:
+                lake.append_measurements("p", measurement_batch([(f"c{sender}", "m", t, 1.0)]))
+            except Unavailable as exc:
+                return exc.code
+            acknowledged.append((sender, t))
+        return "never refused"
+
+    with ThreadPoolExecutor(8) as pool:
+        ends = [pool.submit(send, sender) for sender in range(8)]
+        barrier.wait()
+        time.sleep(0.05)
+        lake.close()
+        assert {end.result() for end in ends} == {"unavailable"}
+    lakes._open.remove(lake)
+    assert lakes.failures == []
+    assert len(rows_of(lakes.open().pin())) == len(acknowledged) > 0
+
+
+def test_a_lake_that_cannot_stop_committing_keeps_its_lock(lakes, monkeypatch):
+    lake = lakes.open()
+    started, go_on = threading.Event(), threading.Event()
+    commit = DeltaStore.commit
+
+    def commit_slowly(*args, **kwargs):
+        started.set()
+        go_on.wait()
+        return commit(*args, **kwargs)
+
+    monkeypatch.setattr(DeltaStore, "commit", commit_slowly)
+    lake.append_measurements("p", measurement_batch([("a", "m", 1, 1.0)]))
+    lake.request_flush()
+    started.wait()
+    lake.close(timeout_s=0.1)
+    with pytest.raises(LakeLocked):
+        lakes.open()
+    go_on.set()
