@@ -300,6 +300,8 @@ class Lake:
                 return  # the log has already stopped the process
             except (GaugehouseError, OSError) as exc:
                 logger.warning("log_upkeep_failed", error=type(exc).__name__)
+            except BaseException:  # a lake that seals nothing any more would fill up unnoticed
+                logger.exception("log_upkeep_failed")
 
     def _keep_once(self) -> None:
         sequencer, now_s = self._sequencer, time.monotonic()
@@ -335,8 +337,11 @@ class Lake:
                 except FsyncFailed as exc:
                     self._on_failure(exc.message)
                     return
-                except (GaugehouseError, OSError, DeltaError, pa.ArrowException) as exc:
-                    logger.error("flush_failed", error=type(exc).__name__, retry_s=retry_s)  # noqa: TRY400 - no paths
+                except BaseException as exc:  # whatever it is: the rows wait in the log, and others must be flushed
+                    is_expected = isinstance(exc, (GaugehouseError, OSError, DeltaError, pa.ArrowException))
+                    logger.exception(
+                        "flush_failed", error=type(exc).__name__, retry_s=retry_s, exc_info=not is_expected
+                    )
                     if self._stopping.wait(retry_s):
                         return
                     retry_s = min(2 * retry_s, RETRY_LAST_S)

@@ -89,15 +89,28 @@ def _is_readable(path: Path, size_bytes: int) -> bool:
 
 
 def drop_torn_checkpoints(root: Path) -> None:
-    """Remove checkpoints that cannot be read, and a hint that points to none: the commits say the same."""
+    """Remove newest checkpoints that cannot be read, and a hint that points to none: the commits say the same.
+
+    A checkpoint is synced before the next is made, so behind one that is whole all are.
+    """
     log_dir = root / "_delta_log"
-    for path in log_dir.glob("*.checkpoint*.parquet"):
-        if not _is_readable(path, path.stat().st_size):
-            remove_file(path)
-            logger.warning("torn_checkpoint_dropped", table=root.name, checkpoint=path.name)
+    for path in sorted(log_dir.glob("*.checkpoint*.parquet"), reverse=True):
+        if _decodes(path):
+            break
+        remove_file(path)
+        logger.warning("torn_checkpoint_dropped", table=root.name, checkpoint=path.name)
     hint = log_dir / "_last_checkpoint"
     if hint.exists() and not _points_to_checkpoint(hint):
         remove_file(hint)
+
+
+def _decodes(path: Path) -> bool:
+    """Say whether every page is there: the footer of a file that was never synced can be older than its pages."""
+    try:
+        pq.ParquetFile(path).read()
+    except (OSError, pa.ArrowException):
+        return False
+    return True
 
 
 def _points_to_checkpoint(hint: Path) -> bool:

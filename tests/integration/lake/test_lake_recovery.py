@@ -17,6 +17,7 @@ import gaugehouse.lake.delta
 from factories import event_batch, measurement_batch
 from gaugehouse.errors import DamageFound
 from gaugehouse.lake.durable import FsyncFailed
+from gaugehouse.lake.flush import Flusher
 from gaugehouse.lake.log import find_segments
 from gaugehouse.lake.manifest import Manifest, ManifestEntry
 from gaugehouse.lake.owner import manifest_path
@@ -228,6 +229,23 @@ def test_a_full_disk_leaves_no_half_files_however_often_a_flush_is_tried(lakes, 
     assert count(lake) == 2
 
 
+def test_a_flush_that_fails_for_no_foreseen_reason_is_tried_again(lakes, monkeypatch):
+    lake = lakes.open()
+    append(lake, 1, 2)
+    tries, current_files = [], Flusher.current_files
+
+    def fail_once(flusher):
+        tries.append(1)
+        if len(tries) == 1:
+            raise RuntimeError
+        return current_files(flusher)
+
+    monkeypatch.setattr(Flusher, "current_files", fail_once)
+    monkeypatch.setattr("gaugehouse.lake.owner.RETRY_FIRST_S", 0.01)
+    lake.flush(timeout_s=10)
+    assert pl.scan_delta(str(lake.layout.lake_dir / "measurements")).collect().height == 2
+
+
 def test_a_manifest_line_that_found_no_room_hides_no_later_line(lakes, monkeypatch):
     path = lakes.layout.data_dir.parent / "manifest"
     manifest = Manifest(path)
@@ -263,6 +281,22 @@ def test_a_torn_checkpoint_does_not_brick_the_table(lakes):
     lake = lakes.open()
     assert count(lake) == 4
     assert not (log_dir / "_last_checkpoint").exists()
+
+
+def test_a_checkpoint_with_a_footer_and_no_pages_is_dropped(lakes):
+    lake = lakes.open(checkpoint_every_commits=2)
+    for t in range(4):
+        append(lake, t)
+        lake.flush()
+    lake.close()
+    lakes._open.remove(lake)
+    log_dir = lake.layout.lake_dir / "measurements" / "_delta_log"
+    older, newest = sorted(log_dir.glob("*.checkpoint*.parquet"))
+    content = newest.read_bytes()
+    newest.write_bytes(content[:4] + bytes(len(content) // 3) + content[4 + len(content) // 3 :])
+    assert count(lakes.open()) == 4
+    assert older.exists()
+    assert not newest.exists()
 
 
 def test_leftovers_of_a_flush_that_never_committed_are_removed(lakes):

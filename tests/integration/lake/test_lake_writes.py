@@ -1,5 +1,6 @@
 """Appending: counted once, conflicts kept, visible at once, in the files after a flush."""
 
+import fcntl
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import pytest
 
 from factories import event_batch, measurement_batch
 from gaugehouse.errors import LakeLocked, Overloaded, Refused, StartRefused, StorageFull, Unavailable
-from gaugehouse.lake import open_snapshot, read_committed_through
+from gaugehouse.lake import is_locked, open_snapshot, read_committed_through
 from gaugehouse.lake.delta import DeltaStore
 from gaugehouse.lake.known import SeriesIndex
 from gaugehouse.measurements.selection import Selection, from_epoch_us
@@ -302,6 +303,17 @@ def test_series_honour_every_bound_of_a_selection(lake):
 def test_a_second_owner_is_refused_with_the_holders_pid(lakes, lake):
     with pytest.raises(LakeLocked, match=r"pid \d+"):
         lakes.open()
+
+
+def test_a_look_at_the_lock_does_not_refuse_the_owner_who_comes_that_moment(lakes):
+    lakes.layout.data_dir.mkdir()
+    path = lakes.layout.data_dir / "LOCK"
+    path.touch()
+    with path.open() as asker:
+        fcntl.flock(asker, fcntl.LOCK_SH)
+        threading.Timer(0.08, lambda: fcntl.flock(asker, fcntl.LOCK_UN)).start()
+        lakes.open()
+    assert is_locked(path)
 
 
 def test_writes_are_refused_whole_when_too_much_waits(lakes):
