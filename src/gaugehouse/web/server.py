@@ -3,20 +3,22 @@
 import uvicorn
 from starlette.types import ASGIApp
 
+from gaugehouse.web.connection import Connection
+
 KEEP_ALIVE_S = 5
 DRAIN_S = 8  # after SIGTERM; `serve` promises to be gone within 20 s, flush included
-MAX_HEADER_BYTES = 64 * 1024
-MAX_CONNECTIONS = 1000  # beyond it uvicorn answers 503 at once
 
 
-def configure_server(app: ASGIApp, *, host: str, port: int) -> uvicorn.Config:
+def configure_server(
+    app: ASGIApp, *, host: str, port: int, connection: type[Connection] = Connection
+) -> uvicorn.Config:
     """Return the server's configuration; logs go where structlog was told to."""
     return uvicorn.Config(
         app,
         host=host,
         port=port,
         loop="uvloop",
-        http="httptools",
+        http=connection,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -25,6 +27,4 @@ def configure_server(app: ASGIApp, *, host: str, port: int) -> uvicorn.Config:
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
-        limit_concurrency=MAX_CONNECTIONS,
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
     )

@@ -15,16 +15,18 @@ class Health(BaseModel):
     status: str = Field("ok", examples=["ok"])
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health", summary="Alive", operation_id="read_health")
 async def read_health() -> Health:
     """Answer as long as the process can answer at all; waits for no thread, disk or lock."""
     return Health(status="ok")
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get("/ready", summary="Ready", operation_id="read_readiness", responses=refusals(503))
 def read_readiness(runtime: InRuntime) -> Health:
     """Answer 200 when the database and the lake answer."""
     runtime.lake.newest_received_at()
-    with runtime.database.transaction() as session:
+    with runtime.database.reading() as session:  # anyone may ask: it must not take SQLite's one write lock
         runtime.database.now(session)
     return Health(status="ok")
