@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,6 @@ from gaugehouse.measurements.selection import to_epoch_us
 from gaugehouse.measurements.series import SeriesRows
 
 NO_NOW_US = np.iinfo(np.int64).max // 4  # far ahead, and sums of two such instants still fit
-LONGEST_HOLD_US = 200 * 365 * kernel.DAY_US  # any longer hold is forever; keeps instant + hold inside int64
 
 KIND_CODES = {
     MetricKind.GAUGE: kernel.GAUGE,
@@ -123,7 +123,7 @@ def series_params(
     series = np.zeros(len(attributes), kernel.PARAMS)
     series["kind"] = [KIND_CODES[item.kind] for item in attributes]
     series["max_hold_us"] = [_hold_us(item.max_hold_s) for item in attributes]
-    series["nominal_us"] = [(item.nominal_interval_s or 0.0) * kernel.SECOND_US for item in attributes]
+    series["nominal_us"] = [_interval_us(item.nominal_interval_s) for item in attributes]
     series["rollover_at"] = [item.rollover_at or 0.0 for item in attributes]
     series["max_rate"] = [math.inf if item.max_rate is None else item.max_rate for item in attributes]
     series["commissioned_us"] = _instants_us(commissioned_at, len(attributes), missing_us=-NO_NOW_US)
@@ -138,7 +138,15 @@ def series_params(
 
 
 def _hold_us(max_hold_s: float | None) -> int:
-    return 0 if max_hold_s is None else min(round(max_hold_s * kernel.SECOND_US), LONGEST_HOLD_US)
+    """Return 0 for a hold that is not set, and never for one that is."""
+    if max_hold_s is None:
+        return 0
+    return max(1, round(min(max_hold_s * kernel.SECOND_US, kernel.LONGEST_HOLD_US)))
+
+
+def _interval_us(nominal_interval_s: float | None) -> float:
+    """Return 0 for an interval that is not set; 16.1 s are 16 100 000 us, not a last bit more."""
+    return 0.0 if nominal_interval_s is None else round(nominal_interval_s * kernel.SECOND_US, ndigits=6)
 
 
 def _instants_us(instants: Sequence[datetime | None] | None, count: int, *, missing_us: int) -> kernel.Integers:
@@ -167,7 +175,7 @@ def compute_facts(
         quantiles: Whether the sort that quantiles need is worth it (`needs_quantiles`).
     """
     window = kernel.Window(np.ascontiguousarray(edges_us, np.int64), NO_NOW_US if now_us is None else now_us)
-    packed = kernel.Rows(rows.offsets, rows.measured_at_us, rows.value, rows.quality)
+    packed = kernel.Rows(_seal(rows.offsets), _seal(rows.measured_at_us), _seal(rows.value), _seal(rows.quality))
     cells = _empty_cells(len(rows), len(edges_us) - 1)
     ranks = np.empty((len(rows), len(edges_us) - 1, len(kernel.QUANTILES))) if quantiles else None
 
@@ -215,6 +223,13 @@ def _empty_cells(series: int, buckets: int) -> kernel.Cells:
         counters=np.zeros(shape, kernel.COUNTERS),
         states=np.zeros(shape, kernel.STATES),
     )
+
+
+def _seal(column: NDArray[Any]) -> NDArray[Any]:
+    """Return the column as the one type the kernel is compiled for: for numba a read-only array is another type."""
+    sealed = np.ascontiguousarray(column).view()
+    sealed.flags.writeable = False
+    return sealed
 
 
 def _run_on_threads(fill: Callable[[int, int], None], offsets: kernel.Integers, threads: int) -> None:

@@ -151,6 +151,8 @@ def _is_unheard(facts: Facts) -> Mask:
 def _of_holds(facts: Facts, value: Numbers) -> Outcome:
     """A result that rests on held values; a hold longer than the look-back may have begun before it."""
     outcome = _start(facts, value)
+    estimated = (facts.intervals["hold_estimated"][:, None] == 1) & (outcome.status == 0)
+    outcome.mark(estimated, Status.OK, Reason.ESTIMATED_INTERVAL, keeps_value=True)
     reaches_back = facts.intervals["max_hold_us"][:, None] > kernel.LOOKBACK_US
     cut = reaches_back & (facts.holds["previous_us"] < 0) & (facts.points["lead_us"] > 0) & (outcome.status < 2)
     outcome.mark(cut, Status.PARTIAL, Reason.LOOKBACK_TOO_SHORT, keeps_value=True)

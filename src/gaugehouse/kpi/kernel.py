@@ -28,6 +28,7 @@ LOOKBACK_US = 35 * DAY_US  # KPI.md: look-back never exceeds 35 days
 ESTIMATE_US = 30 * DAY_US  # the nominal interval is estimated over the period and the 30 days before
 ESTIMATE_POINTS = 10  # ... from at least this many points
 DEFAULT_HOLD_US = DAY_US
+LONGEST_HOLD_US = 200 * 365 * DAY_US  # any longer hold is forever; keeps instant + hold inside int64
 HOLDS_PER_INTERVAL = 3
 BAD_QUALITY = 2
 EDGE_POINTS = 3
@@ -97,7 +98,8 @@ PARAMS = np.dtype(
 )
 
 # Per series: what was used. nominal_us 0: unknown, and too few points to estimate it.
-INTERVALS = np.dtype([("nominal_us", "f8"), ("estimated", "i8"), ("max_hold_us", "i8")])
+# hold_estimated: max hold is not set and three estimated intervals.
+INTERVALS = np.dtype([("nominal_us", "f8"), ("estimated", "i8"), ("max_hold_us", "i8"), ("hold_estimated", "i8")])
 
 # S' and E', and the rows inside [S', E').
 SPANS = np.dtype([("start_us", "i8"), ("end_us", "i8"), ("first_row", "i8"), ("end_row", "i8")])
@@ -278,8 +280,10 @@ def find_median(lengths: Floats) -> float:
 def fill_interval(rows: Rows, param: Record, window: Window, out: Record, lo: int, hi: int) -> None:
     nominal_us = param.nominal_us
     if nominal_us <= 0.0:
-        first = find_row(rows.measured_at_us, lo, hi, window.edges_us[0] - ESTIMATE_US)
-        end = find_row(rows.measured_at_us, first, hi, min(window.edges_us[-1], window.now_us))
+        start_us = max(window.edges_us[0], param.commissioned_us)
+        end_us = min(window.edges_us[-1], window.now_us, param.retired_us)
+        first = find_row(rows.measured_at_us, lo, hi, start_us - ESTIMATE_US)
+        end = find_row(rows.measured_at_us, first, hi, end_us)
         lengths = np.empty(max(end - first, 0), np.float64)
         steps = find_steps_us(rows, first, end, lengths)
         if steps + 1 >= ESTIMATE_POINTS:
@@ -289,7 +293,9 @@ def fill_interval(rows: Rows, param: Record, window: Window, out: Record, lo: in
     if param.max_hold_us > 0:
         out.max_hold_us = param.max_hold_us
     elif nominal_us > 0.0:
-        out.max_hold_us = np.int64(HOLDS_PER_INTERVAL * nominal_us)
+        hold_us = min(max(HOLDS_PER_INTERVAL * nominal_us, 1.0), LONGEST_HOLD_US)
+        out.max_hold_us = np.int64(hold_us + 0.5)
+        out.hold_estimated = out.estimated
     else:
         out.max_hold_us = DEFAULT_HOLD_US
 
