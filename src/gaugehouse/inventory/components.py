@@ -134,15 +134,29 @@ def restore_component(session: Session, project_id: str, name_or_id: str) -> Com
     return _view(row)
 
 
-def get_component(session: Session, project_id: str, name_or_id: str) -> ComponentView:
-    """Return a component by id or name; NotFound when the project has none."""
-    return _view(_get_row(session, project_id, name_or_id))
+def get_component(session: Session, project_id: str, name_or_id: str, *, visible: str | None = None) -> ComponentView:
+    """Return a component by id or name.
+
+    Args:
+        session: An open session.
+        project_id: The one project.
+        name_or_id: An id wins over a component that is named like it.
+        visible: Name of the only component the caller may see; None is all of them.
+
+    Raises:
+        NotFound: the project has none, or the caller may not see it: the answer is the same.
+    """
+    row = _get_row(session, project_id, name_or_id)
+    if visible is not None and row.name != visible:
+        raise _missing(name_or_id)
+    return _view(row)
 
 
 def find_components(  # noqa: PLR0913 - one keyword per filter
     session: Session,
     project_id: str,
     *,
+    name: str | None = None,
     search: str | None = None,
     type: str | None = None,  # noqa: A002 - the word of the API
     labels: Mapping[str, str] | None = None,
@@ -156,6 +170,7 @@ def find_components(  # noqa: PLR0913 - one keyword per filter
     Args:
         session: An open session.
         project_id: The one project.
+        name: Exactly this name.
         search: Part of name or title, in any case.
         type: Exactly this type.
         labels: All of these labels with exactly these values.
@@ -165,6 +180,8 @@ def find_components(  # noqa: PLR0913 - one keyword per filter
         cursor: `next_cursor` of the page before.
     """
     statement = _filter(project_id, search=search, type_=type, labels=labels, include_retired=include_retired)
+    if name is not None:
+        statement = statement.where(Component.name == name)
     order = read_order(sort, SORT_COLUMNS, Component.id)
     rows, next_cursor, total = load_page(session, statement, order, limit=limit, cursor=cursor)
     return Page(items=tuple(_view(row) for row in rows), next_cursor=next_cursor, total=total)
@@ -221,15 +238,18 @@ def _filter(
 
 
 def _get_row(session: Session, project_id: str, name_or_id: str) -> Component:
-    missing = NotFound(f"there is no component {name_or_id[:NAME_CHARACTERS]!r}", code="component_not_found")
     if find_name_problem(name_or_id) is not None:  # nothing that could be stored, and some would make a driver fail
-        raise missing
+        raise _missing(name_or_id)
     matches = or_(Component.id == name_or_id, Component.name == name_or_id)
     rows = session.scalars(select(Component).where(Component.project_id == project_id, matches)).all()
     by_id = [row for row in rows if row.id == name_or_id]
     for row in by_id or rows:
         return row
-    raise missing
+    raise _missing(name_or_id)
+
+
+def _missing(name_or_id: str) -> NotFound:
+    return NotFound(f"there is no component {name_or_id[:NAME_CHARACTERS]!r}", code="component_not_found")
 
 
 def _find_problems(row: int, component: NewComponent) -> list[RowProblem]:

@@ -81,11 +81,9 @@ def create_metrics(session: Session, project_id: str, new: Sequence[NewMetric]) 
     problems += _find_repeated(new)
     if problems:
         raise RowsRefused(problems, bad_rows=len({problem.row for problem in problems}))
-    component_ids: dict[str | None, str | None] = {None: None}
-    for name in {metric.component for metric in new if metric.component is not None}:
-        component_ids[name] = get_component(session, project_id, name).id
+    owners = {asked: _find_owner(session, project_id, asked) for asked in {metric.component for metric in new}}
     stored = _find_stored(session, project_id, {metric.name for metric in new})
-    taken = sorted({metric.name for metric in new if (component_ids[metric.component], metric.name) in stored})
+    taken = sorted({metric.name for metric in new if (owners[metric.component].id, metric.name) in stored})
     if taken:
         raise AlreadyExists(
             f"{len(taken)} of the metrics exist already; the first is {taken[0]!r}",
@@ -93,18 +91,18 @@ def create_metrics(session: Session, project_id: str, new: Sequence[NewMetric]) 
             fields={"names": taken[:MAX_ROWS_NAMED]},
         )
     now = session.scalars(select(database_now())).one()
-    rows = [_row(project_id, metric, component_ids[metric.component], now) for metric in new]
+    rows = [_row(project_id, metric, owners[metric.component].id, now) for metric in new]
     if rows:
         session.execute(insert(Metric), rows)
-    return [_view(Metric(**row), metric.component) for row, metric in zip(rows, new, strict=True)]
+    return [_view(Metric(**row), owners[metric.component].name) for row, metric in zip(rows, new, strict=True)]
 
 
 def update_metric(
-    session: Session, project_id: str, name: str, changes: Mapping[str, object], *, component: str | None = None
+    session: Session, project_id: str, name_or_id: str, changes: Mapping[str, object], *, component: str | None = None
 ) -> MetricView:
     """Change what is named in `changes` (None clears it) for the project or for one component.
 
-    A component's own row comes into being with its first change.
+    A component's own row comes into being with its first change. The id of a project's metric stands for its name.
 
     Raises:
         NotFound: the project has no such metric or component.
@@ -114,9 +112,10 @@ def update_metric(
     unknown = sorted(set(changes) - set(CHANGEABLE))
     if unknown:
         raise Refused(f"a metric has no attribute {unknown[0][:64]!r}", code="attribute_unknown")
-    row = _get_row(session, project_id, name, component, create_override=True)
+    owner = _find_owner(session, project_id, component)
+    row = _get_row(session, project_id, name_or_id, owner, create_override=True)
     values = {column: changes.get(column, getattr(row, column)) for column in CHANGEABLE}
-    problems = _find_problems(0, name, values)
+    problems = _find_problems(0, row.name, values)
     if problems:
         raise RowsRefused(problems, bad_rows=1)
     for column, value in _canonical(values).items():
@@ -124,12 +123,13 @@ def update_metric(
     row.search_text = search_text(row.name, row.title)
     row.updated_at = session.scalars(select(database_now())).one()
     session.flush()
-    return _view(row, component)
+    return _view(row, owner.name)
 
 
-def get_metric(session: Session, project_id: str, name: str, *, component: str | None = None) -> MetricView:
+def get_metric(session: Session, project_id: str, name_or_id: str, *, component: str | None = None) -> MetricView:
     """Return the project's row of a metric, or a component's own row; NotFound when there is none."""
-    return _view(_get_row(session, project_id, name, component, create_override=False), component)
+    owner = _find_owner(session, project_id, component)
+    return _view(_get_row(session, project_id, name_or_id, owner, create_override=False), owner.name)
 
 
 def find_metrics(  # noqa: PLR0913 - one keyword per filter
@@ -139,6 +139,7 @@ def find_metrics(  # noqa: PLR0913 - one keyword per filter
     search: str | None = None,
     kind: str | None = None,
     component: str | None = None,
+    visible: str | None = None,
     sort: str = "name",
     limit: int = 100,
     cursor: str | None = None,
@@ -151,14 +152,16 @@ def find_metrics(  # noqa: PLR0913 - one keyword per filter
         search: Part of name or title, in any case.
         kind: gauge, counter, delta or state; a metric without a kind is a gauge.
         component: Name or id: only the rows that this component has of its own.
+        visible: Name of the only component the caller may see; None is all of them.
         sort: name or created_at, with `-` before it to reverse.
         limit: Metrics per page, at most 1000.
         cursor: `next_cursor` of the page before.
     """
-    statement = _filter(session, project_id, search=search, kind=kind, component=component)
+    owner = _find_owner(session, project_id, component, visible=visible)
+    statement = _filter(project_id, search=search, kind=kind, component_id=owner.id)
     order = read_order(sort, SORT_COLUMNS, Metric.id)
     rows, next_cursor, total = load_page(session, statement, order, limit=limit, cursor=cursor)
-    return Page(items=tuple(_view(row, component) for row in rows), next_cursor=next_cursor, total=total)
+    return Page(items=tuple(_view(row, owner.name) for row in rows), next_cursor=next_cursor, total=total)
 
 
 def resolve_attributes(
@@ -192,15 +195,27 @@ def metric_row(project_id: str, name: str) -> dict[str, Any]:
     return {"id": new_id("met"), "project_id": project_id, "name": name, "search_text": search_text(name, "")}
 
 
-def _filter(
-    session: Session, project_id: str, *, search: str | None, kind: str | None, component: str | None
-) -> Select[Metric]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Owner:
+    """The component whose row of a metric is meant; both None for the project's own row."""
+
+    id: str | None
+    name: str | None
+
+
+def _find_owner(session: Session, project_id: str, component: str | None, *, visible: str | None = None) -> _Owner:
+    if component is None:
+        return _Owner(id=None, name=None)
+    found = get_component(session, project_id, component, visible=visible)
+    return _Owner(id=found.id, name=found.name)
+
+
+def _filter(project_id: str, *, search: str | None, kind: str | None, component_id: str | None) -> Select[Metric]:
     problem = find_text_problem(search or "")
     if problem is not None:
         raise Refused(f"a search {problem}", code="filter_refused")
     if kind is not None and kind not in set(MetricKind):
         raise Refused(f"a kind is one of {', '.join(MetricKind)}, not {kind[:64]!r}", code="filter_refused")
-    component_id = None if component is None else get_component(session, project_id, component).id
     statement = select(Metric).where(Metric.project_id == project_id, Metric.component_id == component_id)
     if search:
         statement = statement.where(Metric.search_text.contains(search.casefold(), autoescape=True))
@@ -211,17 +226,19 @@ def _filter(
     return statement
 
 
-def _get_row(session: Session, project_id: str, name: str, component: str | None, *, create_override: bool) -> Metric:
-    missing = NotFound(f"there is no metric {name[:NAME_CHARACTERS]!r}", code="metric_not_found")
-    if find_name_problem(name) is not None:
+def _get_row(session: Session, project_id: str, name_or_id: str, owner: _Owner, *, create_override: bool) -> Metric:
+    missing = NotFound(f"there is no metric {name_or_id[:NAME_CHARACTERS]!r}", code="metric_not_found")
+    if find_name_problem(name_or_id) is not None:
         raise missing
-    component_id = None if component is None else get_component(session, project_id, component).id
+    common = select(Metric).where(Metric.project_id == project_id, Metric.component_id.is_(None))
+    by_id = session.scalars(common.where(Metric.id == name_or_id)).one_or_none()
+    name = name_or_id if by_id is None else by_id.name
     named = select(Metric).where(Metric.project_id == project_id, Metric.name == name)
-    row = session.scalars(named.where(Metric.component_id == component_id)).one_or_none()
-    if row is None and component_id is not None and create_override:
-        if session.scalars(named.where(Metric.component_id.is_(None))).one_or_none() is None:
+    row = session.scalars(named.where(Metric.component_id == owner.id)).one_or_none()
+    if row is None and owner.id is not None and create_override:
+        if session.scalars(common.where(Metric.name == name)).one_or_none() is None:
             raise missing
-        row = Metric(**metric_row(project_id, name), component_id=component_id)
+        row = Metric(**metric_row(project_id, name), component_id=owner.id)
         session.add(row)
         session.flush()
     if row is None:

@@ -5,7 +5,7 @@ import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
@@ -101,7 +101,8 @@ def _decode_cursor(cursor: str, order: Order) -> tuple[object, str]:
             value = datetime.fromisoformat(value)
             if value.tzinfo is None:
                 raise _bad_cursor()
-    except (ValueError, TypeError, RecursionError, binascii.Error) as exc:
+            value = value.astimezone(UTC)  # at both ends of the calendar this overflows
+    except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error) as exc:
         raise _bad_cursor() from exc
     if sorted_by != order.text or not isinstance(value, str | datetime) or not isinstance(row_id, str):
         raise _bad_cursor()

@@ -19,6 +19,7 @@ def resolve_components(
     names: Sequence[str] | None = None,
     type: str | None = None,  # noqa: A002 - the word of the API
     labels: Mapping[str, str] | None = None,
+    visible: str | None = None,
 ) -> tuple[str, ...] | None:
     """Return the names of the components that fit everything given, sorted, retired ones included.
 
@@ -28,25 +29,27 @@ def resolve_components(
         names: Names or ids; None is every component.
         type: Exactly this type.
         labels: All of these labels with these values.
+        visible: Name of the only component the caller may see, which need not exist yet; None is all of them.
 
     Returns:
-        None when nothing is given: every component, without a list.
+        None when nothing is given and all may be seen: every component, without a list.
 
     Raises:
-        NotFound: Names that the project does not have; the first 20 are named.
+        NotFound: Names that the project does not have, or the caller may not see: the answer is the same; the first
+            20 are named.
     """
     if names is None and type is None and not labels:
-        return None
+        return None if visible is None else (visible,)
     fitting = None
     if type is not None or labels:
         fitting = find_component_names(session, project_id, type=type, labels=labels)
     if names is None:
-        return tuple(fitting or ())
-    chosen = _find_named(session, project_id, names)
+        return tuple(name for name in fitting or () if visible in {None, name})
+    chosen = _find_named(session, project_id, names, visible)
     return tuple(sorted(chosen if fitting is None else chosen & set(fitting)))
 
 
-def _find_named(session: Session, project_id: str, names: Sequence[str]) -> set[str]:
+def _find_named(session: Session, project_id: str, names: Sequence[str], visible: str | None) -> set[str]:
     """Return the names of components given by name or id; an id wins over a component that is named like it."""
     asked = list(dict.fromkeys(names))
     storable = [name for name in asked if find_name_problem(name) is None]  # others would make a driver fail
@@ -57,8 +60,9 @@ def _find_named(session: Session, project_id: str, names: Sequence[str]) -> set[
         for row in session.execute(
             select(Component.id, Component.name).where(Component.project_id == project_id, given)
         ):
-            by_id[row.id] = row.name
-            found.add(row.name)
+            if visible in {None, row.name}:
+                by_id[row.id] = row.name
+                found.add(row.name)
     missing = [name for name in asked if name not in by_id and name not in found]
     if missing:
         shown = [show_name(name) for name in missing[:MAX_ROWS_NAMED]]

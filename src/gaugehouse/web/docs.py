@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
@@ -16,9 +16,9 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/docs", dependencies=[Depends(authorize_docs)])
-def read_docs() -> FileResponse:
+def read_docs() -> HTMLResponse:
     """Return the page around Swagger UI."""
-    return FileResponse(STATIC_DIR / "docs.html", media_type="text/html")
+    return HTMLResponse((STATIC_DIR / "docs.html").read_bytes())
 
 
 @router.get("/openapi.json", dependencies=[Depends(authorize_docs)])
@@ -36,10 +36,14 @@ async def lead_to_docs() -> RedirectResponse:
 
 
 class CachedFiles(StaticFiles):
-    """Our own static files; a browser may keep them for an hour."""
+    """Our own static files, always whole; a browser may keep them for an hour.
+
+    A range that cannot be had is answered by Starlette in a shape of its own; a server may ignore any (RFC 9110, 14.2).
+    """
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """Return the file with its lifetime."""
+        scope["headers"] = [header for header in scope["headers"] if header[0] != b"range"]
         response = await super().get_response(path, scope)
         response.headers["Cache-Control"] = "public, max-age=3600"
         return response

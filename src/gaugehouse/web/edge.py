@@ -1,6 +1,5 @@
 """What comes over the edge as JSON bodies and query texts: read into types that cannot be wrong."""
 
-from collections.abc import Sequence
 from typing import Annotated, TypeVar
 
 from fastapi import Query
@@ -17,34 +16,38 @@ from pydantic_core import PydanticCustomError
 
 MAX_ITEMS = 1000  # of one bulk request: one database transaction
 MAX_TEXT_CHARS = 4096  # no single text of an inventory or a report question is longer
+MAX_DEPTH = 32  # pydantic cannot write what is nested deeper than 255: once stored, every list with it would be a 500
 
 
-def _find_bad_text(value: object) -> str | None:
-    match value:
-        case str():
+def _find_problem(body: object) -> str | None:
+    """Return why a JSON value cannot be taken, or None. A loop: recursion ends in a 500 for what is nested enough."""
+    waiting = [(body, 1)]
+    while waiting:
+        value, depth = waiting.pop()
+        if isinstance(value, str):
             if "\0" in value:
                 return "a text holds a NUL character"
-            return "a text holds half of a surrogate pair" if any("\ud800" <= c <= "\udfff" for c in value) else None
-        case dict():
-            parts: Sequence[object] = [*value.keys(), *value.values()]
-        case list():
-            parts = value
-        case _:
-            return None
-    return next((problem for problem in map(_find_bad_text, parts) if problem is not None), None)
+            if any("\ud800" <= c <= "\udfff" for c in value):
+                return "a text holds half of a surrogate pair"
+        elif isinstance(value, dict | list):
+            if depth > MAX_DEPTH:
+                return f"objects and arrays are nested more than {MAX_DEPTH} deep"
+            parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+            waiting.extend((part, depth + 1) for part in parts)
+    return None
 
 
 class EdgeBody(BaseModel):
-    """A JSON body: nothing unknown, no NaN, no text that UTF-8 or a database cannot hold."""
+    """A JSON body: nothing unknown, no NaN, not deep, no text that UTF-8 or a database cannot hold."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, str_max_length=MAX_TEXT_CHARS, strict=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_bad_text(cls, value: object) -> object:
-        problem = _find_bad_text(value)
+    def _refuse_bad_values(cls, value: object) -> object:
+        problem = _find_problem(value)
         if problem is not None:
-            raise PydanticCustomError("text_refused", "{problem}", {"problem": problem})
+            raise PydanticCustomError("value_refused", "{problem}", {"problem": problem})
         return value
 
 

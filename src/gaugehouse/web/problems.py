@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Scope
 
 from gaugehouse.errors import MAX_ROWS_NAMED, GaugehouseError, Kind, Refused, Unreadable, UnsupportedFormat
@@ -49,8 +50,14 @@ RETRY_AFTER_S: Mapping[HTTPStatus, int] = {
     HTTPStatus.SERVICE_UNAVAILABLE: 5,
     HTTPStatus.INSUFFICIENT_STORAGE: 60,
 }
-# Statuses that only Starlette's router gives, with the codes we promise for them.
-ROUTER_CODES: Mapping[int, str] = {400: "unreadable", 404: "not_found", 405: "method_not_allowed"}
+# Statuses that only the frameworks below give, with the codes we promise for them.
+ROUTER_CODES: Mapping[int, str] = {
+    400: "unreadable",
+    401: "login_refused",  # FastAPI's, of a Basic header that is none
+    404: "not_found",
+    405: "method_not_allowed",
+}
+METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 # The sender may still be writing: no further request can follow on this connection.
 CLOSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
 
@@ -189,7 +196,23 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     status = HTTPStatus(error.status_code)
     code = ROUTER_CODES.get(error.status_code, status.phrase.lower().replace(" ", "_"))
     detail = error.detail if error.detail and error.detail != status.phrase else _explain(status)
-    return write_problem(request.scope, status, code=code, detail=detail, headers=error.headers)
+    headers = dict(error.headers or {})
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_find_methods(request))
+    return write_problem(request.scope, status, code=code, detail=detail, headers=headers)
+
+
+def _find_methods(request: Request) -> list[str]:
+    """Return what an address takes. The router's own header names the methods of the first route at it only."""
+    routes: Sequence[BaseRoute] = request.app.routes
+    asked = dict(request.scope) | {"root_path": ""}  # a mount has changed it
+    return [method for method in METHODS if any(_takes(route, asked | {"method": method}) for route in routes)]
+
+
+def _takes(route: BaseRoute, scope: Scope) -> bool:
+    if route.matches(scope)[0] is not Match.FULL:
+        return False
+    return not isinstance(route, Mount) or scope["method"] in {"GET", "HEAD"}  # static files: a mount matches anything
 
 
 def _explain(status: HTTPStatus) -> str:
@@ -202,18 +225,11 @@ def _explain(status: HTTPStatus) -> str:
             return status.description or status.phrase
 
 
-def _is_json(media_type: str) -> bool:
-    essence = media_type.partition(";")[0].strip().lower()
-    return essence == "application/json" or essence.endswith("+json")
-
-
-def _explain_validation(request: Request, errors: Sequence[Mapping[str, Any]]) -> GaugehouseError:
+def _explain_validation(errors: Sequence[Mapping[str, Any]]) -> GaugehouseError:
     if any(error["type"] == "json_invalid" for error in errors):
         return Unreadable("the body is not valid JSON")
-    media_type = request.headers.get("content-type", "")
-    if any(tuple(error["loc"]) == ("body",) and error["type"] != "missing" for error in errors) and not _is_json(
-        media_type
-    ):
+    if any(error["loc"][0] == "body" and isinstance(error.get("input"), bytes) for error in errors):
+        # Only a body of another media type is handed to the validation as it came.
         return UnsupportedFormat("the body must be JSON: send Content-Type: application/json")
     named = [
         {"field": ".".join(str(part) for part in error["loc"]), "reason": error["msg"], "code": error["type"]}
@@ -230,7 +246,7 @@ def _explain_validation(request: Request, errors: Sequence[Mapping[str, Any]]) -
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     """Answer 422 without echoing the input: FastAPI's own handler answers 500 to NaN and megabytes to kilobytes."""
     assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for this class only; narrows the type
-    return write_error(request.scope, _explain_validation(request, error.errors()))
+    return write_error(request.scope, _explain_validation(error.errors()))
 
 
 def install_error_table(app: FastAPI) -> None:

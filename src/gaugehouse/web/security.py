@@ -12,7 +12,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBasic, HTTPBasicCredentials, OAuth2PasswordBearer, SecurityScopes
 
 from gaugehouse.access import Caller, Scope
-from gaugehouse.errors import Forbidden, NotFound, Unauthenticated
+from gaugehouse.errors import Forbidden, Unauthenticated
 from gaugehouse.runtime import Runtime
 from gaugehouse.web.threads import InThreads
 
@@ -114,13 +114,3 @@ async def authorize_docs(
     else:
         raise Unauthenticated("the docs need a login", code="login_needed", fields={"challenge": BASIC_CHALLENGE})
     request.state.caller = caller.name
-
-
-def require_component(caller: Caller, component: str) -> None:
-    """Refuse a key that is bound to one component anything of another, as if it did not exist.
-
-    Raises:
-        NotFound: The caller is bound to another component.
-    """
-    if caller.component is not None and caller.component != component:
-        raise NotFound(f"there is no component {component!r}", code="component_not_found")

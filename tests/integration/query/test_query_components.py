@@ -87,3 +87,14 @@ def test_many_unknown_names_are_counted_and_twenty_named(resolve):
 def test_a_label_that_no_component_can_have_is_refused(resolve):
     with pytest.raises(Refused):
         resolve(labels={"": "1"})
+
+
+def test_who_may_see_one_component_finds_that_one_only(resolve, plant):
+    assert resolve(visible="a") == ("a",)
+    assert resolve(visible="not yet there") == ("not yet there",)
+    assert resolve(visible="a", names=["a", plant[1]["a"]]) == ("a",)
+    assert resolve(visible="a", type="pump") == ("a",)
+    assert resolve(visible="a", type="conveyor") == ()
+    for hidden in ("b", plant[1]["b"], "nobody"):
+        with pytest.raises(NotFound, match=f"there is no component '{hidden}'$"):
+            resolve(visible="a", names=["a", hidden])

@@ -1,5 +1,6 @@
 """Who may call what: generated over all routes, so that a new one without a rule fails here."""
 
+import json
 import re
 
 import pytest
@@ -154,3 +155,30 @@ def test_a_key_of_one_component_sees_and_writes_that_one_only(make_key, manager)
     for path in ("", "/latest", "/summary", "/events", "/measurements"):
         assert key.get(f"/v1/components/other pump{path}").status_code == 404, path
     assert key.get("/v1/components", params={"component": "other pump"}).status_code == 404
+
+
+def test_what_a_bound_key_may_not_see_answers_like_what_does_not_exist(make_key, manager):
+    created = manager.post("/v1/components", json=[{"name": "mine"}, {"name": "not mine"}]).json()["items"]
+    other = created[1]
+    manager.post("/v1/metrics", json=[{"name": "glow"}, {"name": "glow", "component": "not mine", "usl": 7}])
+    key = make_key(component="mine")
+    asked = [f"/v1/components/{{}}{part}" for part in ("", "/latest", "/summary", "/events", "/measurements")]
+    fields = ("components", "metrics", "latest", "summary", "events", "measurements")
+    asked += [f"/v1/{resource}?component={{}}" for resource in fields]
+    for path in asked:
+        for hidden in ("not mine", other["id"]):
+            answers = [key.get(path.format(name)) for name in (hidden, "nobody")]
+            assert [answer.status_code for answer in answers] == [404, 404], path
+            said = [
+                {name: text for name, text in answer.json().items() if name not in {"instance", "request_id"}}
+                for answer in answers
+            ]
+            assert json.dumps(said[0]).replace(hidden, "nobody") == json.dumps(said[1]), path
+            assert other["id"] == hidden or other["id"] not in answers[0].text
+            assert hidden == "not mine" or "not mine" not in answers[0].text
+
+
+def test_a_key_of_a_component_that_does_not_exist_yet_finds_nothing(make_key):
+    key = make_key(component="to be delivered")
+    for path in ("/v1/components", "/v1/latest", "/v1/summary", "/v1/events", "/v1/measurements"):
+        assert key.get(path).json()["items"] == [], path

@@ -1,6 +1,7 @@
 """The docs page, its description of the API, and the headers of everything."""
 
 import base64
+import time
 
 import pytest
 
@@ -144,9 +145,42 @@ def test_static_files_outside_the_folder_are_not_served(anonymous):
         assert anonymous.get(path).status_code == 404, path
 
 
+@pytest.mark.parametrize("path", ["/docs", "/static/docs.js"])
+@pytest.mark.parametrize("wanted", ["bytes=nonsense", "bytes=99999999-", "bytes=0-3,6-7", "lines=1"])
+def test_files_leave_whole_whatever_range_is_wanted(anonymous, path, wanted):
+    answer = anonymous.get(path, headers={"Range": wanted})
+    assert answer.status_code == 200
+    assert answer.content == anonymous.get(path).content
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/v1/components", "GET, POST"),
+        ("/v1/components/x", "GET, PATCH"),
+        ("/v1/reports/x/cancel", "POST"),
+        ("/health", "GET, HEAD"),
+        ("/docs", "GET"),
+        ("/static/docs.js", "GET, HEAD"),
+    ],
+)
+def test_a_405_names_every_method_of_the_address(anonymous, path, methods):
+    answer = anonymous.delete(path)
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == methods
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
 def test_health_and_readiness_answer_without_credentials(anonymous):
     assert anonymous.get("/health").json() == {"status": "ok"}
     assert anonymous.get("/ready").json() == {"status": "ok"}
+
+
+def test_readiness_does_not_wait_for_a_writer(anonymous, runtime):
+    with runtime.database.transaction():
+        began_s = time.monotonic()
+        assert anonymous.get("/ready").status_code == 200
+        assert time.monotonic() - began_s < 2
 
 
 def basic(name, password):

@@ -1,5 +1,8 @@
 """Components and metrics over HTTP."""
 
+import base64
+import json
+
 import pytest
 
 
@@ -125,3 +128,41 @@ def test_first_sight_registers_components_and_metrics(manager, user):
     assert manager.post("/v1/measurements", json=[row]).status_code == 201
     assert user.get("/v1/components/newcomer").status_code == 200
     assert [item["name"] for item in user.get("/v1/metrics?search=pulse").json()["items"]] == ["pulse"]
+
+
+def test_a_component_that_is_named_must_fit_the_other_filters_too(manager, user):
+    manager.post("/v1/components", json={"name": "kiln/1", "type": "kiln", "labels": {"line": "K"}})
+    manager.post("/v1/components/kiln%2F1/retire")
+    for fields, found in [({}, 1), ({"type": "kiln"}, 1), ({"type": "oven"}, 0), ({"label": "line:L"}, 0)]:
+        page = user.get("/v1/components", params={"component": "kiln/1"} | fields).json()
+        assert len(page["items"]) == page["total"] == found, fields
+    assert user.get("/v1/components", params={"component": "kiln/2"}).status_code == 404
+
+
+def test_a_metric_with_a_slash_is_changed_by_its_id_and_shows_names_only(manager, user):
+    owner = manager.post("/v1/components", json={"name": "press 1"}).json()
+    created = manager.post("/v1/metrics", json={"name": "m³/h", "unit": "m3"}).json()
+    changed = manager.patch(f"/v1/metrics/{created['id']}", json={"unit": "m3/h"})
+    assert (changed.json()["name"], changed.json()["unit"]) == ("m³/h", "m3/h")
+    own = manager.patch(f"/v1/metrics/{created['id']}", params={"component": owner["id"]}, json={"usl": 3})
+    assert (own.json()["name"], own.json()["component"], own.json()["usl"]) == ("m³/h", "press 1", 3)
+    (listed,) = user.get("/v1/metrics", params={"component": owner["id"]}).json()["items"]
+    assert listed == own.json()
+    also = manager.post("/v1/metrics", json={"name": "torque", "component": owner["id"]})
+    assert also.json()["component"] == "press 1"
+
+
+def test_a_component_never_keeps_what_cannot_be_written_again(manager, user):
+    for depth in (30, 40, 260, 500, 900):
+        body = f'{{"name": "deep {depth}", "attributes": {{"a": {"[" * depth}{"]" * depth}}}}}'
+        answer = manager.post("/v1/components", content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == (201 if depth == 30 else 422), depth
+    assert len(user.get("/v1/components", params={"search": "deep "}).json()["items"]) == 1
+
+
+@pytest.mark.parametrize("instant", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_cursor_at_the_end_of_the_calendar_is_refused(user, instant):
+    cursor = base64.urlsafe_b64encode(json.dumps(["created_at", instant, "x"]).encode()).decode().rstrip("=")
+    answer = user.get("/v1/components", params={"sort": "created_at", "cursor": cursor})
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "cursor_refused"

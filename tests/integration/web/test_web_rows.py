@@ -158,6 +158,9 @@ def test_start_is_inclusive_end_is_exclusive_and_zones_count(delivered, user):
         ({"limit": 0}, 422),
         ({"limit": 501}, 422),
         ({"limit": "ten"}, 422),
+        ({"limit": 2**63 - 1, "format": "csv"}, 422),
+        ({"limit": 10**20, "format": "parquet"}, 422),
+        ({"every": "day", "timezone": ""}, 422),
         ({"cursor": "nonsense"}, 422),
         ({"every": "1h", "points": 5}, 422),
         ({"every": "sometimes"}, 422),
@@ -201,6 +204,12 @@ def test_points_choose_a_resolution(delivered, user):
     answer = user.get("/v1/components/press 0/measurements", params={"metric": "force", "points": 20}).json()
     assert answer["every"]
     assert 0 < len(answer["items"]) <= 20
+
+
+def test_a_bucket_written_with_spaces_round_it_is_named_without_them(delivered, user):
+    answer = user.get("/v1/components/press 0/measurements", params={"every": "\u3000 1h\n", "format": "csv"})
+    assert answer.status_code == 200
+    assert answer.headers["x-every"] == "1h"
 
 
 def test_more_buckets_than_a_page_holds_are_refused_as_json_and_streamed_otherwise(delivered, user):

@@ -1,5 +1,6 @@
 """Raw rows: order, pages, streams, events."""
 
+import base64
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -9,7 +10,7 @@ from gaugehouse.errors import Refused
 from gaugehouse.measurements.schema import MEASUREMENT_ROWS
 from gaugehouse.measurements.selection import Selection
 from gaugehouse.query import read_events, read_measurements
-from gaugehouse.query.cursor import decode_cursor
+from gaugehouse.query.cursor import _check, decode_cursor
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 ALL = Selection(project="default")
@@ -125,6 +126,31 @@ def test_a_tampered_cursor_is_refused(make_snapshot, change):
     cursor = read_measurements(snapshot, ALL, limit=3).next_cursor
     with pytest.raises(Refused) as refused:
         read_measurements(snapshot, ALL, limit=3, cursor=change(cursor))
+    assert refused.value.code == "cursor_refused"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"not json",
+        b"\xff",
+        b"[]",
+        b"7",
+        b"null",
+        b"[" * 3000,
+        b'["then","a","b",1]',
+        b'[NaN,"a","b",1]',
+        b'[true,"a","b",1]',
+        b'[99999999999999999999999,"a","b",1]',
+        b'[1,"a","b",99999999999999999999]',
+        b'[1,"\\ud800","b",1]',
+        b'[1,"a","b",1,2]',
+    ],
+)
+def test_a_forged_cursor_is_refused(make_snapshot, content):
+    forged = base64.urlsafe_b64encode(_check(content, "measurements", "default") + content).rstrip(b"=").decode()
+    with pytest.raises(Refused) as refused:
+        read_measurements(make_snapshot(grid()), ALL, limit=3, cursor=forged)
     assert refused.value.code == "cursor_refused"
 
 

@@ -142,6 +142,14 @@ def app():
     def add(rows: list[Row]) -> int:
         return len(rows)
 
+    @app.post("/one")
+    def add_one(row: Row | None = None) -> int:
+        return 0 if row is None else 1
+
+    @app.get("/rows")
+    def read() -> int:
+        return 0
+
     @app.get("/crash")
     def crash() -> None:
         raise RuntimeError("/etc/passwd SELECT secret FROM users")
@@ -159,7 +167,7 @@ def test_addresses_and_methods_that_do_not_exist_are_problems(client):
     assert answer.json()["code"] == "not_found"
     answer = client.delete("/rows")
     assert_is_problem(answer.json(), 405)
-    assert answer.headers["allow"] == "POST"
+    assert answer.headers["allow"] == "GET, POST"
     assert answer.headers["content-type"] == MEDIA_TYPE
 
 
@@ -181,8 +189,18 @@ def test_json_nested_beyond_reason_is_a_400(client):
     assert_is_problem(answer.json(), 400)
 
 
-def test_a_body_that_is_not_json_is_a_415(client):
-    answer = client.post("/rows", content=b"value,name", headers={"content-type": "text/csv"})
+@pytest.mark.parametrize("depth", [40, 300, 900])
+def test_json_nested_deeper_than_any_use_is_a_422(client, depth):
+    content = b'[{"value": 1, "name": ' + b"[" * depth + b"]" * depth + b"}]"
+    answer = client.post("/rows", content=content, headers={"content-type": "application/json"})
+    assert_is_problem(answer.json(), 422)
+    assert "nested" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/rows", "/one"])
+@pytest.mark.parametrize("media_type", ["text/csv", "application/x-www-form-urlencoded", ""])
+def test_a_body_that_does_not_say_it_is_json_is_a_415(client, path, media_type):
+    answer = client.post(path, content=b'{"value": 1, "name": "x"}', headers={"content-type": media_type})
     assert_is_problem(answer.json(), 415)
 
 

@@ -77,7 +77,13 @@ def answer_buckets(
     """
     snapshot = runtime.lake.pin()
     every = fineness.every or find_every(snapshot, selection, points=fineness.points or 0)
-    reader = read_buckets(snapshot, selection, every=every, aggregates=fineness.aggregates, timezone=timezone or "UTC")
+    reader = read_buckets(
+        snapshot,
+        selection,
+        every=every,
+        aggregates=fineness.aggregates,
+        timezone="UTC" if timezone is None else timezone,
+    )
     if answer_format is not Format.JSON:
         return stream_rows(reader, answer_format, {"X-Every": every})
     rows = read_at_most(reader, runtime.settings.page_limit_rows)

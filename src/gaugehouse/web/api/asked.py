@@ -7,7 +7,7 @@ from typing import Annotated, get_args
 from fastapi import Depends, Query
 
 from gaugehouse.access import Caller
-from gaugehouse.errors import NotFound, Refused
+from gaugehouse.errors import Refused
 from gaugehouse.measurements.period import parse_instant
 from gaugehouse.query import resolve_components
 from gaugehouse.query.buckets import Aggregate
@@ -15,6 +15,7 @@ from gaugehouse.runtime import Runtime
 from gaugehouse.web.edge import NameList
 
 DEFAULT_PAGE_ROWS = 1000  # a page that a person can still look at; up to the setting page_limit_rows on request
+MAX_STREAM_ROWS = 10**12  # no lake has more; far larger numbers do not fit the engine's
 InstantText = Annotated[
     str | None,
     Query(examples=["2026-11-20T10:00:00Z"], description="RFC 3339; without an offset it is read in `timezone`"),
@@ -83,7 +84,11 @@ class Paging:
 async def read_paging(
     limit: Annotated[
         int | None,
-        Query(ge=1, description=f"Most rows; JSON pages hold {DEFAULT_PAGE_ROWS} without it, other formats all rows"),
+        Query(
+            ge=1,
+            le=MAX_STREAM_ROWS,
+            description=f"Most rows; JSON pages hold {DEFAULT_PAGE_ROWS} without it, other formats all rows",
+        ),
     ] = None,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
 ) -> Paging:
@@ -125,6 +130,7 @@ async def read_fineness(
         raise Refused("give `every` or `points`, not both", code="bucket_refused")
     if aggregate is not None and every is None and points is None:
         raise Refused("`aggregate` needs buckets: give `every` or `points` as well", code="bucket_refused")
+    every = None if every is None else every.strip()  # it goes into a header, where a line break ends the answer
     return Fineness(every=every, points=points, aggregates=tuple(aggregate or ("mean",)))
 
 
@@ -141,11 +147,11 @@ def choose_components(runtime: Runtime, caller: Caller, choice: Choice) -> tuple
         NotFound: A named component does not exist, or is not the caller's.
     """
     with runtime.database.reading() as session:
-        names = resolve_components(
-            session, caller.project_id, names=choice.names, type=choice.type, labels=choice.labels
+        return resolve_components(
+            session,
+            caller.project_id,
+            names=choice.names,
+            type=choice.type,
+            labels=choice.labels,
+            visible=caller.component,
         )
-    if caller.component is None:
-        return names
-    if choice.names is not None and set(names or ()) - {caller.component}:
-        raise NotFound("this key sees its own component only", code="component_not_found")
-    return (caller.component,) if names is None or caller.component in names else ()

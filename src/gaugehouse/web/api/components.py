@@ -21,7 +21,7 @@ from gaugehouse.web.api.component_rows import ComponentInPath
 from gaugehouse.web.api.lists import ListCursor, ListLimit, SearchText, one_page
 from gaugehouse.web.edge import EdgeBody, OneOrMany, as_list
 from gaugehouse.web.problems import SECURED, refusals
-from gaugehouse.web.security import InRuntime, Manager, MeasurementReader, require_component
+from gaugehouse.web.security import InRuntime, Manager, MeasurementReader
 
 router = APIRouter(prefix="/v1/components", tags=["components"])
 
@@ -78,21 +78,23 @@ def list_components(
     limit: ListLimit = 100,
     cursor: ListCursor = None,
 ) -> Page[ComponentView]:
-    """Return one page of the components that fit all filters; a key of one component finds that one."""
-    named = component or caller.component
+    """Return one page of the components that fit all filters; a key of one component finds that one only.
+
+    A component that is named is found although it is retired; one that does not exist is a 404.
+    """
+    name = caller.component
     with runtime.database.reading() as session:
-        if named is not None:
-            found = get_component(session, caller.project_id, named)
-            require_component(caller, found.name)
-            return one_page([found])
+        if component is not None:
+            name = get_component(session, caller.project_id, component, visible=caller.component).name
         return find_components(
             session,
             caller.project_id,
+            name=name,
             search=search,
             type=type,
             labels=read_labels(label),
             sort=sort,
-            include_retired=include_retired,
+            include_retired=include_retired or component is not None,
             limit=limit,
             cursor=cursor,
         )
@@ -102,9 +104,7 @@ def list_components(
 def read_component(runtime: InRuntime, caller: MeasurementReader, component: ComponentInPath) -> ComponentView:
     """Return a component, retired or not."""
     with runtime.database.reading() as session:
-        found = get_component(session, caller.project_id, component)
-    require_component(caller, found.name)
-    return found
+        return get_component(session, caller.project_id, component, visible=caller.component)
 
 
 @router.patch(

@@ -61,6 +61,7 @@ def list_metrics(
             search=search,
             kind=kind,
             component=component or caller.component,
+            visible=caller.component,
             sort=sort,
             limit=limit,
             cursor=cursor,
@@ -91,7 +92,7 @@ def add_metrics(runtime: InRuntime, caller: Manager, body: OneOrMany[NewMetricBo
 def change_metric(
     runtime: InRuntime,
     caller: Manager,
-    metric: Annotated[str, Path(examples=["temperature"])],
+    metric: Annotated[str, Path(description="Name or id", examples=["temperature"])],
     body: MetricChanges,
     component: OwnOf = None,
 ) -> MetricView:
