@@ -80,10 +80,12 @@ def classify(
     Called under the sequencer's lock. Raises the newest claimed instants, unless the answer is Unsure.
     """
     previous = np.empty(len(rows), np.int64)
-    is_late = advance_newest(index.claimed_to, rows.series, rows.t, previous)
-    late_at = np.flatnonzero(is_late)
-    if not late_at.size:
+    if not len(rows):
         return _all_new(rows, index, previous)
+    is_late = advance_newest(index.claimed_to, rows.series, rows.t, previous)
+    if not is_late.any():
+        return _all_new(rows, index, previous)
+    late_at = np.flatnonzero(is_late)
     known = _KnownRows(rows, late_at, index.spec)
     known.look_in_batch()
     for source in reversed(hot):

@@ -28,9 +28,11 @@ from gaugehouse.lake.rows import (
     Column,
     Rows,
     TableSpec,
+    as_array,
     batch_payload,
     body_extra,
     distinct_codes,
+    empty_rows,
     instants_us,
     name_column,
     order_by_series,
@@ -41,6 +43,7 @@ from gaugehouse.lake.rows import (
 
 NO_VALUES: Column = np.empty(0, np.float64)
 NO_QUALITIES: Column = np.empty(0, np.uint8)
+UNSTAMPED: Int64s = np.empty(0, np.int64)
 TOPIC_BITS = 24  # the rest of 63 bits numbers the components
 TOPIC_LIMIT = 1 << TOPIC_BITS
 
@@ -69,9 +72,8 @@ class SeriesIndex:
         self.covered_from = np.empty(0, np.int64)
         self.newest_t = np.empty(0, np.int64)  # newest visible instant
         self.newest_received_at = np.empty(0, np.int64)
-        self.newest_payload: dict[str, Column] = {
-            name: np.empty(0, dtype) for name, dtype in spec.payload if dtype != "object"
-        }
+        self._numeric = replace(spec, payload=tuple(p for p in spec.payload if p[1] != "object"), has_extra=False)
+        self.newest_payload: dict[str, Column] = {name: np.empty(0, dtype) for name, dtype in self._numeric.payload}
 
     def __len__(self) -> int:
         """Return the number of series."""
@@ -81,18 +83,16 @@ class SeriesIndex:
         """Return the number of series of a project."""
         return self._series_counts.get(project, 0)
 
-    def number_batch(self, project: str, batch: pa.Table, *, series_limit: int | None = None) -> Int32s:
+    def number_series(self, project: str, columns: "BatchColumns", *, series_limit: int | None = None) -> Int32s:
         """Return the series number of each row, numbering series seen for the first time.
 
         Raises:
             Refused: the project would hold more than `series_limit` series; no series was numbered.
         """
-        components, component_codes = _names_and_codes(batch.column("component"))
-        topics, topic_codes = _names_and_codes(batch.column(self.spec.topic))
-        self._refuse_names(series_limit, project, components, topics)
-        component_ids = np.array([self._component_id(project, name) for name in components], np.int64)
-        topic_ids = np.array([self._topic_id(name) for name in topics], np.int64)
-        keys = (component_ids[component_codes] << TOPIC_BITS) | topic_ids[topic_codes]
+        self._refuse_names(series_limit, project, columns.components, columns.topics)
+        component_ids = np.array([self._component_id(project, name) for name in columns.components], np.int64)
+        topic_ids = np.array([self._topic_id(name) for name in columns.topics], np.int64)
+        keys = (component_ids[columns.component_codes] << TOPIC_BITS) | topic_ids[columns.topic_codes]
         numbers = self._numbers.find(keys)
         if np.any(numbers == EMPTY):
             fresh = np.unique(keys[numbers == EMPTY])
@@ -175,17 +175,17 @@ class SeriesIndex:
 
     def load_newest(self, project: str, table: pa.Table) -> None:
         """Take newest rows that come from files: columns component, topic, instant, received_at and payload."""
-        series = self.number_batch(project, table)
+        columns = columns_of_batch(table, self._numeric)  # an index remembers numbers, not bodies
         rows = Rows(
-            series=series,
-            t=instants_us(table.column(self.spec.instant)),
+            series=self.number_series(project, columns),
+            t=columns.t,
             extra=NO_EXTRA,
             received_at=instants_us(table.column("received_at")),
-            payload=newest_payload_of(table, self.spec),
+            payload=columns.payload,
         )
         self.publish(rows)
         self.claim(rows)
-        np.maximum.at(self.covered_from, series, rows.t)
+        np.maximum.at(self.covered_from, rows.series, rows.t)
 
     def claim(self, rows: Rows) -> None:
         """Raise the newest claimed instants to rows that are known to be stored."""
@@ -281,42 +281,68 @@ class SeriesIndex:
         return order
 
 
-def newest_payload_of(table: pa.Table, spec: TableSpec) -> dict[str, Column]:
-    """Return the payload columns that a series index remembers: numbers, not bodies."""
-    numeric = replace(spec, payload=tuple((name, dtype) for name, dtype in spec.payload if dtype != "object"))
-    return batch_payload(table, numeric)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchColumns:
+    """A batch as plain columns, before its series are numbered: all that needs no lock."""
+
+    components: list[str]
+    component_codes: Int64s
+    topics: list[str]
+    topic_codes: Int64s
+    t: Int64s
+    extra: Int64s
+    payload: dict[str, Column]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return int(self.t.size)
 
 
-def rows_of_batch(
-    index: SeriesIndex,
-    project: str,
-    batch: pa.Table,
-    received_at_us: int | None = None,
-    *,
-    series_limit: int | None = None,
-) -> Rows:
-    """Return a batch as rows with numbered series.
+def columns_of_batch(batch: pa.Table, spec: TableSpec) -> BatchColumns:
+    """Return a batch as plain columns."""
+    components, component_codes = _names_and_codes(batch.column("component"))
+    topics, topic_codes = _names_and_codes(batch.column(spec.topic))
+    return BatchColumns(
+        components=components,
+        component_codes=component_codes,
+        topics=topics,
+        topic_codes=topic_codes,
+        t=instants_us(batch.column(spec.instant)),
+        extra=body_extra(batch, spec),
+        payload=batch_payload(batch, spec),
+    )
+
+
+def numbered_rows(index: SeriesIndex, project: str, columns: BatchColumns, *, series_limit: int | None = None) -> Rows:
+    """Return columns as rows with numbered series, not stamped yet.
 
     Raises:
         Refused: the project would hold more than `series_limit` series.
     """
-    stamped = np.empty(0, np.int64) if received_at_us is None else np.full(batch.num_rows, received_at_us, np.int64)
+    if not len(columns):
+        return empty_rows(index.spec)
     return Rows(
-        series=index.number_batch(project, batch, series_limit=series_limit),
-        t=instants_us(batch.column(index.spec.instant)),
-        extra=body_extra(batch, index.spec),
-        received_at=stamped,
-        payload=batch_payload(batch, index.spec),
+        series=index.number_series(project, columns, series_limit=series_limit),
+        t=columns.t,
+        extra=columns.extra,
+        received_at=UNSTAMPED,
+        payload=columns.payload,
     )
+
+
+def rows_of_batch(index: SeriesIndex, project: str, batch: pa.Table, received_at_us: int | None = None) -> Rows:
+    """Return a batch as rows with numbered series, stamped if a stamp is given."""
+    rows = numbered_rows(index, project, columns_of_batch(batch, index.spec))
+    if received_at_us is None:
+        return rows
+    return replace(rows, received_at=np.full(batch.num_rows, received_at_us, np.int64))
 
 
 def _names_and_codes(column: pa.ChunkedArray) -> tuple[list[str], Int64s]:
     """Return the dictionary of a name column and each row's code in it."""
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    array = column.unify_dictionaries().combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = array.chunk(0) if array.num_chunks else pa.array([], column.type)
+    array = as_array(column if column.num_chunks == 1 else column.unify_dictionaries())
     if len(array.dictionary) > len(array):  # names that no row has need no number
         array = array.dictionary_decode().dictionary_encode()
     return array.dictionary.to_pylist(), array.indices.to_numpy(zero_copy_only=False).astype(np.int64)

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gaugehouse.lake.keyhash import (
@@ -111,6 +110,18 @@ class Rows:
         )
 
 
+EMPTY_ROWS = {
+    spec.name: Rows(
+        series=np.empty(0, np.int32),
+        t=np.empty(0, np.int64),
+        extra=NO_EXTRA,
+        received_at=np.empty(0, np.int64),
+        payload={name: np.empty(0, dtype) for name, dtype in spec.payload},
+    )
+    for spec in TABLES.values()
+}
+
+
 def concat_rows(parts: list[Rows], spec: TableSpec) -> Rows:
     """Return all rows of the parts, in order."""
     if not parts:
@@ -127,28 +138,27 @@ def concat_rows(parts: list[Rows], spec: TableSpec) -> Rows:
 
 
 def empty_rows(spec: TableSpec) -> Rows:
-    return Rows(
-        series=np.empty(0, np.int32),
-        t=np.empty(0, np.int64),
-        extra=NO_EXTRA,
-        received_at=np.empty(0, np.int64),
-        payload={name: np.empty(0, dtype) for name, dtype in spec.payload},
-    )
+    return EMPTY_ROWS[spec.name]
+
+
+def as_array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """Return a column as one array, without a copy for the usual single chunk."""
+    if isinstance(column, pa.Array):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def instants_us(column: pa.ChunkedArray | pa.Array) -> Int64s:
     """Return a timestamp column as a writable int64 array. [us]"""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return np.array(pc.cast(array, pa.int64()).to_numpy(zero_copy_only=False), dtype=np.int64)
+    return np.array(as_array(column).view(pa.int64()).to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
 def batch_payload(batch: pa.Table, spec: TableSpec) -> dict[str, Column]:
     """Return the payload columns of a batch; a null value becomes NaN, which no accepted value is."""
-    columns: dict[str, Column] = {}
-    for name, dtype in spec.payload:
-        column = batch.column(name).combine_chunks()
-        columns[name] = np.array(column.to_numpy(zero_copy_only=False), dtype=dtype)
-    return columns
+    return {
+        name: np.array(as_array(batch.column(name)).to_numpy(zero_copy_only=False), dtype=dtype)
+        for name, dtype in spec.payload
+    }
 
 
 def body_extra(batch: pa.Table, spec: TableSpec) -> Int64s:
@@ -242,16 +252,16 @@ class HotRows:
         columns = self._columns
         return find_rows(self._slots, columns.series, columns.t, columns.extra, rows.series, rows.t, rows.extra)
 
-    def view(self, stop: int | None = None) -> Rows:
-        """Return the first rows without copying: all that are visible by default."""
+    def view(self, stop: int | None = None, start: int = 0) -> Rows:
+        """Return rows start..stop without copying: all that are visible by default."""
         stop = self.visible if stop is None else stop
         columns = self._columns
         return Rows(
-            series=columns.series[:stop],
-            t=columns.t[:stop],
-            extra=columns.extra[:stop] if self.spec.has_extra else NO_EXTRA,
-            received_at=columns.received_at[:stop],
-            payload={name: column[:stop] for name, column in columns.payload.items()},
+            series=columns.series[start:stop],
+            t=columns.t[start:stop],
+            extra=columns.extra[start:stop] if self.spec.has_extra else NO_EXTRA,
+            received_at=columns.received_at[start:stop],
+            payload={name: column[start:stop] for name, column in columns.payload.items()},
         )
 
     def _reserve(self, rows: int) -> None:

@@ -21,10 +21,17 @@ from gaugehouse.errors import Overloaded, Unavailable
 from gaugehouse.lake.claims import Classified, Unsure, Verdicts, classify, no_verdicts
 from gaugehouse.lake.delta import FileEntry
 from gaugehouse.lake.keyhash import Int64s
-from gaugehouse.lake.known import RecentKeys, SeriesIndex, generation_of, rows_of_batch
+from gaugehouse.lake.known import (
+    BatchColumns,
+    RecentKeys,
+    SeriesIndex,
+    columns_of_batch,
+    generation_of,
+    numbered_rows,
+)
 from gaugehouse.lake.log import Log, LogRecord
 from gaugehouse.lake.rows import EVENTS, MEASUREMENTS, TABLES, HotRows, Rows, TableSpec, timestamp_array
-from gaugehouse.measurements.schema import EVENT_BATCH, MEASUREMENT_BATCH, TIMESTAMP
+from gaugehouse.measurements.schema import EVENT_BATCH, TIMESTAMP
 from gaugehouse.measurements.selection import from_epoch_us
 
 CONFLICT_KIND = "conflict"
@@ -90,11 +97,25 @@ class _Pending:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """The batch of one table in a delivery, in every shape that can be made of it without a lock."""
+
+    batch: pa.Table
+    columns: BatchColumns
+    ipc: bytes
+
+
+def _part(batch: pa.Table, spec: TableSpec) -> _Part:
+    return _Part(batch=batch, columns=columns_of_batch(batch, spec), ipc=to_ipc(batch))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Delivery:
-    """What one request brings: batches of one project, empty where it brings none."""
+    """What one request brings: parts of one project, empty where it brings none."""
 
     project: str
-    batches: dict[str, pa.Table]
+    parts: dict[str, _Part]
+    counted: str  # the table that the receipt is about
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +192,11 @@ class Sequencer:
             Overloaded: too much is waiting to be flushed.
             StorageFull, Unavailable: the disk refused; nothing was stored.
         """
-        delivery = _Delivery(project=project, batches=batches)
+        parts = {
+            name: _part(batches[name], spec) if name in batches else NO_PARTS[name] for name, spec in TABLES.items()
+        }
+        counted = "measurements" if "measurements" in batches else "events"
+        delivery = _Delivery(project=project, parts=parts, counted=counted)
         verdicts: dict[str, Verdicts] = {}
         while True:
             with self.lock:
@@ -196,13 +221,13 @@ class Sequencer:
         self.refuse_when_unfit()
         if self.unflushed_bytes() > self._unflushed_limit_bytes:
             raise Overloaded("too many rows wait to be written to the lake; send again shortly", retry_after_s=5)
-        rows = self._number(delivery, MEASUREMENTS)
+        rows = self._number(delivery.project, delivery.parts["measurements"], MEASUREMENTS)
         measured = self._classify(rows, MEASUREMENTS, verdicts)
         if isinstance(measured, Unsure):
             return self._unjudged(MEASUREMENTS, measured)
         conflicts = self._conflicts(rows, measured)
         events = self._with_conflicts(delivery, conflicts)
-        event_rows = rows_of_batch(self.indexes["events"], delivery.project, events, series_limit=self._series_limit)
+        event_rows = self._number(delivery.project, events, EVENTS)
         happened = self._classify(event_rows, EVENTS, verdicts)
         if isinstance(happened, Unsure):
             measured.undo()
@@ -210,10 +235,7 @@ class Sequencer:
         try:
             position = self._write(
                 delivery.project,
-                {
-                    "measurements": delivery.batches.get("measurements", MEASUREMENT_BATCH.empty_table()),
-                    "events": events,
-                },
+                {"measurements": delivery.parts["measurements"], "events": events},
                 {"measurements": rows, "events": event_rows},
                 {"measurements": measured, "events": happened},
             )
@@ -223,10 +245,8 @@ class Sequencer:
             raise
         return _Written(position=position, receipt=self._receipt(delivery, measured, happened, conflicts))
 
-    def _number(self, delivery: _Delivery, spec: TableSpec) -> Rows:
-        index = self.indexes[spec.name]
-        batch = delivery.batches.get(spec.name, spec.batch.empty_table())
-        return rows_of_batch(index, delivery.project, batch, series_limit=self._series_limit)
+    def _number(self, project: str, part: _Part, spec: TableSpec) -> Rows:
+        return numbered_rows(self.indexes[spec.name], project, part.columns, series_limit=self._series_limit)
 
     def _classify(self, rows: Rows, spec: TableSpec, verdicts: dict[str, Verdicts]) -> Classified | Unsure:
         answers = verdicts.get(spec.name)
@@ -239,6 +259,8 @@ class Sequencer:
         return _Unjudged(generation=self.generation, files=self.files, rows={spec.name: unsure.rows})
 
     def _conflicts(self, rows: Rows, measured: Classified) -> pa.Table:
+        if not measured.conflict_at.size:
+            return NO_CONFLICTS
         refused = rows.take(measured.conflict_at)
         index = self.indexes["measurements"]
         components, metrics = index.name_columns(refused.series)
@@ -253,26 +275,26 @@ class Sequencer:
         ]
         return pa.Table.from_arrays(arrays, schema=CONFLICTS)
 
-    def _with_conflicts(self, delivery: _Delivery, conflicts: pa.Table) -> pa.Table:
-        events = delivery.batches.get("events", EVENT_BATCH.empty_table())
+    def _with_conflicts(self, delivery: _Delivery, conflicts: pa.Table) -> _Part:
+        events = delivery.parts["events"]
         if not conflicts.num_rows:
             return events
-        return pa.concat_tables([events, conflict_events(conflicts)]).unify_dictionaries()
+        return _part(pa.concat_tables([events.batch, conflict_events(conflicts)]).unify_dictionaries(), EVENTS)
 
     def _write(
-        self, project: str, batches: dict[str, pa.Table], rows: dict[str, Rows], outcomes: dict[str, Classified]
+        self, project: str, parts: dict[str, _Part], rows: dict[str, Rows], outcomes: dict[str, Classified]
     ) -> int:
         """Append the accepted rows as one record and claim their keys; return the position to wait for."""
-        accepted = {name: _accepted(batches[name], outcome) for name, outcome in outcomes.items()}
-        if not any(batch.num_rows for batch in accepted.values()):
+        accepted = {name: _accepted(parts[name], outcome) for name, outcome in outcomes.items()}
+        if not any(accepted.values()):
             # Duplicates of a row that is still pending are acknowledged with it.
             return self.log.written
         received_at_us = max(now_us(), self.last_received_us + 1)
         record = LogRecord(
             received_at_us=received_at_us,
             project=project,
-            measurements=to_ipc(accepted["measurements"]),
-            events=to_ipc(accepted["events"]),
+            measurements=accepted["measurements"],
+            events=accepted["events"],
         )
         stamped = {name: _stamped(rows[name], outcomes[name], received_at_us) for name in rows}
 
@@ -302,6 +324,8 @@ class Sequencer:
         """Make every record up to `position` visible, in order. Called by the one thread that has just synced."""
         while self._pending and self._pending[0].position <= position:
             done = self._pending.popleft()
+            while self._pending and self._pending[0].position <= position and self._pending[0].segment is done.segment:
+                done = self._pending.popleft()  # records of one segment show in one step, whole ones all the same
             with self.view_lock:
                 self.publish_segment(done.segment, done.counts)
                 self.visible_through_us = done.received_at_us
@@ -310,15 +334,13 @@ class Sequencer:
         """Show the first `counts` rows of each table of a segment."""
         for name, hot in segment.hot.items():
             if counts[name] > hot.visible:
-                fresh = hot.view(counts[name]).take(np.arange(hot.visible, counts[name]))
-                self.indexes[name].publish(fresh)
+                self.indexes[name].publish(hot.view(counts[name], hot.visible))
                 hot.visible = counts[name]
 
     def _receipt(
         self, delivery: _Delivery, measured: Classified, happened: Classified, conflicts: pa.Table
     ) -> Appended:
-        is_events = "measurements" not in delivery.batches
-        counted = happened if is_events else measured
+        counted = measured if delivery.counted == "measurements" else happened
         return Appended(
             accepted=int(np.count_nonzero(counted.is_accepted)),
             duplicates=counted.duplicates,
@@ -354,8 +376,11 @@ def _no_lookup(spec: TableSpec, rows: Rows, files: Sequence[FileEntry]) -> Rows:
     return no_verdicts(spec, 0).stored
 
 
-def _accepted(batch: pa.Table, outcome: Classified) -> pa.Table:
-    return batch if outcome.is_accepted.all() else batch.filter(pa.array(outcome.is_accepted))
+def _accepted(part: _Part, outcome: Classified) -> bytes:
+    """Return the accepted rows of a part as they go into the log, empty for none."""
+    if outcome.is_accepted.all():
+        return part.ipc
+    return to_ipc(part.batch.filter(pa.array(outcome.is_accepted)))
 
 
 def _stamped(rows: Rows, outcome: Classified, received_at_us: int) -> Rows:
@@ -372,6 +397,10 @@ def to_ipc(table: pa.Table) -> bytes:
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table.unify_dictionaries())
     return bytes(memoryview(sink.getvalue()))
+
+
+NO_PARTS = {spec.name: _part(spec.batch.empty_table(), spec) for spec in TABLES.values()}
+NO_CONFLICTS = CONFLICTS.empty_table()
 
 
 def from_ipc(content: bytes) -> pa.Table:
