@@ -412,14 +412,19 @@ def _find_hours(start: datetime, zone: ZoneInfo) -> Iterator[datetime]:
     """Yield the instants at which local clocks show a full hour, each hour that really passes."""
     instant = start
     while True:
-        local = instant.astimezone(zone)
-        into_hour = timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
-        instant += HOUR - into_hour
-        local = instant.astimezone(zone)
-        while local.minute or local.second:  # clocks moved by half an hour in between (Lord Howe Island)
-            instant += HOUR - timedelta(minutes=local.minute, seconds=local.second)
-            local = instant.astimezone(zone)
+        before = instant
+        instant += HOUR - _into_hour(instant, zone)
+        while into_hour := _into_hour(instant, zone):  # clocks moved by half an hour in between
+            earlier = instant - into_hour  # they may have moved to a full hour (Caracas 2016: 02:30 to 03:00)
+            is_full = earlier > before and not _into_hour(earlier, zone)
+            instant = earlier if is_full else instant + HOUR - into_hour
         yield instant
+
+
+def _into_hour(instant: datetime, zone: ZoneInfo) -> timedelta:
+    """Return how long ago local clocks showed a full hour, if they were not moved since."""
+    local = instant.astimezone(zone)
+    return timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
 
 
 def _find_aligned_days(day: date, unit: CalendarUnit | None) -> Iterator[date]:

@@ -113,6 +113,14 @@ def test_half_hour_dst_makes_one_hour_longer():
     assert sorted(set(np.diff(edges_us) // 60_000_000)) == [60, 90]
 
 
+@pytest.mark.parametrize(
+    ("period", "zone"), [("2016-05-01", "America/Caracas"), ("2018-05-04/2018-05-06", "Asia/Pyongyang")]
+)
+def test_clocks_that_jump_to_a_full_hour_make_one_hour_shorter(period, zone):
+    edges_us = edges_of(period, "hour", zone)
+    assert sorted(np.diff(edges_us) // 60_000_000)[:2] == [30, 60]
+
+
 def test_calendar_buckets_are_clipped_to_the_period():
     edges = locals_of(edges_of("2026-01-20/2026-04-10", "month"), "Europe/Berlin")
     assert [edge.date().isoformat() for edge in edges] == [
