@@ -357,6 +357,18 @@ class Generation:
     newest_t: Int64s
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecentKeysPlan:
+    """Generations to keep, oldest first, and generations to forget."""
+
+    kept: list[Generation]
+    forgotten: list[Generation]
+
+
+def _size_bytes(generations: list[Generation]) -> int:
+    return sum(part.hashes.nbytes + part.series.nbytes + part.newest_t.nbytes for part in generations)
+
+
 class RecentKeys:
     """Hashes of the keys flushed most recently, merged like a log-structured tree, within a memory bound."""
 
@@ -367,22 +379,28 @@ class RecentKeys:
 
     def add(self, generation: Generation) -> None:
         """Remember rows that have just been flushed; forget the oldest when over the bound."""
-        if not generation.hashes.size:
-            return
-        self._generations.append(generation)
-        while len(self._generations) > 1 and self._generations[-2].hashes.size < 2 * self._generations[-1].hashes.size:
-            newer, older = self._generations.pop(), self._generations.pop()
-            self._generations.append(_merged(older, newer))
-        while len(self._generations) > 1 and self.size_bytes() > self._limit_bytes:
-            self._forget(self._generations.pop(0))
-        if self.size_bytes() > self._limit_bytes:
-            self._forget(self._generations.pop())
+        self.take(self.plan(generation))
+
+    def plan(self, generation: Generation) -> "RecentKeysPlan":
+        """Return what remembering rows comes to. Merging millions of hashes needs no lock, only one who plans."""
+        kept, forgotten = list(self._generations), []
+        if generation.hashes.size:
+            kept.append(generation)
+        while len(kept) > 1 and kept[-2].hashes.size < 2 * kept[-1].hashes.size:
+            newer, older = kept.pop(), kept.pop()
+            kept.append(_merged(older, newer))
+        while kept and _size_bytes(kept) > self._limit_bytes:
+            forgotten.append(kept.pop(0))
+        return RecentKeysPlan(kept=kept, forgotten=forgotten)
+
+    def take(self, plan: "RecentKeysPlan") -> None:
+        """Do what `plan` said; under the sequencer's lock."""
+        self._generations = plan.kept
+        for generation in plan.forgotten:
+            np.maximum.at(self._index.covered_from, generation.series, generation.newest_t)
 
     def size_bytes(self) -> int:
-        return sum(part.hashes.nbytes + part.series.nbytes + part.newest_t.nbytes for part in self._generations)
-
-    def _forget(self, generation: Generation) -> None:
-        np.maximum.at(self._index.covered_from, generation.series, generation.newest_t)
+        return _size_bytes(self._generations)
 
     def may_be_stored(self, rows: Rows) -> Bools:
         """Return for each row whether a stored row could have its key: False is proof that it is new."""

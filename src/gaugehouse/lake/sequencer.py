@@ -128,6 +128,28 @@ class _Unjudged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Untold:
+    """Conflicts that need events before anything can be claimed: many would keep the lock for seconds."""
+
+    conflicts: pa.Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """The events of a delivery, with one for each of these conflicts."""
+
+    conflicts: pa.Table
+    events: _Part
+
+
+def _tell(delivery: _Delivery, conflicts: pa.Table) -> _Told:
+    batch = delivery.parts["events"].batch
+    if conflicts.num_rows:
+        batch = pa.concat_tables([batch, conflict_events(conflicts)]).unify_dictionaries()
+    return _Told(conflicts=conflicts, events=_part(batch, EVENTS))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Written:
     position: int
     receipt: Appended
@@ -198,12 +220,16 @@ class Sequencer:
         counted = "measurements" if "measurements" in batches else "events"
         delivery = _Delivery(project=project, parts=parts, counted=counted)
         verdicts: dict[str, Verdicts] = {}
+        told = _Told(conflicts=NO_CONFLICTS, events=parts["events"])
         while True:
             with self.lock:
-                outcome = self._claim(delivery, verdicts)
+                outcome = self._claim(delivery, verdicts, told)
             if isinstance(outcome, _Written):
                 break
-            verdicts = self._look_up(outcome, verdicts)
+            if isinstance(outcome, _Untold):
+                told = _tell(delivery, outcome.conflicts)
+            else:
+                verdicts = self._look_up(outcome, verdicts)
         self.log.wait_durable(outcome.position)
         return outcome.receipt
 
@@ -215,7 +241,7 @@ class Sequencer:
             answers[name] = Verdicts(generation=unjudged.generation, asked=rows, stored=stored)
         return answers
 
-    def _claim(self, delivery: _Delivery, verdicts: dict[str, Verdicts]) -> _Written | _Unjudged:
+    def _claim(self, delivery: _Delivery, verdicts: dict[str, Verdicts], told: _Told) -> _Written | _Unjudged | _Untold:
         if self._is_stopped:
             raise Unavailable("the lake is closing; nothing of this request was stored", retry_after_s=5)
         self.refuse_when_unfit()
@@ -225,23 +251,34 @@ class Sequencer:
         measured = self._classify(rows, MEASUREMENTS, verdicts)
         if isinstance(measured, Unsure):
             return self._unjudged(MEASUREMENTS, measured)
+        outcome: _Written | _Unjudged | _Untold | None = None
+        try:
+            outcome = self._claim_measured(delivery, verdicts, told, rows, measured)
+        finally:
+            if not isinstance(outcome, _Written):
+                measured.undo()
+        return outcome
+
+    def _claim_measured(
+        self, delivery: _Delivery, verdicts: dict[str, Verdicts], told: _Told, rows: Rows, measured: Classified
+    ) -> _Written | _Unjudged | _Untold:
+        """Claim the events, those of conflicts included, and write it all down."""
         conflicts = self._conflicts(rows, measured)
-        events = self._with_conflicts(delivery, conflicts)
-        event_rows = self._number(delivery.project, events, EVENTS)
+        if not conflicts.equals(told.conflicts):
+            return _Untold(conflicts=conflicts)
+        event_rows = self._number(delivery.project, told.events, EVENTS)
         happened = self._classify(event_rows, EVENTS, verdicts)
         if isinstance(happened, Unsure):
-            measured.undo()
             return self._unjudged(EVENTS, happened)
         try:
             position = self._write(
                 delivery.project,
-                {"measurements": delivery.parts["measurements"], "events": events},
+                {"measurements": delivery.parts["measurements"], "events": told.events},
                 {"measurements": rows, "events": event_rows},
                 {"measurements": measured, "events": happened},
             )
         except BaseException:
             happened.undo()
-            measured.undo()
             raise
         return _Written(position=position, receipt=self._receipt(delivery, measured, happened, conflicts))
 
@@ -274,12 +311,6 @@ class Sequencer:
             pa.array(refused.payload["quality"], pa.uint8()),
         ]
         return pa.Table.from_arrays(arrays, schema=CONFLICTS)
-
-    def _with_conflicts(self, delivery: _Delivery, conflicts: pa.Table) -> _Part:
-        events = delivery.parts["events"]
-        if not conflicts.num_rows:
-            return events
-        return _part(pa.concat_tables([events.batch, conflict_events(conflicts)]).unify_dictionaries(), EVENTS)
 
     def _write(
         self, project: str, parts: dict[str, _Part], rows: dict[str, Rows], outcomes: dict[str, Classified]
@@ -362,10 +393,10 @@ class Sequencer:
 
     def retire(self, segment: Segment, files: Files) -> None:
         """Swap a segment's hot rows for the files that hold them now, in one step for every reader."""
-        generations = {name: generation_of(hot.view(hot.count)) for name, hot in segment.hot.items()}
+        plans = {name: self.recent[name].plan(generation_of(hot.view(hot.count))) for name, hot in segment.hot.items()}
         with self.lock:
-            for name, generation in generations.items():
-                self.recent[name].add(generation)
+            for name, plan in plans.items():
+                self.recent[name].take(plan)
             with self.view_lock:
                 self.files = files
                 self.sealed = [other for other in self.sealed if other is not segment]

@@ -17,6 +17,7 @@ from gaugehouse.errors import LakeLocked, Overloaded, Refused, StartRefused, Sto
 from gaugehouse.lake import is_locked, open_snapshot, read_committed_through
 from gaugehouse.lake.delta import DeltaStore
 from gaugehouse.lake.known import SeriesIndex
+from gaugehouse.lake.sequencer import conflict_events
 from gaugehouse.measurements.selection import Selection, from_epoch_us
 
 ALL = Selection(project="p")
@@ -85,6 +86,31 @@ def test_the_same_conflict_twice_is_one_event(lake):
         assert lake.append_measurements("p", measurement_batch([("a", "m", 5, 2.0)])).conflicts.num_rows == 1
         lake.flush()
     assert len(rows_of(lake.pin(), "events")) == 1
+
+
+def test_events_of_conflicts_are_made_while_others_may_write(lake, monkeypatch):
+    lake.append_measurements("p", measurement_batch([("a", "m", t, 1.0) for t in range(5)]))
+    was_locked = []
+
+    def watched(conflicts):
+        was_locked.append(lake._sequencer.lock.locked())
+        return conflict_events(conflicts)
+
+    monkeypatch.setattr("gaugehouse.lake.sequencer.conflict_events", watched)
+    appended = lake.append_measurements("p", measurement_batch([("a", "m", t, 2.0) for t in range(9)]))
+    assert (appended.accepted, appended.conflicts.num_rows) == (4, 5)
+    assert was_locked == [False]
+    assert len(rows_of(lake.pin(), "events")) == 5
+
+
+def test_a_delivery_whose_events_are_refused_claims_no_measurement_either(lakes):
+    lake = lakes.open(series_limit=2)
+    lake.append_measurements("p", measurement_batch([("a", "m", 1, 1.0)]))
+    lake.append_events("p", event_batch([("a", f"kind{n}", 5, {}) for n in range(2)]))
+    with pytest.raises(Refused):
+        lake.append_measurements("p", measurement_batch([("a", "m", 1, 9.0), ("a", "m", 7, 7.0)]))
+    appended = lake.append_measurements("p", measurement_batch([("a", "m", 5, 5.0)]))
+    assert (appended.accepted, appended.late) == (1, 0)
 
 
 def test_another_quality_is_a_conflict_and_a_null_equals_a_null(lake):
