@@ -30,6 +30,7 @@ BUSY_TIMEOUT_S = 5.0
 LOCK_POLL_S = 0.002
 READ_ONLY_OPTION = "gaugehouse_read_only"
 
+QUIET: dict[str, Any] = {"hide_parameters": True}  # of a failed statement: hashes of passwords and keys are among them
 SQLITE_POOL: dict[str, Any] = {
     "pool_size": 8,
     "max_overflow": -1,  # a connection costs an open file; waiting for one while holding another would deadlock
@@ -66,12 +67,13 @@ class Database:
         """
         parsed = _parse_url(url)
         if parsed.get_backend_name() == "postgresql":
-            return cls(create_engine(parsed.set(drivername="postgresql+psycopg"), **POSTGRES_POOL))
+            return cls(create_engine(parsed.set(drivername="postgresql+psycopg"), **QUIET, **POSTGRES_POOL))
         _make_sqlite_file(Path(parsed.database or ""))
         engine = create_engine(
             parsed.set(drivername="sqlite+pysqlite"),
             poolclass=QueuePool,
             connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+            **QUIET,
             **SQLITE_POOL,
         )
         event.listen(engine, "connect", _set_up_sqlite)

@@ -28,6 +28,7 @@ from gaugehouse.jobs.control import JobCancelled, JobLost
 ATTEMPTS_LIMIT = 5
 RETRY_DELAY_S = 2.0  # doubled with each attempt: 2, 4, 8, 16 s
 MAX_REASON_CHARACTERS = 1000
+CANCELLED_REASON = "cancelled on request"
 LEASE_LOST_REASON = f"given up after {ATTEMPTS_LIMIT} attempts: the worker was lost each time"
 
 Row = tables.Job
@@ -239,6 +240,8 @@ def fail(
 ) -> None:
     """Put a job back with a growing delay or, without `retry` or after the last attempt, end it as failed.
 
+    What would be tried again but for somebody's wish to cancel it ends as cancelled.
+
     Raises:
         JobLost: it is no longer ours.
     """
@@ -259,7 +262,10 @@ def fail(
     with db.transaction() as session:
         if retry and session.scalars(requeue).one_or_none() is not None:
             return
-        if not _end(session, job, JobStatus.FAILED, reason=reason[:MAX_REASON_CHARACTERS]):
+        is_cancelled = retry and _end(
+            session, job, JobStatus.CANCELLED, Row.cancel_requested.is_(True), reason=CANCELLED_REASON
+        )
+        if not is_cancelled and not _end(session, job, JobStatus.FAILED, reason=reason[:MAX_REASON_CHARACTERS]):
             raise JobLost
         _tell(session, job.id, on_end)
 
@@ -271,7 +277,7 @@ def end_cancelled(db: Database, job: Job, *, on_end: EndCallback | None = None) 
         JobLost: it is no longer ours.
     """
     with db.transaction() as session:
-        if not _end(session, job, JobStatus.CANCELLED, reason="cancelled on request"):
+        if not _end(session, job, JobStatus.CANCELLED, reason=CANCELLED_REASON):
             raise JobLost
         _tell(session, job.id, on_end)
 
@@ -282,17 +288,17 @@ def is_held(db: Database, job: Job) -> bool:
         return session.scalar(select(Row.id).where(_is_ours(job))) is not None
 
 
-def release(db: Database, job: Job) -> None:
+def release(db: Database, job: Job, *, on_end: EndCallback | None = None) -> None:
     """Put a job back because its worker stops, at once and without using up an attempt.
 
-    `attempts` still grows, as the fence needs; the limit grows with it.
+    `attempts` still grows, as the fence needs; the limit grows with it. A job that shall be cancelled ends instead.
 
     Raises:
         JobLost: it is no longer ours.
     """
     statement = (
         update(Row)
-        .where(_is_ours(job))
+        .where(_is_ours(job), Row.cancel_requested.is_(False))
         .values(
             status=JobStatus.QUEUED.value,
             worker=None,
@@ -304,8 +310,11 @@ def release(db: Database, job: Job) -> None:
         .execution_options(synchronize_session=False)
     )
     with db.transaction() as session:
-        if session.scalars(statement).one_or_none() is None:
+        if session.scalars(statement).one_or_none() is not None:
+            return
+        if not _end(session, job, JobStatus.CANCELLED, reason=CANCELLED_REASON):
             raise JobLost
+        _tell(session, job.id, on_end)
 
 
 def request_cancel(session: Session, job_id: str) -> JobStatus:
@@ -316,25 +325,20 @@ def request_cancel(session: Session, job_id: str) -> JobStatus:
     Raises:
         NotFound: there is no such job.
     """
-    queued = (
+    is_queued = Row.status == JobStatus.QUEUED
+    # One statement: between two, the job could be put back, and a cancel that found it in neither state be forgotten.
+    statement = (
         update(Row)
-        .where(Row.id == job_id, Row.status == JobStatus.QUEUED)
+        .where(Row.id == job_id, Row.status.in_([JobStatus.QUEUED, JobStatus.RUNNING]))
         .values(
-            status=JobStatus.CANCELLED.value,
             cancel_requested=True,
-            finished_at=database_now(),
-            reason="cancelled on request",
+            status=case((is_queued, JobStatus.CANCELLED.value), else_=Row.status),
+            finished_at=case((is_queued, database_now()), else_=Row.finished_at),
+            reason=case((is_queued, CANCELLED_REASON), else_=Row.reason),
         )
         .execution_options(synchronize_session=False)
     )
-    running = (
-        update(Row)
-        .where(Row.id == job_id, Row.status == JobStatus.RUNNING)
-        .values(cancel_requested=True)
-        .execution_options(synchronize_session=False)
-    )
-    session.execute(queued)
-    session.execute(running)
+    session.execute(statement)
     return get_job(session, job_id).status
 
 
@@ -404,7 +408,7 @@ def _end_or_requeue_expired(session: Session, kinds: Collection[str], on_end: En
         .where(Row.id.in_(expired), is_over)
         .values(
             status=case((Row.cancel_requested, JobStatus.CANCELLED.value), else_=JobStatus.FAILED.value),
-            reason=case((Row.cancel_requested, "cancelled on request"), else_=LEASE_LOST_REASON),
+            reason=case((Row.cancel_requested, CANCELLED_REASON), else_=LEASE_LOST_REASON),
             finished_at=database_now(),
         )
         .returning(Row.id)
@@ -415,10 +419,10 @@ def _end_or_requeue_expired(session: Session, kinds: Collection[str], on_end: En
         _tell(session, job_id, on_end)
 
 
-def _end(session: Session, job: Job, status: JobStatus, **values: object) -> bool:
+def _end(session: Session, job: Job, status: JobStatus, *conditions: ColumnElement[bool], **values: object) -> bool:
     statement = (
         update(Row)
-        .where(_is_ours(job))
+        .where(_is_ours(job), *conditions)
         .values(status=status.value, finished_at=database_now(), lease_until=None, **values)
         .returning(Row.id)
         .execution_options(synchronize_session=False)

@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 import structlog
 
 from gaugehouse.database import Database
-from gaugehouse.errors import GaugehouseError, Kind, Unavailable
+from gaugehouse.errors import GaugehouseError, Kind, StorageFull, Unavailable
 from gaugehouse.jobs.control import Control, JobCancelled, JobInterrupted, JobLost
 from gaugehouse.jobs.queue import (
     RETRY_DELAY_S,
@@ -27,6 +27,7 @@ from gaugehouse.jobs.queue import (
 Handler = Callable[[Job, Control], None]
 
 BEATS_PER_LEASE = 3  # two heartbeats in a row may fail before anything is lost
+PASSING = (Unavailable, StorageFull)  # a database that restarts, or whose disk is full, is no reason to end a worker
 RETRIED_KINDS = frozenset({Kind.UNAVAILABLE, Kind.THROTTLED, Kind.FULL, Kind.TOO_SLOW})
 
 _log = structlog.stdlib.get_logger()
@@ -129,7 +130,7 @@ class _Worker:
             held = dict(self._held)  # before the UPDATE: what is claimed from here on cannot look lost
         try:
             news = heartbeat(self._db, worker=self._name, jobs=[job for job, _ in held.values()], lease_s=self._lease_s)
-        except Unavailable as exc:  # the next beat comes within the lease
+        except PASSING as exc:  # the next beat comes within the lease
             _log.warning("heartbeat_failed", worker=self._name, code=exc.code)
             return
         for key in news.lost:
@@ -149,7 +150,7 @@ class _Worker:
             return claim(
                 self._db, worker=self._name, kinds=self._handlers.keys(), lease_s=self._lease_s, on_end=self._on_end
             )
-        except Unavailable as exc:  # a restarting database is no reason to end a worker
+        except PASSING as exc:
             _log.warning("claim_failed", worker=self._name, code=exc.code)
             return None
 
@@ -163,7 +164,7 @@ class _Worker:
                 self._end(job, control, self._call_handler(job, control))
             except JobLost:
                 _log.warning("job_lost_at_end")
-            except Unavailable as exc:  # its lease will run out, and the job be run again
+            except PASSING as exc:  # its lease will run out, and the job be run again
                 _log.warning("job_end_failed", code=exc.code)
             finally:
                 with self._lock:
@@ -187,7 +188,7 @@ class _Worker:
             end_cancelled(self._db, job, on_end=self._on_end)
             _log.info("job_cancelled")
         elif isinstance(error, JobInterrupted) or control.cause == "interrupted":
-            release(self._db, job)
+            release(self._db, job, on_end=self._on_end)
             _log.info("job_put_back")
         else:
             self._fail(job, error)

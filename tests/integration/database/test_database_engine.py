@@ -209,3 +209,9 @@ def test_other_databases_are_refused_without_repeating_the_url(url):
         Database.open(url)
     assert "hidden" not in str(caught.value)
     assert "/proc" not in str(caught.value)
+
+
+def test_a_failed_statement_does_not_tell_its_values(database):
+    with pytest.raises(exc.DBAPIError) as failed, database.transaction() as session:
+        session.execute(text("INSERT INTO no_such_table (hash) VALUES (:hash)"), {"hash": "a-secret-hash"})
+    assert "a-secret-hash" not in str(failed.value)

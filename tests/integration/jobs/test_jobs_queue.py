@@ -2,7 +2,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from gaugehouse.database import Database, database_now, tables
 from gaugehouse.errors import NotFound
@@ -275,6 +275,48 @@ def test_a_cancelled_job_whose_worker_died_ends_as_cancelled(database):
     _let_lease_run_out(database, job_id)
     assert _claim(database, "w2") is None
     assert _see(database, job_id).status is JobStatus.CANCELLED
+
+
+def _cancel(database: Database, job_id: str) -> None:
+    with database.transaction() as session:
+        request_cancel(session, job_id)
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [release, lambda database, job, on_end: fail(database, job, "busy", retry=True, on_end=on_end)],
+    ids=["release", "fail"],
+)
+def test_a_job_that_shall_be_cancelled_is_never_put_back(database, leave):
+    job_id, told = _enqueue(database), []
+    job = _claim(database)
+    _cancel(database, job_id)
+    leave(database, job, on_end=lambda _session, view: told.append((view.id, view.status)))
+    seen = _see(database, job_id)
+    assert (seen.status, seen.reason) == (JobStatus.CANCELLED, "cancelled on request")
+    assert seen.finished_at is not None
+    assert told == [(job_id, JobStatus.CANCELLED)]
+    with pytest.raises(JobLost):
+        leave(database, job, on_end=None)
+
+
+def test_a_job_that_failed_for_good_says_so_although_it_shall_be_cancelled(database):
+    job_id = _enqueue(database)
+    job = _claim(database)
+    _cancel(database, job_id)
+    fail(database, job, "the period has no end", retry=False)
+    assert (_see(database, job_id).status, _see(database, job_id).reason) == (
+        JobStatus.FAILED,
+        "the period has no end",
+    )
+
+
+def test_a_cancel_is_one_statement_so_that_no_job_slips_through_between_two(database):
+    job_id = _enqueue(database)
+    statements = []
+    event.listen(database.engine, "before_cursor_execute", lambda _c, _cur, sql, *_: statements.append(sql.split()[0]))
+    _cancel(database, job_id)
+    assert statements.count("UPDATE") == 1
 
 
 def test_cancelling_what_has_ended_changes_nothing(database):

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 
 from children import run_counting_worker, run_slow_worker
 from gaugehouse.database import Database, tables
-from gaugehouse.errors import Refused, Unavailable
+from gaugehouse.errors import Refused, StorageFull, Unavailable
 from gaugehouse.jobs import JobStatus, claim, enqueue, finish, get_job, request_cancel, run_worker
 from gaugehouse.jobs.control import Control
 from gaugehouse.jobs.worker import _Worker
@@ -233,12 +233,13 @@ def test_a_defect_outside_a_handler_ends_the_whole_worker(database):
     assert stop.is_set()
 
 
-def test_a_worker_outlives_a_database_that_is_away(database):
-    [job_id], refusals = _enqueue(database), iter([Unavailable("away")] * 3)
+@pytest.mark.parametrize("refusal", [Unavailable("away"), StorageFull("full")], ids=["away", "full"])
+def test_a_worker_outlives_a_database_that_cannot_write(database, refusal):
+    [job_id], refusals = _enqueue(database), iter([refusal] * 3)
 
     def refuse_3_times():
-        for refusal in refusals:
-            raise refusal
+        for unavailable in refusals:
+            raise unavailable
 
     recovering = _ClaimsBeforeEachTransaction(database, refuse_3_times)
     with _working(recovering, {"work": lambda _job, _control: None}):
