@@ -74,3 +74,12 @@ def manager(house):
 @pytest.fixture(scope="session")
 def device(house):
     return house.device()
+
+
+@pytest.fixture(scope="session")
+def demo(found):
+    """One server in demo mode for everything that looks at the demo."""
+    environment = {"GAUGEHOUSE_SEGMENT_AGE_S": "1", "GAUGEHOUSE_TOKEN_LIFETIME_S": "7200"}
+    installation = found(environment).start("--demo")
+    yield installation
+    installation.stop()

@@ -63,6 +63,7 @@ class Installation:
         self.data_dir = Path(data_dir)
         self.environment = environment or {}
         self.process = None
+        self.options = ()
         self.url = None
         self.key = None
         self._clients = ExitStack()
@@ -98,6 +99,7 @@ class Installation:
 
     def start(self, *options):
         """Start the server and return when it answers."""
+        self.options = options
         self.data_dir.mkdir(parents=True, exist_ok=True)
         output = self.data_dir.parent / f"{self.data_dir.name}-output-{len(self._outputs)}.txt"
         self._outputs.append(output)
@@ -143,7 +145,7 @@ class Installation:
 
     def restart(self):
         self.stop()
-        return self.start()
+        return self.start(*self.options)
 
     def close(self):
         """End whatever still runs; for the end of a test."""

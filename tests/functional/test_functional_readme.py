@@ -25,14 +25,6 @@ def blocks(text, language):
 
 
 @pytest.fixture(scope="module")
-def demo(found):
-    """`make run`, without make."""
-    installation = found({"GAUGEHOUSE_SEGMENT_AGE_S": "1"}).start("--demo")
-    yield installation
-    installation.stop()
-
-
-@pytest.fixture(scope="module")
 def answers(demo):
     """What each line of "The API by example" printed: the lines run in one shell, as they stand."""
     lines = [line for block in blocks(section("The API by example"), "sh") for line in block.splitlines() if line]
