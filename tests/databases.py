@@ -1,6 +1,7 @@
 """Fresh databases for integration tests: SQLite always, PostgreSQL when GAUGEHOUSE_TEST_POSTGRES_URL is set.
 
-A room's conftest.py imports the fixtures by name. Each test gets its own SQLite file, or an emptied schema.
+The conftest.py of the integration tests imports the fixtures by name. Each test gets its own SQLite file, or an
+emptied schema.
 """
 
 import os

@@ -1,28 +1,11 @@
-"""Every test here runs on SQLite and, when one is given, on PostgreSQL."""
+"""A small plant: two projects with their people."""
 
 import pytest
 
-from databases import (
-    blank_database_url,
-    database,
-    database_url,
-    engine_name,
-    migrated_postgres_url,
-    migrated_sqlite_file,
-)
 from gaugehouse.access import Access, grant_role
 from gaugehouse.access.passwords import hash_password
 from gaugehouse.database import Database, new_id
 from gaugehouse.database.tables import Project, User
-
-__all__ = [
-    "blank_database_url",
-    "database",
-    "database_url",
-    "engine_name",
-    "migrated_postgres_url",
-    "migrated_sqlite_file",
-]
 
 SECRET = bytes(range(32))
 PASSWORD = "a long enough password"

@@ -5,13 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from databases import migrated_sqlite_file
 from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database, sqlite_url
 from gaugehouse.inventory import ensure_default_project
 from gaugehouse.lake import Lake
-
-__all__ = ["migrated_sqlite_file"]
 
 
 @pytest.fixture

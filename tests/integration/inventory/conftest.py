@@ -1,26 +1,9 @@
-"""Every test here runs on SQLite and, when one is given, on PostgreSQL."""
+"""Two projects."""
 
 import pytest
 
-from databases import (
-    blank_database_url,
-    database,
-    database_url,
-    engine_name,
-    migrated_postgres_url,
-    migrated_sqlite_file,
-)
 from gaugehouse.database import Database
 from gaugehouse.inventory import create_project, ensure_default_project
-
-__all__ = [
-    "blank_database_url",
-    "database",
-    "database_url",
-    "engine_name",
-    "migrated_postgres_url",
-    "migrated_sqlite_file",
-]
 
 
 @pytest.fixture

@@ -6,26 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from databases import (
-    blank_database_url,
-    database,
-    database_url,
-    engine_name,
-    migrated_postgres_url,
-    migrated_sqlite_file,
-)
 from gaugehouse.config import Layout, Settings
 from gaugehouse.lake import Lake
 from gaugehouse.measurements.schema import MEASUREMENT_BATCH
-
-__all__ = [
-    "blank_database_url",
-    "database",
-    "database_url",
-    "engine_name",
-    "migrated_postgres_url",
-    "migrated_sqlite_file",
-]
 
 
 class OpenLake:

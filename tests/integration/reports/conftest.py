@@ -11,14 +11,6 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import select
 
-from databases import (
-    blank_database_url,
-    database,
-    database_url,
-    engine_name,
-    migrated_postgres_url,
-    migrated_sqlite_file,
-)
 from gaugehouse.access import Caller, Scope
 from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database
@@ -38,15 +30,6 @@ from gaugehouse.reports import (
     request_report,
     run_report,
 )
-
-__all__ = [
-    "blank_database_url",
-    "database",
-    "database_url",
-    "engine_name",
-    "migrated_postgres_url",
-    "migrated_sqlite_file",
-]
 
 DEADLINE_S = 60.0
 CELLS_LIMIT = 100_000

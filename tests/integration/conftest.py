@@ -1,4 +1,4 @@
-"""Every test here runs on SQLite and, when one is given, on PostgreSQL."""
+"""Databases for every room: a test that asks for one runs on SQLite and, when one is given, on PostgreSQL."""
 
 from databases import (
     blank_database_url,
