@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from sqlalchemy import update
 
@@ -13,7 +14,6 @@ from gaugehouse.database.tables import Metric
 from gaugehouse.measurements.schema import MEASUREMENT_BATCH
 from gaugehouse.measurements.selection import Selection
 from gaugehouse.query import read_buckets, read_measurements, summarize
-from gaugehouse.reports import PeriodBounds
 
 FOLDER = Path(__file__).parents[4] / "shared" / "data" / "beijing_air_quality"
 FILE = FOLDER / "prsa_2013-03_2017-02.parquet"
@@ -25,21 +25,24 @@ pytestmark = [
     pytest.mark.skipif(not FILE.exists(), reason="the shared data are not beside the project"),
 ]
 
-# Windowed spot checks of REFERENCE.md: period, stations, n, mean, min, max, p95
+EVERY_STATION = (
+    *("Aotizhongxin", "Changping", "Dingling", "Dongsi", "Guanyuan", "Gucheng"),
+    *("Huairou", "Nongzhanguan", "Shunyi", "Tiantan", "Wanliu", "Wanshouxigong"),
+)
+UTC_DAY = "2016-12-20T00:00:00Z/2016-12-21T00:00:00Z"
+FIRST_HOUR = "2013-03-01T00:00:00+08:00/2013-03-01T01:00:00+08:00"
+# Each row of "Windowed spot checks" of REFERENCE.md:
+# period, stations, rows, n, availability %, mean, min, max, p95, hours > 75
 SPOTS = [
-    ("2016-12", ("Dongsi",), 741, 150.005398, 3.0, 558.0, 429.0),
-    ("2016-12-20", ("Dongsi",), 24, 405.083333, 291.0, 490.0, 478.55),
-    ("2016-12-20T00:00:00Z/2016-12-21T00:00:00Z", ("Dongsi",), 24, 387.541667, 291.0, 476.0, 454.95),
-    ("2014-01", ("Aotizhongxin",), 738, 95.716802, 3.0, 538.0, 259.3),
-    ("2015", ("Huairou",), 8601, 70.654622, 3.0, 762.0, 220.0),
+    ("2016-12", ("Dongsi",), 744, 741, 99.5968, 150.005398, 3.0, 558.0, 429.0, 433),
+    ("2016-12-20", ("Dongsi",), 24, 24, 100.0, 405.083333, 291.0, 490.0, 478.55, 24),
+    (UTC_DAY, ("Dongsi",), 24, 24, 100.0, 387.541667, 291.0, 476.0, 454.95, 24),
+    ("2014-01", ("Aotizhongxin",), 744, 738, 99.1935, 95.716802, 3.0, 538.0, 259.3, 361),
+    ("2015", ("Huairou",), 8760, 8601, 98.1849, 70.654622, 3.0, 762.0, 220.0, 2915),
+    ("2014", EVERY_STATION, 105_120, 102_260, 97.2793, 85.5757, 3.0, 809.0, 251.0, 44_041),
+    (FIRST_HOUR, EVERY_STATION, 12, 12, 100.0, 5.666667, 3.0, 9.0, 9.0, 0),
 ]
-EXPECTED_ROWS = {
-    "2016-12": 744,
-    "2016-12-20": 24,
-    "2016-12-20T00:00:00Z/2016-12-21T00:00:00Z": 24,
-    "2014-01": 744,
-    "2015": 8760,
-}
+KPIS = ("count", "mean", "min", "max", "p95", "completeness", "last")
 
 
 def read_pm25():
@@ -76,30 +79,43 @@ def beijing(plant, engine_name):
 
 
 def test_reports_and_reads_match_the_reference_numbers(beijing):
-    kpis = ("count", "mean", "min", "max", "p95", "completeness")
-    for period, stations, n, mean, low, high, p95 in SPOTS:
-        _, table = beijing.answer(period, timezone=LOCAL, components=stations, kpis=kpis)
-        found = dict(zip(table["kpi"].to_pylist(), table["value"].to_pylist(), strict=True))
-        assert found["count"] == n
-        assert found["mean"] == pytest.approx(mean, abs=5e-7)
-        assert (found["min"], found["max"]) == (low, high)
-        assert found["p95"] == pytest.approx(p95, abs=1e-9)
-        assert found["completeness"] == pytest.approx(100 * n / EXPECTED_ROWS[period])
-
-    _, table = beijing.answer("2014", timezone=LOCAL, kpis=("count", "mean", "max"))
-    counts = np.array([row["value"] for row in table.to_pylist() if row["kpi"] == "count"])
-    means = np.array([row["value"] for row in table.to_pylist() if row["kpi"] == "mean"])
-    assert counts.sum() == 102_260
-    assert (counts * means).sum() / counts.sum() == pytest.approx(85.5757, abs=5e-5)
-    assert max(row["value"] for row in table.to_pylist() if row["kpi"] == "max") == 809
-
-    start = datetime(2013, 3, 1, tzinfo=CHINA)
-    bounds = PeriodBounds(start=start.isoformat(), end=(start + timedelta(hours=1)).isoformat())
-    _, table = beijing.answer(bounds, timezone=LOCAL, kpis=("last",))
-    assert table.num_rows == 12
-    assert np.mean(table["value"].to_pylist()) == pytest.approx(5.666667, abs=5e-7)
-
+    for spot in SPOTS:
+        assert_spot_matches(beijing, spot)
     assert_reads_match(beijing)
+
+
+def assert_spot_matches(plant, spot):
+    period, stations, rows, n, availability, mean, low, high, p95, above_75 = spot
+    report, table = plant.answer(period, timezone=LOCAL, components=stations, kpis=KPIS)
+    assert table.num_rows == len(stations) * len(KPIS)
+    found = {kpi: table.filter(pc.equal(table["kpi"], kpi))["value"].to_numpy() for kpi in KPIS}
+    counts = found["count"]
+    assert counts.sum() == n
+    assert (counts * found["mean"]).sum() / n == pytest.approx(mean, abs=5e-7)
+    assert (found["min"].min(), found["max"].max()) == (low, high)
+    assert found["completeness"] == pytest.approx(100 * counts / (rows / len(stations)))
+    assert found["completeness"].mean() == pytest.approx(availability, abs=5e-5)
+    values = read_values(plant, report, stations)
+    assert np.quantile(values, 0.95) == pytest.approx(p95, abs=1e-9)  # of all stations together, which no report is
+    assert (values > 75).sum() == above_75
+    if len(stations) == 1:
+        assert found["p95"].tolist() == pytest.approx([p95], abs=1e-9)
+        assert above_75_in_hours(plant, period, stations) == above_75
+    if period == FIRST_HOUR:
+        assert sorted(found["last"]) == sorted(values)
+
+
+def read_values(plant, report, stations):
+    selection = Selection(
+        project="default", components=stations, start=report.period_start, end=report.period_end, as_of=report.as_of
+    )
+    return plant.lake.pin().load_series(selection).value
+
+
+def above_75_in_hours(plant, period, stations):
+    """Count the hours above 75 in the hourly buckets of a report."""
+    _, table = plant.answer(period, timezone=LOCAL, components=stations, kpis=("max",), bucket="hour")
+    return sum(value is not None and value > 75 for value in table["value"].to_pylist())
 
 
 def assert_reads_match(plant):
