@@ -1,22 +1,15 @@
-"""Which form an answer takes: `?format=` first, else the `Accept` header with its q-values (RFC 9110, 12.5.1)."""
+"""Which form an answer takes: `?format=` first, else the `Accept` header with its q-values (RFC 9110, 12.5.1).
 
-from enum import StrEnum
+Rows leave in the forms they come in by, and are asked for by the same media types.
+"""
+
 from typing import Annotated
 
 from fastapi import Depends, Header, Query
 
 from gaugehouse.errors import NotAcceptable
-
-
-class Format(StrEnum):
-    """Every form that rows leave in."""
-
-    JSON = "json"
-    NDJSON = "ndjson"
-    CSV = "csv"
-    ARROW = "arrow"
-    PARQUET = "parquet"
-
+from gaugehouse.ingest import FORMATS as FORMATS
+from gaugehouse.ingest import Format as Format
 
 MEDIA_TYPES: dict[Format, str] = {
     Format.JSON: "application/json",
@@ -24,16 +17,6 @@ MEDIA_TYPES: dict[Format, str] = {
     Format.CSV: "text/csv; charset=utf-8",
     Format.ARROW: "application/vnd.apache.arrow.stream",
     Format.PARQUET: "application/vnd.apache.parquet",
-}
-# What callers may ask by; the first format that matches a wildcard wins, so JSON stands first.
-_ASKED_BY: dict[str, Format] = {
-    "application/json": Format.JSON,
-    "application/x-ndjson": Format.NDJSON,
-    "application/ndjson": Format.NDJSON,
-    "application/jsonl": Format.NDJSON,
-    "text/csv": Format.CSV,
-    "application/vnd.apache.arrow.stream": Format.ARROW,
-    "application/vnd.apache.parquet": Format.PARQUET,
 }
 
 
@@ -69,7 +52,7 @@ def choose_format(accept: str | None) -> Format:
     if accept is None or not accept.strip():
         return Format.JSON
     ranges = [_parse_range(part) for part in accept.split(",") if part.strip()]
-    weighed = [(_weigh(media_type, ranges), answer) for media_type, answer in _ASKED_BY.items()]
+    weighed = [(_weigh(media_type, ranges), answer) for media_type, answer in FORMATS.items()]
     best_weight, best = max(weighed, key=lambda pair: pair[0])
     if best_weight <= 0.0:
         raise NotAcceptable(

@@ -1,18 +1,64 @@
-"""What can be delivered, for the description of the API; the bodies themselves are read in the room `ingest`."""
+"""How rows are delivered, and how that is described; the bodies themselves are read in the room `ingest`."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
-from fastapi import Query
+from fastapi import Depends, Query, Request
 
-from gaugehouse.ingest import TimeUnit
+from gaugehouse.access import Caller
+from gaugehouse.ingest import Limits, Receipt, TimeUnit
+from gaugehouse.runtime import Runtime
 from gaugehouse.web.problems import SECURED, refusals
+from gaugehouse.web.threads import Threads
 
-PartialDelivery = Annotated[
-    bool, Query(alias="partial", description="Store the good rows and name the bad ones, instead of refusing all")
-]
-EpochUnit = Annotated[
-    TimeUnit | None, Query(alias="time_unit", description="Unit of integer times; without it times are RFC 3339 texts")
-]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """How a delivery is to be taken."""
+
+    is_partial: bool
+    time_unit: TimeUnit | None
+
+
+async def read_wishes(
+    *,
+    is_partial: Annotated[
+        bool, Query(alias="partial", description="Store the good rows and name the bad ones, instead of refusing all")
+    ] = False,
+    time_unit: Annotated[
+        TimeUnit | None, Query(description="Unit of integer times; without it times are RFC 3339 texts")
+    ] = None,
+) -> Wishes:
+    """Return how this delivery is to be taken."""
+    return Wishes(is_partial=is_partial, time_unit=time_unit)
+
+
+AskedWishes = Annotated[Wishes, Depends(read_wishes)]
+
+
+async def deliver(
+    accept: Callable[..., Receipt],
+    request: Request,
+    runtime: Runtime,
+    threads: Threads,
+    caller: Caller,
+    wishes: Wishes,
+) -> Receipt:
+    """Let `accept_measurements` or `accept_events` store the body of a request in a thread."""
+    bound = partial(
+        accept,
+        runtime.lake,
+        runtime.registry,
+        caller.project,
+        limits=Limits.from_settings(runtime.settings),
+        partial=wishes.is_partial,
+        component=caller.component,
+        time_unit=wishes.time_unit,
+    )
+    return await threads.deliveries.store(request, bound)
+
 
 MEASUREMENT_ROW = {
     "type": "object",

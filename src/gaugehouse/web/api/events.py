@@ -1,19 +1,17 @@
 """Events: deliver and read what happened at an instant."""
 
-from functools import partial
-
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from gaugehouse.ingest import Limits, Receipt, accept_events
+from gaugehouse.ingest import Receipt, accept_events
 from gaugehouse.web.api.answers import answer_events, select
 from gaugehouse.web.api.asked import AskedChoice, AskedPaging, AskedSpan, choose_components
 from gaugehouse.web.api.deliveries import (
     DELIVERY_REFUSALS,
     EVENT_EXAMPLES,
     EVENT_ROW,
-    EpochUnit,
-    PartialDelivery,
+    AskedWishes,
+    deliver,
     describe_delivery,
 )
 from gaugehouse.web.api.forms import READ_REFUSALS, ROW_FORMS
@@ -40,24 +38,13 @@ async def add_events(
     runtime: InRuntime,
     threads: InThreads,
     caller: EventWriter,
-    partial_delivery: PartialDelivery = False,
-    time_unit: EpochUnit = None,
+    wishes: AskedWishes,
 ) -> Receipt:
     """Store events; 201 means they are on disk. All or nothing, unless `partial=true`.
 
     An event with the same component, kind, time and body as a known one is a duplicate and changes nothing.
     """
-    accept = partial(
-        accept_events,
-        runtime.lake,
-        runtime.registry,
-        caller.project,
-        limits=Limits.from_settings(runtime.settings),
-        partial=partial_delivery,
-        component=caller.component,
-        time_unit=time_unit,
-    )
-    return await threads.deliveries.store(request, accept)
+    return await deliver(accept_events, request, runtime, threads, caller, wishes)
 
 
 @router.get(

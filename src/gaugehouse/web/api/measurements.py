@@ -1,19 +1,17 @@
 """Measurements: deliver and read rows."""
 
-from functools import partial
-
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from gaugehouse.ingest import Limits, Receipt, accept_measurements
+from gaugehouse.ingest import Receipt, accept_measurements
 from gaugehouse.web.api.answers import answer_buckets, answer_measurements, select
 from gaugehouse.web.api.asked import AskedChoice, AskedFineness, AskedPaging, AskedSpan, choose_components
 from gaugehouse.web.api.deliveries import (
     DELIVERY_REFUSALS,
     MEASUREMENT_EXAMPLES,
     MEASUREMENT_ROW,
-    EpochUnit,
-    PartialDelivery,
+    AskedWishes,
+    deliver,
     describe_delivery,
 )
 from gaugehouse.web.api.forms import READ_REFUSALS, ROW_FORMS
@@ -40,25 +38,14 @@ async def add_measurements(
     runtime: InRuntime,
     threads: InThreads,
     caller: MeasurementWriter,
-    partial_delivery: PartialDelivery = False,
-    time_unit: EpochUnit = None,
+    wishes: AskedWishes,
 ) -> Receipt:
     """Store rows; 201 means they are on disk. All or nothing, unless `partial=true`.
 
     A row whose key (component, metric, measured_at) is known changes nothing: with the same value it is a duplicate,
     with another one a conflict, which is named here and kept as an event. Sending a delivery again is always safe.
     """
-    accept = partial(
-        accept_measurements,
-        runtime.lake,
-        runtime.registry,
-        caller.project,
-        limits=Limits.from_settings(runtime.settings),
-        partial=partial_delivery,
-        component=caller.component,
-        time_unit=time_unit,
-    )
-    return await threads.deliveries.store(request, accept)
+    return await deliver(accept_measurements, request, runtime, threads, caller, wishes)
 
 
 @router.get(
