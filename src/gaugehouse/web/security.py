@@ -39,8 +39,9 @@ bearer_token = OAuth2PasswordBearer(
     description="A person: name and password against a token, see `POST /token`",
 )
 api_key = APIKeyHeader(name="X-API-Key", auto_error=False, description="A device or a program: `gaugehouse key create`")
-basic_login = HTTPBasic(auto_error=False)
-BASIC_CHALLENGE = 'Basic realm="gaugehouse docs", charset="UTF-8"'
+DOCS_REALM = "gaugehouse docs"
+basic_login = HTTPBasic(auto_error=False, realm=DOCS_REALM)
+BASIC_CHALLENGE = f'Basic realm="{DOCS_REALM}", charset="UTF-8"'
 
 
 async def find_runtime(request: Request) -> Runtime:

@@ -73,8 +73,12 @@ def test_every_refusal_is_described_with_the_one_schema(app):
                 schema = response["content"]["application/problem+json"]["schema"]
                 assert schema == {"$ref": "#/components/schemas/Problem"}, f"{name} {status}"
         if name.split()[1].startswith("/v1/"):
-            assert {"401", "403", "422"} <= set(operation["responses"]), name
+            assert {"401", "403", "422", "503"} <= set(operation["responses"]), name
             assert operation["security"], name
+        if "requestBody" in operation:
+            assert {"400", "408", "413", "415"} <= set(operation["responses"]), name
+        if "{" in name or name == "POST /token":
+            assert "404" in operation["responses"], name
 
 
 def test_the_description_offers_only_role_scopes_to_people(app):
@@ -198,7 +202,9 @@ def test_outside_demo_mode_the_docs_want_a_login(tmp_path):
         assert refused.status_code == 401
         assert refused.headers["www-authenticate"].startswith("Basic ")
         assert client.get(path, headers=basic("ada", "wrong wrong wrong")).status_code == 401
-        assert client.get(path, headers={"Authorization": "Basic !!!"}).status_code == 401
+        nonsense = client.get(path, headers={"Authorization": "Basic !!!"})
+        assert (nonsense.status_code, nonsense.json()["code"]) == (401, "login_refused")
+        assert nonsense.headers["www-authenticate"].startswith('Basic realm="')
         assert client.get(path, headers=basic("ada", "a long enough one")).status_code == 200
         assert client.get(path, headers={"Authorization": f"Bearer {token}"}).status_code == 200
     runtime.close()

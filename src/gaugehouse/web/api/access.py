@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Form, Response
 from fastapi.security import OAuth2PasswordRequestForm
 from pydantic import BaseModel, Field
 
-from gaugehouse.web.problems import SECURED, refusals
+from gaugehouse.web.problems import SECURED, WITH_BODY, refusals
 from gaugehouse.web.security import Anyone, InRuntime
 from gaugehouse.web.threads import InThreads
 
@@ -33,7 +33,9 @@ class Identity(BaseModel):
     component: str | None = Field(None, description="The one component that a device key is bound to")
 
 
-@router.post("/token", summary="Sign in", operation_id="sign_in", responses=refusals(400, 401, 403, 422, 429))
+@router.post(
+    "/token", summary="Sign in", operation_id="sign_in", responses=refusals(*WITH_BODY, 401, 403, 404, 422, 429, 503)
+)
 async def sign_in(
     runtime: InRuntime,
     threads: InThreads,

@@ -20,7 +20,7 @@ from gaugehouse.web.api.asked import LabelTexts, read_labels
 from gaugehouse.web.api.component_rows import ComponentInPath
 from gaugehouse.web.api.lists import ListCursor, ListLimit, SearchText, one_page
 from gaugehouse.web.edge import EdgeBody, OneOrMany, as_list
-from gaugehouse.web.problems import SECURED, refusals
+from gaugehouse.web.problems import CHANGING, SECURED, WITH_BODY, refusals
 from gaugehouse.web.security import InRuntime, Manager, MeasurementReader
 
 router = APIRouter(prefix="/v1/components", tags=["components"])
@@ -50,7 +50,7 @@ class ComponentChanges(EdgeBody):
     status_code=201,
     summary="Create components",
     operation_id="create_components",
-    responses=refusals(*SECURED, 400, 409, 413, 415),
+    responses=refusals(*CHANGING, *WITH_BODY, 409),
 )
 def add_components(
     runtime: InRuntime, caller: Manager, body: OneOrMany[NewComponentBody], response: Response
@@ -111,7 +111,7 @@ def read_component(runtime: InRuntime, caller: MeasurementReader, component: Com
     "/{component}",
     summary="Change a component",
     operation_id="change_component",
-    responses=refusals(*SECURED, 400, 404, 413, 415),
+    responses=refusals(*CHANGING, *WITH_BODY, 404),
 )
 def change_component(
     runtime: InRuntime, caller: Manager, component: ComponentInPath, body: ComponentChanges
@@ -122,7 +122,10 @@ def change_component(
 
 
 @router.post(
-    "/{component}/retire", summary="Retire", operation_id="retire_component", responses=refusals(*SECURED, 404)
+    "/{component}/retire",
+    summary="Retire",
+    operation_id="retire_component",
+    responses=refusals(*CHANGING, 404),
 )
 def retire(runtime: InRuntime, caller: Manager, component: ComponentInPath) -> ComponentView:
     """Take a component out of lists. Its data stays, and rows that still arrive are stored."""
@@ -131,7 +134,10 @@ def retire(runtime: InRuntime, caller: Manager, component: ComponentInPath) -> C
 
 
 @router.post(
-    "/{component}/restore", summary="Restore", operation_id="restore_component", responses=refusals(*SECURED, 404)
+    "/{component}/restore",
+    summary="Restore",
+    operation_id="restore_component",
+    responses=refusals(*CHANGING, 404),
 )
 def restore(runtime: InRuntime, caller: Manager, component: ComponentInPath) -> ComponentView:
     """Bring a retired component back into lists."""

@@ -10,7 +10,7 @@ from fastapi import Depends, Query, Request
 from gaugehouse.access import Caller
 from gaugehouse.ingest import Limits, Receipt, TimeUnit
 from gaugehouse.runtime import Runtime
-from gaugehouse.web.problems import SECURED, refusals
+from gaugehouse.web.problems import CHANGING, WITH_BODY, refusals
 from gaugehouse.web.threads import Threads
 
 
@@ -114,7 +114,7 @@ EVENT_EXAMPLES = {
         ],
     }
 }
-DELIVERY_REFUSALS = refusals(*SECURED, 400, 408, 413, 415, 429, 503, 507)
+DELIVERY_REFUSALS = refusals(*CHANGING, *WITH_BODY)
 
 
 def _columns_of(row: dict[str, Any]) -> dict[str, Any]:

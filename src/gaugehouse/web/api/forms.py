@@ -32,4 +32,4 @@ ROW_FORMS: dict[int | str, dict[str, Any]] = {
         "headers": {"Link": {"description": '`rel="next"`, where there is a next page', "schema": {"type": "string"}}},
     }
 }
-READ_REFUSALS = refusals(*SECURED, 404, 406, 503)
+READ_REFUSALS = refusals(*SECURED, 404, 406)

@@ -9,7 +9,7 @@ from gaugehouse.inventory import MetricView, NewMetric, Page, create_metrics, fi
 from gaugehouse.measurements.metric import MetricKind, StateClass
 from gaugehouse.web.api.lists import ListCursor, ListLimit, SearchText, one_page
 from gaugehouse.web.edge import EdgeBody, OneOrMany, as_list
-from gaugehouse.web.problems import SECURED, refusals
+from gaugehouse.web.problems import CHANGING, SECURED, WITH_BODY, refusals
 from gaugehouse.web.security import InRuntime, Manager, MeasurementReader
 
 router = APIRouter(prefix="/v1/metrics", tags=["metrics"])
@@ -73,7 +73,7 @@ def list_metrics(
     status_code=201,
     summary="Create metrics",
     operation_id="create_metrics",
-    responses=refusals(*SECURED, 400, 404, 409, 413, 415),
+    responses=refusals(*CHANGING, *WITH_BODY, 404, 409),
 )
 def add_metrics(runtime: InRuntime, caller: Manager, body: OneOrMany[NewMetricBody]) -> MetricView | Page[MetricView]:
     """Create one metric, or an array of up to 1000, all or none."""
@@ -87,7 +87,7 @@ def add_metrics(runtime: InRuntime, caller: Manager, body: OneOrMany[NewMetricBo
     "/{metric}",
     summary="Change a metric",
     operation_id="change_metric",
-    responses=refusals(*SECURED, 400, 404, 413, 415),
+    responses=refusals(*CHANGING, *WITH_BODY, 404, 409),
 )
 def change_metric(
     runtime: InRuntime,

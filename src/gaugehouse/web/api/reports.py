@@ -13,7 +13,7 @@ from gaugehouse.web.api.forms import ROW_FORMS
 from gaugehouse.web.api.lists import ListCursor, ListLimit
 from gaugehouse.web.edge import EdgeBody
 from gaugehouse.web.negotiate import AnswerFormat
-from gaugehouse.web.problems import SECURED, refusals
+from gaugehouse.web.problems import CHANGING, SECURED, WITH_BODY, refusals
 from gaugehouse.web.security import InRuntime, Manager, ReportReader
 
 router = APIRouter(prefix="/v1/reports", tags=["reports"])
@@ -73,7 +73,7 @@ class ReportBody(EdgeBody):
     status_code=202,
     summary="Ask for a report",
     operation_id="request_report",
-    responses=refusals(*SECURED, 400, 404, 413, 415, 503),
+    responses=refusals(*CHANGING, *WITH_BODY, 404),
 )
 def ask(runtime: InRuntime, caller: Manager, body: ReportBody, response: Response) -> ReportView:
     """Pin the question to this moment and queue it; `Location` is where to follow it."""
@@ -120,7 +120,7 @@ def read_report_result(
     "/{report_id}/cancel",
     summary="Cancel a report",
     operation_id="cancel_report",
-    responses=refusals(*SECURED, 404, 409),
+    responses=refusals(*CHANGING, 404, 409),
 )
 def cancel(runtime: InRuntime, caller: Manager, report_id: ReportId) -> ReportView:
     """Stop a queued or running report; the worker is interrupted."""
