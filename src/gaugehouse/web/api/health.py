@@ -16,14 +16,14 @@ class Health(BaseModel):
 
 
 @router.head("/health", include_in_schema=False)
-@router.get("/health", summary="Alive", operation_id="read_health")
+@router.get("/health", summary="Alive", operation_id="read_health", responses=refusals(422))
 async def read_health() -> Health:
     """Answer as long as the process can answer at all; waits for no thread, disk or lock."""
     return Health(status="ok")
 
 
 @router.head("/ready", include_in_schema=False)
-@router.get("/ready", summary="Ready", operation_id="read_readiness", responses=refusals(503))
+@router.get("/ready", summary="Ready", operation_id="read_readiness", responses=refusals(422, 503))
 def read_readiness(runtime: InRuntime) -> Health:
     """Answer 200 when the database and the lake answer."""
     runtime.lake.newest_received_at()
