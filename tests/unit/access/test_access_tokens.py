@@ -84,6 +84,8 @@ def test_a_token_without_a_required_claim_is_refused(claim):
         {"sub": 7},
         {"jti": 7},
         {"kind": "key"},
+        {"kind": ["user"]},
+        {"kind": {"user": 1}},
         {"project": None},
         {"scope": ["user"]},
         {"version": "1"},
