@@ -17,6 +17,8 @@ app = typer.Typer(
 )
 user_app = typer.Typer(help="Users and their roles.", no_args_is_help=True)
 key_app = typer.Typer(help="API keys of devices and programs.", no_args_is_help=True)
+lake_app = typer.Typer(help="The lake's own upkeep.", no_args_is_help=True)
+app.add_typer(lake_app, name="lake")
 app.add_typer(user_app, name="user")
 app.add_typer(key_app, name="key")
 
@@ -173,3 +175,11 @@ def key_create(
     from gaugehouse.cli.accounts import create_key
 
     create_key(data_dir=data, name=name, project=project, component=component, scopes=scope or [])
+
+
+@lake_app.command(name="repair")
+def lake_repair(data: Data = DEFAULT_DATA) -> None:
+    """Mend a damaged log: keep every intact record, set the original aside; needs the server stopped."""
+    from gaugehouse.cli.upkeep import repair
+
+    repair(data_dir=data)

@@ -5,8 +5,8 @@ Entry: `Lake.open` (the one writer), `Lake.append_measurements`, `Lake.pin`; `op
 May import: kpi, measurements, config, errors.
 
 Where to look: `owner` ties it together; `sequencer` claims and stamps (`claims` decides what is new, `known` remembers
-keys, `lookup` asks files); `log` makes it durable; `flush` turns sealed segments into commits (`delta`, `manifest`);
-`recovery` runs at start; `snapshot` and `scan` read.
+keys, `lookup` asks files); `log` makes it durable (`segments` is its file format, `repair` mends it); `flush` turns
+sealed segments into commits (`delta`, `manifest`); `recovery` runs at start; `snapshot` and `scan` read.
 
 Invariants: an acknowledged row is fsynced; a key is stored once and the first accepted value wins; rows become visible
 in the order of `received_at`; a segment is deleted only after its commits are synced; only the holder of the lock
@@ -16,6 +16,8 @@ commits.
 from gaugehouse.lake.lock import is_locked as is_locked
 from gaugehouse.lake.owner import Lake as Lake
 from gaugehouse.lake.owner import read_committed_through as read_committed_through
+from gaugehouse.lake.repair import RepairedSegment as RepairedSegment
+from gaugehouse.lake.repair import repair_log as repair_log
 from gaugehouse.lake.sequencer import CONFLICTS as CONFLICTS
 from gaugehouse.lake.sequencer import Appended as Appended
 from gaugehouse.lake.snapshot import Snapshot as Snapshot

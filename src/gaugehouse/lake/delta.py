@@ -98,7 +98,12 @@ class DeltaStore:
             sync_path(self.log_dir)
             sync_path(self.root)
         self._table = DeltaTable(self.root)
+        self.commits_since_checkpoint = self.version - self._last_checkpoint_version()
         self.files = {entry.path: entry for entry in list_files(self._table, self.spec)}
+
+    def _last_checkpoint_version(self) -> int:
+        hint = self.log_dir / "_last_checkpoint"
+        return int(json.loads(hint.read_bytes())["version"]) if hint.exists() else 0
 
     def transaction_version(self, app_id: str) -> int:
         """Return the newest segment committed to this table, -1 for none."""

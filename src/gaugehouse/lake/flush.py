@@ -24,9 +24,9 @@ from gaugehouse.lake.delta import (
 from gaugehouse.lake.durable import remove_file
 from gaugehouse.lake.keyhash import Int64s
 from gaugehouse.lake.known import SeriesIndex
-from gaugehouse.lake.log import segment_path
 from gaugehouse.lake.manifest import CommittedFile, Manifest, ManifestEntry
 from gaugehouse.lake.rows import Rows, TableSpec, distinct_codes, payload_arrays, timestamp_array
+from gaugehouse.lake.segments import segment_path
 from gaugehouse.lake.sequencer import Files, Segment, Sequencer
 
 logger = structlog.get_logger()

@@ -162,6 +162,20 @@ def slots_for(rows: int) -> Int32s:
     return np.full(size, EMPTY, np.int32)
 
 
+def warm_up() -> None:
+    """Load every compiled loop that a write needs, so that the first write need not wait for it."""
+    series, t = np.zeros(1, np.int32), np.zeros(1, np.int64)
+    newest, slots = np.full(1, NEVER, np.int64), slots_for(0)
+    insert_rows(slots, series, t, NO_EXTRA, 0, 1)
+    find_rows(slots, series, t, NO_EXTRA, series, t, NO_EXTRA)
+    advance_newest(newest, series, t, t.copy())
+    restore_newest(newest, series, t)
+    raise_newest(newest, t.copy(), np.zeros(1), np.zeros(1, np.uint8), series, t, t, np.zeros(1), np.zeros(1, np.uint8))
+    hash_keys(series, t, NO_EXTRA)
+    offsets, _order = group_by_code(series, 1)
+    unsorted_groups(offsets, t)
+
+
 class NumberMap:
     """int64 -> int32 for millions of keys, about 20 B each: slots, keys and values, no objects."""
 

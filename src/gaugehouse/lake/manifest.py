@@ -11,9 +11,14 @@ from pathlib import Path
 import crc32c
 import msgspec
 
+from gaugehouse.config import Layout
 from gaugehouse.lake.durable import sync_file_descriptor, sync_path, write_all
 
 TAIL_BYTES = 64 * 1024
+
+
+def manifest_path(layout: Layout) -> Path:
+    return layout.log_dir / "manifest"
 
 
 class CommittedFile(msgspec.Struct, array_like=True, frozen=True):

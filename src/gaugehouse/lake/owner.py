@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from pathlib import Path
 
 import pyarrow as pa
 import structlog
@@ -18,10 +17,11 @@ from gaugehouse.lake.delta import DeltaStore
 from gaugehouse.lake.durable import FsyncFailed, make_folder
 from gaugehouse.lake.flush import Flusher
 from gaugehouse.lake.indexfile import load_index, save_index
+from gaugehouse.lake.keyhash import warm_up
 from gaugehouse.lake.lock import OwnerLock
-from gaugehouse.lake.log import Log, find_segments, load_log_uuid
+from gaugehouse.lake.log import Log
 from gaugehouse.lake.lookup import FileLookup
-from gaugehouse.lake.manifest import Manifest, ManifestEntry, read_committed_through_us
+from gaugehouse.lake.manifest import Manifest, ManifestEntry, manifest_path, read_committed_through_us
 from gaugehouse.lake.recovery import (
     committed_segments,
     drop_torn_checkpoints,
@@ -32,6 +32,7 @@ from gaugehouse.lake.recovery import (
     settle_last_commit,
 )
 from gaugehouse.lake.rows import TABLES
+from gaugehouse.lake.segments import find_segments, load_log_uuid
 from gaugehouse.lake.sequencer import Appended, Sequencer, now_us
 from gaugehouse.lake.snapshot import Engine, HotView, Snapshot
 from gaugehouse.measurements.selection import from_epoch_us
@@ -54,10 +55,6 @@ def _stop_process(reason: str) -> None:
     """Fail-stop: after a disk error nothing in memory can be trusted to match the disk."""
     logger.critical("storage_failed", reason=reason)
     os._exit(FAILED_EXIT_CODE)
-
-
-def manifest_path(layout: Layout) -> Path:
-    return layout.log_dir / "manifest"
 
 
 def read_committed_through(layout: Layout) -> datetime | None:
@@ -128,6 +125,7 @@ class Lake:
 
     def _recover(self, on_progress: Callable[[str, int, int], None]) -> None:
         started_s = time.monotonic()
+        warm_up()
         log_dir = self.layout.log_dir
         log_uuid = load_log_uuid(log_dir)
         self._manifest.load()

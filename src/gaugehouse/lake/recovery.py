@@ -15,7 +15,9 @@ from gaugehouse.lake.delta import DeltaStore, describe_file
 from gaugehouse.lake.durable import make_folder, remove_file, sync_path, write_file
 from gaugehouse.lake.flush import app_id
 from gaugehouse.lake.known import rows_of_batch
-from gaugehouse.lake.log import (
+from gaugehouse.lake.manifest import Manifest, ManifestEntry
+from gaugehouse.lake.rows import TABLES, empty_rows
+from gaugehouse.lake.segments import (
     LogRecord,
     SegmentScan,
     find_segments,
@@ -23,8 +25,6 @@ from gaugehouse.lake.log import (
     seal_recovered,
     set_torn_tail_aside,
 )
-from gaugehouse.lake.manifest import Manifest, ManifestEntry
-from gaugehouse.lake.rows import TABLES, empty_rows
 from gaugehouse.lake.sequencer import Segment, Sequencer, from_ipc
 
 logger = structlog.get_logger()

@@ -29,8 +29,9 @@ from gaugehouse.lake.known import (
     generation_of,
     numbered_rows,
 )
-from gaugehouse.lake.log import Log, LogRecord
+from gaugehouse.lake.log import Log
 from gaugehouse.lake.rows import EVENTS, MEASUREMENTS, TABLES, HotRows, Rows, TableSpec, timestamp_array
+from gaugehouse.lake.segments import LogRecord
 from gaugehouse.measurements.schema import EVENT_BATCH, TIMESTAMP
 from gaugehouse.measurements.selection import from_epoch_us
 

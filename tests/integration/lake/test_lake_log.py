@@ -7,9 +7,9 @@ import uuid
 import pytest
 
 from gaugehouse.errors import DamageFound, StorageFull
-from gaugehouse.lake.log import (
+from gaugehouse.lake.log import Log
+from gaugehouse.lake.segments import (
     SEGMENT_HEADER,
-    Log,
     LogRecord,
     RecordKind,
     scan_segment,

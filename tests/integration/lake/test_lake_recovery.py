@@ -15,12 +15,12 @@ import pytest
 
 import gaugehouse.lake.delta
 from factories import event_batch, measurement_batch
-from gaugehouse.errors import DamageFound
+from gaugehouse.errors import DamageFound, LakeLocked
+from gaugehouse.lake import repair_log
 from gaugehouse.lake.durable import FsyncFailed
 from gaugehouse.lake.flush import Flusher
-from gaugehouse.lake.log import find_segments
-from gaugehouse.lake.manifest import Manifest, ManifestEntry
-from gaugehouse.lake.owner import manifest_path
+from gaugehouse.lake.manifest import Manifest, ManifestEntry, manifest_path
+from gaugehouse.lake.segments import find_segments
 from gaugehouse.measurements.selection import Selection
 
 ALL = Selection(project="p")
@@ -327,6 +327,68 @@ def test_damage_to_a_synced_record_stops_the_start_and_changes_nothing(lakes):
     with pytest.raises(DamageFound):
         lakes.open()
     assert path.read_bytes() == bytes(content)
+
+
+def test_a_repair_keeps_every_intact_record_and_the_damaged_original(lakes):
+    lake = lakes.open()
+    append(lake, 1)
+    append(lake, 2)
+    append(lake, 3)
+    time.sleep(0.4)
+    lakes.crash(lake)
+    path = find_segments(lake.layout.log_dir)[0]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1  # in the middle of the second of three deliveries
+    path.write_bytes(content)
+    with pytest.raises(DamageFound):
+        lakes.open()
+    (repaired,) = repair_log(lake.layout)
+    assert (repaired.kept_records, repaired.is_committed) == (2, False)
+    assert repaired.damaged_bytes > 0
+    assert (lake.layout.log_dir / "damaged" / path.name).read_bytes() == bytes(content)
+    lake = lakes.open()
+    assert count(lake) == 2
+    lake.flush()
+    assert append(lake, 1, 2, 3).accepted == 1, "what was lost can be sent again"
+
+
+def test_a_sound_log_needs_no_repair_and_a_running_lake_allows_none(lakes):
+    lake = lakes.open()
+    append(lake, 1)
+    with pytest.raises(LakeLocked):
+        repair_log(lake.layout)
+    lakes.crash(lake)
+    assert repair_log(lake.layout) == []
+    assert count(lakes.open()) == 1
+
+
+def test_a_damaged_segment_that_is_committed_already_is_only_set_aside(lakes, monkeypatch):
+    lake = lakes.open()
+    append(lake, 1, 2)
+    monkeypatch.setattr("gaugehouse.lake.flush.remove_file", lambda *_: None)  # killed before the segment goes
+    lake.flush()
+    lakes.crash(lake)
+    monkeypatch.undo()
+    path = find_segments(lake.layout.log_dir)[0]
+    content = bytearray(path.read_bytes())
+    content[60] ^= 1
+    path.write_bytes(content)
+    (repaired,) = repair_log(lake.layout)
+    assert repaired.is_committed
+    lake = lakes.open()
+    lake.flush()
+    assert count(lake) == 2
+
+
+def test_checkpoints_come_also_when_no_process_lives_long(lakes):
+    for t in range(5):
+        lake = lakes.open(checkpoint_every_commits=3)
+        append(lake, t)
+        lake.close()
+        lakes._open.remove(lake)
+    log_dir = lake.layout.lake_dir / "measurements" / "_delta_log"
+    assert list(log_dir.glob("*.checkpoint*.parquet"))
+    assert count(lakes.open()) == 5
 
 
 def test_a_committed_segment_with_another_content_is_never_deleted(lakes, monkeypatch):
