@@ -83,12 +83,7 @@ def _read_claims(payload: Mapping[str, Any], max_lifetime_s: int) -> Claims:
     if not 0 < expires_at_s - issued_at_s <= max_lifetime_s:
         raise _refusal()
     kind, project, scope, version = (payload.get(name) for name in ("kind", "project", "scope", "version"))
-    if (
-        not isinstance(kind, str)
-        or kind not in {"user", "operator"}
-        or not isinstance(project, str)
-        or not isinstance(scope, str)
-    ):
+    if not all(isinstance(text, str) for text in (kind, project, scope)) or kind not in {"user", "operator"}:
         raise _refusal()
     if type(version) is not int:
         raise _refusal()
