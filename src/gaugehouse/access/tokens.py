@@ -15,6 +15,8 @@ ISSUER = "gaugehouse"
 AUDIENCE = "gaugehouse-api"
 MAX_TOKEN_BYTES = 4096  # checked before anything is decoded
 LEEWAY_S = 5
+TokenKind = Literal["user", "operator"]
+KINDS: tuple[TokenKind, ...] = ("user", "operator")
 REQUIRED_CLAIMS = ("exp", "iat", "nbf", "sub", "jti", "iss", "aud")
 
 _jwt = jwt.PyJWT(options={"enforce_minimum_key_length": True})
@@ -24,7 +26,7 @@ _jwt = jwt.PyJWT(options={"enforce_minimum_key_length": True})
 class Claims:
     """What a token says. `version` is the user's token_version when it was issued."""
 
-    kind: Literal["user", "operator"]
+    kind: TokenKind
     subject: str
     project: str
     scopes: tuple[str, ...]
@@ -82,8 +84,9 @@ def _read_claims(payload: Mapping[str, Any], max_lifetime_s: int) -> Claims:
     issued_at_s, _, expires_at_s = times
     if not 0 < expires_at_s - issued_at_s <= max_lifetime_s:
         raise _refusal()
-    kind, project, scope, version = (payload.get(name) for name in ("kind", "project", "scope", "version"))
-    if not all(isinstance(text, str) for text in (kind, project, scope)) or kind not in {"user", "operator"}:
+    kind = next((known for known in KINDS if known == payload.get("kind")), None)  # it may be a list: no set can look
+    project, scope, version = (payload.get(name) for name in ("project", "scope", "version"))
+    if kind is None or not isinstance(project, str) or not isinstance(scope, str):
         raise _refusal()
     if type(version) is not int:
         raise _refusal()
