@@ -20,6 +20,8 @@ Choices where the rules leave room:
 - `no_data`: no point in the bucket and, for results that rest on held values, none carried in. Numbers that are honest
   in silence keep their value (count 0, completeness 0 %, coverage 0 %, up and down 0 s, unknown the whole bucket); all
   others are null. `undefined`: there is data but the formula has no value, or the KPI is not for this kind of metric.
+- An estimated interval is named as the reason of an ok completeness, and of every ok result on holds of three of them.
+- A rate runs from the reading before the first counted step to the last counted reading: what is left out ends no time.
 - A gap lies between two points (a bad row is not one), clipped to the bucket; one over a border counts once in a merge.
 - `coverage` is answered for amounts (delta) too: it measures silence, not the amount.
 - Counters: rollover is tried before dip and spike, in the order of the rules; a fall that is a rollover is therefore no

@@ -59,9 +59,9 @@ class Oracle:
         setting = self.case.attributes.nominal_interval_s
         if setting is not None:
             return setting * SECOND_US, False
-        start_us = to_us(self.case.edges_s[0]) - 30 * DAY_S * SECOND_US
-        end_us = min(to_us(self.case.edges_s[-1]), self.now_us)
-        times = [at_us for at_us, _ in self.points if start_us <= at_us < end_us]
+        life = self._clip(self.case.edges_s[0], self.case.edges_s[-1])
+        start_us = life.start_us - 30 * DAY_S * SECOND_US
+        times = [at_us for at_us, _ in self.points if start_us <= at_us < life.end_us]
         if len(times) < 10:
             return 0, False
         return median(b - a for a, b in pairwise(times)), True

@@ -24,7 +24,7 @@ def test_every_kpi_agrees_with_the_oracle(case):
         assert {kpi for kpi, b in answers if b == number} == set(expected)
         for kpi, value in expected.items():
             row = answers[kpi, number]
-            # A max hold of three estimated intervals is cut to whole microseconds.
+            # A max hold of three estimated intervals is rounded to whole microseconds.
             assert row["value"] == (None if value is None else pytest.approx(value, rel=1e-9, abs=1e-6)), kpi
             assert row["n"] == len(oracle.inside(bucket))
             assert (row["value"] is None) <= (row["status"] in {"no_data", "undefined"})

@@ -186,6 +186,28 @@ def test_the_vectors_of_the_rules_hold_in_kernel_and_oracle(question, increases)
     assert [bucket["kpis"]["counter_increase"][0] for bucket in answer(question)] == increases
 
 
+@pytest.mark.parametrize(
+    ("values", "increase", "status"),
+    [
+        ((50, 90, 10, 11, 12), 62, "ok"),  # exactly 0.9 and 0.1 of the modulus
+        ((50, 89, 10, 11, 12), 51, "ok"),
+        ((50, 90, 11, 12, 13), 53, "ok"),
+        ((90, 95, 50, 5), 5, "partial"),  # what follows an open question is open too, were it a rollover by itself
+    ],
+)
+def test_a_rollover_goes_from_nine_tenths_to_one_tenth(values, increase, status):
+    question = counter(*values, rollover_at=100.0)
+    assert answer(question)[0]["kpis"]["counter_increase"] == (increase, status)
+    found = results_of(question)[0]["counter_increase"]
+    assert (found["value"], found["status"]) == (increase, status)
+
+
+@pytest.mark.parametrize(("count", "hold_us"), [(9, DAY_US), (10, 3 * MINUTE_US)])
+def test_ten_points_are_enough_for_an_estimate(count, hold_us):
+    question = Question(rows=readings(count, MINUTE_US), edges_us=[START_US, START_US + DAY_US])
+    assert facts_of(question).intervals["max_hold_us"].tolist() == [hold_us]
+
+
 def test_one_point_is_enough_for_a_time_weighted_mean():
     question = Question(
         rows=[(START_US + MINUTE_US, 7.0, 0)], edges_us=[START_US, START_US + DAY_US], nominal_us=SECOND_US
