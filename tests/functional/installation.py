@@ -137,6 +137,8 @@ class Installation:
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(STOP_S)
         assert code == 0, f"the server ended with {code} after {time.monotonic() - started_s:.1f} s:\n{self.output()}"
+        assert "leaked" not in self.output()
+        assert "Traceback" not in self.output()
 
     def kill(self):
         """End the server as a power cut does."""

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import select
 import signal
 import socket
 import sys
@@ -21,6 +22,8 @@ from gaugehouse.runtime import open_database
 
 logger = structlog.get_logger()
 
+PARENT_POLL_S = 0.2
+
 
 def work_forever(*, data_dir: Path, with_parent: bool) -> None:
     """Run report jobs until SIGTERM, SIGINT or, with a parent, until that one is gone."""
@@ -34,8 +37,9 @@ def work_forever(*, data_dir: Path, with_parent: bool) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, leave)
+    parent_watch = threading.Thread(target=_wait_for_parent, args=(stop,), name="parent-watch", daemon=True)
     if with_parent:
-        threading.Thread(target=_wait_for_parent, args=(stop,), name="parent-watch", daemon=True).start()
+        parent_watch.start()
     database = open_database(settings)
     warm_up()  # compiled once per machine: the first report shall not wait for it
     # A name of its own for each start: a lease of an earlier process can never look like ours.
@@ -50,11 +54,14 @@ def work_forever(*, data_dir: Path, with_parent: bool) -> None:
         stop=stop,
     )
     database.dispose()
+    if with_parent:
+        parent_watch.join()  # DuckDB prints what it calls leaks when a thread is alive while Python ends
     logger.info("worker_stopped", worker=name)
 
 
 def _wait_for_parent(stop: threading.Event) -> None:
     """Stop when standard input closes: the kernel closes it whichever way the parent ends."""
-    while os.read(sys.stdin.fileno(), 1024):
-        pass
-    stop.set()
+    while not stop.is_set():
+        readable, _, _ = select.select([sys.stdin], [], [], PARENT_POLL_S)
+        if readable and not os.read(sys.stdin.fileno(), 1024):
+            stop.set()
