@@ -188,7 +188,7 @@ class Job(Base):
 
 
 class Report(Base):
-    """A question of a manager, its pin and its answer; computed by the job `job_id`."""
+    """A question of a manager, its pin and its answer; how far it is, its job `job_id` says."""
 
     __tablename__ = "reports"
     __table_args__ = (
@@ -199,7 +199,6 @@ class Report(Base):
     id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
     project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"))
     requested_by: Mapped[str] = mapped_column(NAME_COLUMN)
-    status: Mapped[str] = mapped_column(String(16))
     period_expression: Mapped[str] = mapped_column(String(256))
     timezone: Mapped[str] = mapped_column(String(64))
     request: Mapped[dict[str, Any]]
@@ -208,15 +207,10 @@ class Report(Base):
     asked_at: Mapped[datetime]
     revision: Mapped[int] = mapped_column(default=1)
     job_id: Mapped[str] = mapped_column(ID_COLUMN)
-    progress_percent: Mapped[float] = mapped_column(default=0.0)
-    doing: Mapped[str] = mapped_column(Text, default="")
-    reason: Mapped[str | None] = mapped_column(Text)
     digest: Mapped[str | None] = mapped_column(String(128))
     result_path: Mapped[str | None] = mapped_column(Text)
     result_rows: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(default=database_now())
-    started_at: Mapped[datetime | None]
-    finished_at: Mapped[datetime | None]
 
 
 class Setting(Base):

@@ -11,7 +11,7 @@ from gaugehouse.config import Layout
 from gaugehouse.database import Database
 from gaugehouse.database.tables import Report
 from gaugehouse.errors import NotFound, Unavailable
-from gaugehouse.jobs import Control, Job, JobStatus, finish
+from gaugehouse.jobs import Control, Job, finish
 from gaugehouse.lake import open_snapshot, read_committed_through
 from gaugehouse.reports.chunks import Limits
 from gaugehouse.reports.compute import compute_report
@@ -101,7 +101,6 @@ def _store(worker: ReportWorker, job: Job, revision: int, result: pa.Table, dige
                 update(Report)
                 .where(Report.id == job.subject_id)
                 .values(
-                    status=JobStatus.DONE.value,
                     digest=digest,
                     result_path=str(path.relative_to(worker.layout.reports_dir)),
                     result_rows=result.num_rows,

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from gaugehouse.access import Caller
 from gaugehouse.config import Layout
-from gaugehouse.database import database_now, new_id
+from gaugehouse.database import Database, database_now, new_id
 from gaugehouse.database.tables import Job, Report
 from gaugehouse.errors import AlreadyExists, Forbidden, NotFound
 from gaugehouse.inventory.pages import Page, load_page, read_order
@@ -19,7 +19,7 @@ from gaugehouse.measurements.names import find_name_problem
 from gaugehouse.measurements.selection import from_epoch_us
 from gaugehouse.query.components import show_name
 from gaugehouse.reports.ask import PinSource, make_pin
-from gaugehouse.reports.pin import encode_pin
+from gaugehouse.reports.pin import Pin, encode_pin
 from gaugehouse.reports.request import ReportRequest, encode_request
 from gaugehouse.reports.result import load_result, result_path
 
@@ -83,12 +83,14 @@ class ReportView:
 
 
 def request_report(
-    session: Session, source: ReportSource, caller: Caller, body: ReportRequest, *, cells_limit: int
+    database: Database, source: ReportSource, caller: Caller, body: ReportRequest, *, cells_limit: int
 ) -> ReportView:
-    """Pin a question and queue its job, both in the caller's transaction.
+    """Pin a question, then store the report and its job in one transaction.
+
+    The pin of a large project takes a while to resolve, so it is made before the database's write lock is taken.
 
     Args:
-        session: Of a transaction that the caller commits.
+        database: Reports, jobs and the inventory.
         source: The lake.
         caller: Who asks; the project is theirs.
         body: The question.
@@ -99,16 +101,24 @@ def request_report(
         Forbidden: The caller sees one component only.
     """
     _check_sees_project(caller)
-    asked_at = session.scalars(select(database_now())).one()
-    pin = make_pin(
-        session,
-        source,
-        project=caller.project,
-        project_id=caller.project_id,
-        body=body,
-        asked_at=asked_at,
-        cells_limit=cells_limit,
-    )
+    with database.reading() as session:
+        asked_at = session.scalars(select(database_now())).one()
+        pin = make_pin(
+            session,
+            source,
+            project=caller.project,
+            project_id=caller.project_id,
+            body=body,
+            asked_at=asked_at,
+            cells_limit=cells_limit,
+        )
+    with database.transaction() as session:
+        view = _queue(session, caller, body, pin)
+    source.request_flush()
+    return view
+
+
+def _queue(session: Session, caller: Caller, body: ReportRequest, pin: Pin) -> ReportView:
     report_id = new_id("rep")
     job_id = enqueue(session, kind=JOB_KIND, project_id=caller.project_id, subject_id=report_id, payload={})
     session.add(
@@ -116,18 +126,16 @@ def request_report(
             id=report_id,
             project_id=caller.project_id,
             requested_by=caller.name,
-            status="queued",
             period_expression=pin.period.expression,
             timezone=pin.period.timezone,
             request=encode_request(body),
             pin=encode_pin(pin),
             as_of=pin.as_of,
-            asked_at=asked_at,
+            asked_at=pin.asked_at,
             job_id=job_id,
         )
     )
     session.flush()
-    source.request_flush()
     return get_report(session, caller, report_id)
 
 

@@ -68,9 +68,8 @@ class Plant:
 
     def ask(self, period="2026-03", **question) -> ReportView:
         """Request a report as the manager."""
-        with self.database.transaction() as session:
-            body = ReportRequest(period=period, **question)
-            return request_report(session, self.lake, self.manager, body, cells_limit=CELLS_LIMIT)
+        body = ReportRequest(period=period, **question)
+        return request_report(self.database, self.lake, self.manager, body, cells_limit=CELLS_LIMIT)
 
     def see(self, report: ReportView) -> ReportView:
         with self.database.reading() as session:

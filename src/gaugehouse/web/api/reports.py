@@ -78,8 +78,7 @@ class ReportBody(EdgeBody):
 def ask(runtime: InRuntime, caller: Manager, body: ReportBody, response: Response) -> ReportView:
     """Pin the question to this moment and queue it; `Location` is where to follow it."""
     cells_limit = runtime.settings.report_cells_limit
-    with runtime.database.transaction() as session:
-        view = reports.request_report(session, runtime.lake, caller, body.as_request(), cells_limit=cells_limit)
+    view = reports.request_report(runtime.database, runtime.lake, caller, body.as_request(), cells_limit=cells_limit)
     response.headers["Location"] = f"/v1/reports/{view.id}"
     return view
 

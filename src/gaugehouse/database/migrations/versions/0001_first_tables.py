@@ -187,7 +187,6 @@ def upgrade() -> None:
             sa.String(length=200).with_variant(sa.String(length=200, collation="C"), "postgresql"),
             nullable=False,
         ),
-        sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("period_expression", sa.String(length=256), nullable=False),
         sa.Column("timezone", sa.String(length=64), nullable=False),
         sa.Column(
@@ -198,15 +197,10 @@ def upgrade() -> None:
         sa.Column("asked_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("job_id", sa.String(length=32), nullable=False),
-        sa.Column("progress_percent", sa.Double(), nullable=False),
-        sa.Column("doing", sa.Text(), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("digest", sa.String(length=128), nullable=True),
         sa.Column("result_path", sa.Text(), nullable=True),
         sa.Column("result_rows", sa.Integer(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["project_id"], ["projects.id"], name=op.f("fk_reports_project_id_projects"), ondelete="CASCADE"
         ),
