@@ -1,6 +1,7 @@
 """The commands and their options. Each imports its work only when it runs, so that `--help` is instant."""
 # ruff: noqa: PLC0415 - imports inside commands keep the start of every other command fast
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -22,8 +23,23 @@ app.add_typer(lake_app, name="lake")
 app.add_typer(user_app, name="user")
 app.add_typer(key_app, name="key")
 
+
+def _keep_compiled_code(data: Path) -> Path:
+    """Give numba a place for compiled code beside the data, where the installation itself is read-only."""
+    if not os.access(Path(__file__).parent, os.W_OK):
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(data.absolute() / "run" / "compiled"))
+    return data
+
+
 Data = Annotated[
-    Path, typer.Option("--data", envvar="GAUGEHOUSE_DATA_DIR", help="Folder of the installation", show_default=True)
+    Path,
+    typer.Option(
+        "--data",
+        envvar="GAUGEHOUSE_DATA_DIR",
+        help="Folder of the installation",
+        show_default=True,
+        callback=_keep_compiled_code,
+    ),
 ]
 Project = Annotated[str, typer.Option("--project", help="Project slug")]
 DEFAULT_DATA = Path("data")
