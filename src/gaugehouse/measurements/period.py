@@ -69,15 +69,16 @@ def find_zone(timezone: str) -> ZoneInfo:
     Raises:
         PeriodRefused: No zone has this name.
     """
+    unknown = PeriodRefused(
+        f"no time zone is called {timezone!r}; use an IANA name such as Europe/Berlin or UTC",
+        fields={"timezone": timezone},
+    )
+    if timezone in MACHINE_ZONES or timezone.startswith(("right/", "posix/")):
+        raise unknown
     try:
-        if timezone in MACHINE_ZONES or timezone.startswith(("right/", "posix/")):
-            raise ValueError(timezone)
         return ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: a folder of zones such as `Europe`
-        raise PeriodRefused(
-            f"no time zone is called {timezone!r}; use an IANA name such as Europe/Berlin or UTC",
-            fields={"timezone": timezone},
-        ) from error
+        raise unknown from error
 
 
 # --- Instants -------------------------------------------------------------------------------------------------------
