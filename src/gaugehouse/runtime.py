@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gaugehouse.access import Access, load_signing_secret
+from gaugehouse.access import Access
 from gaugehouse.config import Layout, Settings
-from gaugehouse.database import Database, sqlite_url
-from gaugehouse.inventory import Registry, ensure_default_project
+from gaugehouse.database import Database
+from gaugehouse.installation import open_access, open_database
+from gaugehouse.inventory import Registry
 from gaugehouse.lake import Lake, is_locked
 
 Progress = Callable[[str, int, int], None]
@@ -34,23 +35,6 @@ class Runtime:
         """Commit what is acknowledged, let go of the lake and the database."""
         self.lake.close(flush_timeout_s)
         self.database.dispose()
-
-
-def open_database(settings: Settings) -> Database:
-    """Return the migrated database of an installation, with its project `default`; any process may do this."""
-    layout = Layout(settings.data_dir)
-    layout.data_dir.mkdir(parents=True, exist_ok=True)
-    database = Database.open(settings.database_url or sqlite_url(layout.database_path))
-    database.migrate()
-    with database.transaction() as session:
-        ensure_default_project(session)
-    return database
-
-
-def open_access(settings: Settings, database: Database) -> Access:
-    """Return who checks credentials, with the installation's own signing secret."""
-    secret = load_signing_secret(Layout(settings.data_dir).secrets_dir)
-    return Access(database, secret, settings.token_lifetime_s, demo=settings.demo)
 
 
 def open_runtime(settings: Settings, on_progress: Progress = _quiet) -> Runtime:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gaugehouse.access import create_api_key, create_user
 from gaugehouse.config import Settings
-from gaugehouse.runtime import open_database
+from gaugehouse.installation import open_database
 
 
 def create_user_account(*, data_dir: Path, name: str, role: str, project: str, password: str) -> None:

@@ -13,10 +13,11 @@ from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database
 from gaugehouse.errors import GaugehouseError, Unavailable
 from gaugehouse.ingest.accept import AppendsRows
+from gaugehouse.installation import open_access, open_database
 from gaugehouse.inventory import Registry
 from gaugehouse.lake import CONFLICTS
 from gaugehouse.logs import configure_logs
-from gaugehouse.runtime import RunningOwner, find_owner, open_access, open_database, open_runtime
+from gaugehouse.runtime import RunningOwner, find_owner, open_runtime
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 TIMEOUT_S = 120.0

@@ -14,11 +14,11 @@ from types import FrameType
 import structlog
 
 from gaugehouse.config import Layout, Settings
+from gaugehouse.installation import open_database
 from gaugehouse.jobs import run_worker
 from gaugehouse.kpi import warm_up
 from gaugehouse.logs import configure_logs
 from gaugehouse.reports import JOB_KIND, ReportWorker, run_report
-from gaugehouse.runtime import open_database
 
 logger = structlog.get_logger()
 

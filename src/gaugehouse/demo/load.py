@@ -93,6 +93,8 @@ def load_fleet(  # noqa: PLR0913 - one load has this many sides, each given by t
         total = _add(total, _deliver(accept_measurements, lake, registry, project, batch))
         if on_progress is not None:
             on_progress(total.rows, max(plan.estimated_rows, total.rows))
+    if on_progress is not None:
+        on_progress(total.rows, total.rows)  # the expected number was an estimate
     events = plan.events(now).select(EVENT_COLUMNS)
     accepted = sum(
         _deliver(accept_events, lake, registry, project, events.slice(offset, Limits().rows_limit)).accepted

@@ -1,0 +1,23 @@
+"""What every process of an installation opens: database and access; no lake, so that small commands are quick."""
+
+from gaugehouse.access import Access, load_signing_secret
+from gaugehouse.config import Layout, Settings
+from gaugehouse.database import Database, sqlite_url
+from gaugehouse.inventory import ensure_default_project
+
+
+def open_database(settings: Settings) -> Database:
+    """Return the migrated database of an installation, with its project `default`; any process may do this."""
+    layout = Layout(settings.data_dir)
+    layout.data_dir.mkdir(parents=True, exist_ok=True)
+    database = Database.open(settings.database_url or sqlite_url(layout.database_path))
+    database.migrate()
+    with database.transaction() as session:
+        ensure_default_project(session)
+    return database
+
+
+def open_access(settings: Settings, database: Database) -> Access:
+    """Return who checks credentials, with the installation's own signing secret."""
+    secret = load_signing_secret(Layout(settings.data_dir).secrets_dir)
+    return Access(database, secret, settings.token_lifetime_s, demo=settings.demo)
