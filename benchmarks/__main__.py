@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import structlog
+
 from benchmarks.flush import run_flush
 from benchmarks.ingest import run_ingest
 from benchmarks.report import run_report

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import psutil
+
 from benchmarks.baseline import DURABILITY, insert_plainly
 from benchmarks.lakes import BATCH_ROWS, fill, find_files, make_batches, open_lake
 from benchmarks.results import Results, show_progress

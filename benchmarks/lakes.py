@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from benchmarks.workload import Sender
 
+from benchmarks.workload import Sender
 from gaugehouse.config import Layout, Settings
 from gaugehouse.lake import Lake
 from gaugehouse.measurements.schema import MEASUREMENT_BATCH

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+
 from benchmarks.lakes import PROJECT, SENDER, fill, find_files, make_batches, open_lake
 from benchmarks.results import Results, show_progress
 from benchmarks.workload import FIRST_MINUTE_US, METRICS, MINUTE_US
-from gaugehouse.measurements.period import bucket_edges_us, explicit_period
-
 from gaugehouse.lake import open_snapshot
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind
+from gaugehouse.measurements.period import bucket_edges_us, explicit_period
 from gaugehouse.measurements.selection import from_epoch_us
 from gaugehouse.reports.compute import compute_report
 from gaugehouse.reports.pin import Pin, PinnedComponent, PinnedSeries
