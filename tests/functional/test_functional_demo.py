@@ -45,7 +45,8 @@ def test_the_plant_has_a_hundred_machines_with_ten_thousand_measurements_each(us
     assert min(counts[name] for name in machines) >= 10_000
     assert sum(counts[name] for name in machines) >= 1_000_000
     assert min(newest[name] for name in machines) > datetime.now(UTC) - timedelta(days=2)
-    assert max(newest.values()) > datetime.now(UTC) - timedelta(minutes=5)
+    # The plant is read every half hour: its newest rows are at most that old.
+    assert max(newest[name] for name in machines) > datetime.now(UTC) - timedelta(minutes=35)
 
 
 def test_it_holds_the_dirt_of_a_real_plant(manager):
