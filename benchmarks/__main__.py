@@ -45,21 +45,23 @@ def main() -> None:
             f"[bold]gaugehouse benchmarks[/bold]  {machine['processors']} processors, {machine['file_system']}, "
             f"load {machine['load_1min']:.1f}, commit {machine['commit']}\n"
         )
-        if "ingest" in parts:
-            formats = arguments.format or [each.name for each in FORMATS]
-            run_ingest(
-                results,
-                seconds=arguments.seconds,
-                connections=arguments.connections,
-                formats=formats,
-                work_dir=work_dir,
-            )
-        sizes = arguments.rows or [MILLION, 10 * MILLION]
-        if "flush" in parts:
-            run_flush(results, sizes=sizes, work_dir=work_dir)
-        if "report" in parts:
-            run_report(results, sizes=sizes, work_dir=work_dir)
-        path = results.save()
+        try:
+            if "ingest" in parts:
+                formats = arguments.format or [each.name for each in FORMATS]
+                run_ingest(
+                    results,
+                    seconds=arguments.seconds,
+                    connections=arguments.connections,
+                    formats=formats,
+                    work_dir=work_dir,
+                )
+            sizes = arguments.rows or [MILLION, 10 * MILLION]
+            if "flush" in parts:
+                run_flush(results, sizes=sizes, work_dir=work_dir)
+            if "report" in parts:
+                run_report(results, sizes=sizes, work_dir=work_dir)
+        finally:  # what was measured before an interruption is kept
+            path = results.save()
     console.print(f"kept as {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
 
 
