@@ -63,7 +63,7 @@ check: lint test  ## What CI runs
 
 ##@ Measure
 
-bench: install  ## Benchmarks against a plain DuckDB, as ratios of one run (several minutes)
+bench: install  ## Benchmarks against a plain DuckDB, as ratios of one run (about 20 minutes)
 	@$(BIN)/python -m benchmarks
 
 torture: install  ## Long fault and fuzz runs
