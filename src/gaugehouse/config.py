@@ -41,6 +41,9 @@ class Settings(BaseSettings):
         description="Writes answer 507 when the disk has less free space than this [bytes]",
     )
     checkpoint_every_commits: int = Field(default=50, ge=2, description="Delta checkpoint after this many commits")
+    superseded_keep_s: float = Field(
+        default=86_400.0, ge=0, description="Files that a compaction replaced stay this long for running readers [s]"
+    )
     index_every_commits: int = Field(default=1000, ge=1, description="Series index snapshot after this many commits")
     recent_keys_bytes: int = Field(
         default=64 * MEBIBYTE, ge=MEBIBYTE, description="Memory for hashes of recently flushed keys [bytes]"

@@ -6,11 +6,14 @@ files are written and synced here, only the log entry is committed through delta
 
 import hashlib
 import json
+import re
+import threading
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +21,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
-from deltalake.transaction import AddAction, CommitProperties, PostCommitHookProperties, Transaction
+from deltalake.transaction import (
+    AddAction,
+    CommitProperties,
+    PostCommitHookProperties,
+    RemoveAction,
+    Transaction,
+)
 from numpy.typing import NDArray
 
 from gaugehouse.errors import Unavailable
@@ -31,6 +40,9 @@ PARTITION_COLUMNS = ["project", "month"]
 ROW_GROUP_ROWS = 131_072
 ZSTD_LEVEL = 3
 MILLISECOND_US = 1_000
+LOG_NAME = re.compile(r"^(\d{20})\.(?:json|checkpoint.*\.parquet)$")
+CHECKPOINT_NAME = re.compile(r"^(\d{20})\.checkpoint.*\.parquet$")
+CHECKPOINTS_KEPT = 2  # a reader may have seen the hint to the one before the newest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +59,25 @@ class FileEntry:
     received_us: tuple[int, int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What one commit changes.
+
+    Args:
+        added: Files that are synced already.
+        removed: Files that the table no longer names.
+        is_new_data: False when the same rows only move to other files.
+        metadata: Said in the commit, for whoever reads the log.
+        transaction: (application id, version) that makes a repeat visible.
+    """
+
+    added: tuple[FileEntry, ...] = ()
+    removed: tuple[FileEntry, ...] = ()
+    is_new_data: bool = True
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    transaction: tuple[str, int] | None = None
+
+
 def table_schema(spec: TableSpec) -> pa.Schema:
     """Return the Delta schema of a table. Delta knows no unsigned types: quality is a byte."""
     fields = [pa.field(name, pa.string()) for name in PARTITION_COLUMNS]
@@ -59,13 +90,18 @@ def _stored_type(kind: pa.DataType) -> pa.DataType:
 
 
 class DeltaStore:
-    """The owner's handle of one table: its newest version and that version's files."""
+    """The owner's handle of one table: its newest version and that version's files.
+
+    Who commits, or makes a checkpoint, holds `commit_lock` until the version is synced and in the manifest: then only
+    the last commit can ever be unknown to a start. `files` is replaced, never changed: anyone may read it at any time.
+    """
 
     def __init__(self, root: Path, spec: TableSpec) -> None:
         self.root = root
         self.spec = spec
         self.files: dict[str, FileEntry] = {}
         self.commits_since_checkpoint = 0
+        self.commit_lock = threading.RLock()
         self._table: DeltaTable | None = None
 
     @property
@@ -92,7 +128,11 @@ class DeltaStore:
                 partition_by=PARTITION_COLUMNS,
                 name=self.spec.name,
                 # Clean-up and checkpoints are ours; whoever else opens the table must not start them.
-                configuration={"delta.enableExpiredLogCleanup": "false", "delta.checkpointInterval": "1000000"},
+                configuration={
+                    "delta.enableExpiredLogCleanup": "false",
+                    "delta.checkpointInterval": "1000000",
+                    "delta.deletedFileRetentionDuration": "interval 1 days",
+                },
             )
             sync_path(self.log_dir / f"{0:020d}.json")
             sync_path(self.log_dir)
@@ -110,19 +150,22 @@ class DeltaStore:
         version = self.table.transaction_version(app_id)
         return -1 if version is None else int(version)
 
-    def commit(self, entries: Iterable[FileEntry], *, app_id: str, segment: int, metadata: Mapping[str, str]) -> int:
-        """Commit files that are already synced as one version and return it; `sync_version` makes it durable."""
-        entries = list(entries)
+    def commit(self, change: Change) -> int:
+        """Commit a change as one version and return it; `sync_version` makes it durable. Needs `commit_lock`."""
+        transactions = [Transaction(*change.transaction)] if change.transaction else None
+        now_ms = int(time.time() * 1000)
+        actions: list[AddAction | RemoveAction] = [
+            _add_action(entry, self.spec, now_ms, is_new_data=change.is_new_data) for entry in change.added
+        ]
+        actions += [_remove_action(entry, now_ms, is_new_data=change.is_new_data) for entry in change.removed]
         try:
             self.table.create_write_transaction(
-                [_add_action(entry, self.spec) for entry in entries],
+                actions,
                 "append",
                 self.table.schema(),
                 PARTITION_COLUMNS,
                 commit_properties=CommitProperties(
-                    custom_metadata=dict(metadata),
-                    app_transactions=[Transaction(app_id, segment)],
-                    max_commit_retries=0,
+                    custom_metadata=dict(change.metadata), app_transactions=transactions, max_commit_retries=0
                 ),
                 post_commithook_properties=PostCommitHookProperties(
                     create_checkpoint=False, cleanup_expired_logs=False
@@ -131,7 +174,9 @@ class DeltaStore:
             self.table.update_incremental()
         except DeltaError as exc:
             raise Unavailable("the lake could not commit; it will try again", retry_after_s=5) from exc
-        self.files.update({entry.path: entry for entry in entries})
+        removed = {entry.path for entry in change.removed}
+        kept = {path: entry for path, entry in self.files.items() if path not in removed}
+        self.files = kept | {entry.path: entry for entry in change.added}
         self.commits_since_checkpoint += 1
         return self.version
 
@@ -142,19 +187,48 @@ class DeltaStore:
 
     def reload(self) -> None:
         """Read the table anew: after a commit whose outcome is unknown."""
-        self.open()
+        with self.commit_lock:
+            self.open()
 
     def checkpoint(self) -> None:
         """Write a checkpoint of the current version and sync it before anything may rely on it."""
-        self.table.create_checkpoint()
-        for path in self.log_dir.glob(f"{self.version:020d}.checkpoint*"):
-            sync_path(path)
-        sync_path(self.log_dir / "_last_checkpoint")
-        sync_path(self.log_dir)
-        self.commits_since_checkpoint = 0
+        with self.commit_lock:
+            self.table.create_checkpoint()
+            for path in self.log_dir.glob(f"{self.version:020d}.checkpoint*"):
+                sync_path(path)
+            sync_path(self.log_dir / "_last_checkpoint")
+            sync_path(self.log_dir)
+            self.commits_since_checkpoint = 0
+
+    def clean_log(self) -> int:
+        """Remove log entries that the kept checkpoints stand for; return how many.
+
+        A reader that has read the hint before it moved finds its checkpoint and everything behind it.
+        """
+        checkpoints = sorted(version for version, _path in self._named(CHECKPOINT_NAME))
+        distinct = sorted(set(checkpoints))
+        if len(distinct) < CHECKPOINTS_KEPT:
+            return 0
+        keep_from = distinct[-CHECKPOINTS_KEPT]
+        dead = [path for version, path in self._named(LOG_NAME) if version < keep_from]
+        for path in sorted(dead):
+            path.unlink(missing_ok=True)
+        return len(dead)
+
+    def _named(self, pattern: re.Pattern[str]) -> Iterator[tuple[int, Path]]:
+        for path in self.log_dir.iterdir():
+            match = pattern.match(path.name)
+            if match is not None:
+                yield int(match[1]), path
 
 
-def _add_action(entry: FileEntry, spec: TableSpec) -> AddAction:
+def _remove_action(entry: FileEntry, now_ms: int, *, is_new_data: bool) -> RemoveAction:
+    return RemoveAction(
+        entry.path, is_new_data, now_ms, entry.size_bytes, {"project": entry.project, "month": entry.month}
+    )
+
+
+def _add_action(entry: FileEntry, spec: TableSpec, now_ms: int, *, is_new_data: bool) -> AddAction:
     """Describe a file for the Delta log. Times are widened to milliseconds, which is all that the log keeps."""
     low, high = entry.instants_us
     received_low, received_high = entry.received_us
@@ -176,8 +250,8 @@ def _add_action(entry: FileEntry, spec: TableSpec) -> AddAction:
         entry.path,
         entry.size_bytes,
         {"project": entry.project, "month": entry.month},
-        int(time.time() * 1000),
-        True,
+        now_ms,
+        is_new_data,
         json.dumps(stats, ensure_ascii=False),
     )
 
@@ -238,28 +312,61 @@ def month_name(number: int) -> str:
     return str(np.datetime64(number, "M"))
 
 
-def write_data_file(root: Path, path: str, table: pa.Table) -> CommittedFile:
-    """Write one sorted Parquet file with page checksums and sync it with its folders."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
+class DataFileWriter:
+    """One sorted Parquet file with page checksums, written part by part and synced with its folders at `close`.
+
+    Left without `close`, nothing stays behind: the bytes are kept in memory until they are whole.
+    """
+
+    def __init__(self, root: Path, path: str) -> None:
+        self._root = root
+        self._path = path
+        self._sink = pa.BufferOutputStream()
+        self._writer: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def write(self, table: pa.Table) -> None:
+        """Add rows: names as dictionaries, in file order."""
+        if self._writer is None:
+            self._writer = _parquet_writer(self._sink, table.schema)
+        self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+
+    def close(self) -> CommittedFile:
+        """Write the file down and return what the manifest says about it."""
+        self.__exit__()
+        content = memoryview(self._sink.getvalue())
+        target = self._root / self._path
+        make_folder(target.parent)
+        write_file(target, content)
+        return _described(self._path, content)
+
+
+def _parquet_writer(sink: pa.NativeFile, schema: pa.Schema) -> pq.ParquetWriter:
+    return pq.ParquetWriter(
         sink,
+        schema,
         compression="zstd",
         compression_level=ZSTD_LEVEL,
-        row_group_size=ROW_GROUP_ROWS,
-        use_dictionary=[name for name in table.column_names if pa.types.is_dictionary(table.schema.field(name).type)],
-        column_encoding={
-            field.name: "DELTA_BINARY_PACKED" for field in table.schema if pa.types.is_timestamp(field.type)
-        },
+        use_dictionary=[field.name for field in schema if pa.types.is_dictionary(field.type)],
+        column_encoding={field.name: "DELTA_BINARY_PACKED" for field in schema if pa.types.is_timestamp(field.type)},
         write_page_checksum=True,
         write_page_index=True,
         store_schema=False,  # dictionary columns are an encoding here, not a type that readers should see
     )
-    content = memoryview(sink.getvalue())
-    target = root / path
-    make_folder(target.parent)
-    write_file(target, content)
-    return _described(path, content)
+
+
+def write_data_file(root: Path, path: str, table: pa.Table) -> CommittedFile:
+    """Write one sorted Parquet file with page checksums and sync it with its folders."""
+    with DataFileWriter(root, path) as writer:
+        writer.write(table)
+        return writer.close()
 
 
 def describe_file(root: Path, path: str) -> CommittedFile:

@@ -6,17 +6,18 @@ every table: hot rows swapped for files, segment deleted. A crash between any tw
 
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import structlog
 
+from gaugehouse.lake.commits import commit_durably, settle
 from gaugehouse.lake.delta import (
+    Change,
     DeltaStore,
     FileEntry,
-    describe_file,
     month_name,
     month_numbers_of,
     write_data_file,
@@ -25,6 +26,7 @@ from gaugehouse.lake.durable import remove_file
 from gaugehouse.lake.keyhash import Int64s
 from gaugehouse.lake.known import SeriesIndex
 from gaugehouse.lake.manifest import CommittedFile, Manifest, ManifestEntry
+from gaugehouse.lake.plain import PlainMirror
 from gaugehouse.lake.rows import Rows, TableSpec, distinct_codes, payload_arrays, timestamp_array
 from gaugehouse.lake.segments import segment_path
 from gaugehouse.lake.sequencer import Files, Segment, Sequencer
@@ -41,7 +43,7 @@ class Flusher:
     stores: Mapping[str, DeltaStore]
     manifest: Manifest
     sequencer: Sequencer
-    checkpoint_every_commits: int
+    mirrors: Mapping[str, PlainMirror]
 
     def flush(self, segment: Segment) -> None:
         """Commit one sealed segment to every table it touches, then let go of it."""
@@ -49,12 +51,9 @@ class Flusher:
             if segment.hot[name].count:
                 self._commit_table(segment, store)
         self.manifest.record(ManifestEntry(segment=segment.number, through_us=segment.through_us))
-        self.sequencer.retire(segment, self.current_files())
+        self.sequencer.retire(segment, self.current_files)
         remove_file(segment_path(self.log_dir, segment.number))
         logger.info("segment_flushed", segment=segment.number, rows=segment.rows)
-        for store in self.stores.values():
-            if store.commits_since_checkpoint >= self.checkpoint_every_commits:
-                store.checkpoint()
 
     def current_files(self) -> Files:
         return {name: tuple(store.files.values()) for name, store in self.stores.items()}
@@ -65,36 +64,35 @@ class Flusher:
     def _commit_table(self, segment: Segment, store: DeltaStore) -> None:
         name = store.spec.name
         if store.transaction_version(self.app_id(name)) < segment.number:
-            files = self._write_and_commit(segment, store)
+            self._write_and_commit(segment, store)
         else:
             # An earlier attempt got as far as the commit and failed behind it: nothing of it is durable yet.
-            part = f"/part-{segment.number:012d}-"
-            files = tuple(describe_file(store.root, path) for path in store.files if part in path)
-        store.sync_version()
-        self.manifest.record(ManifestEntry(table=name, version=store.version, files=files))
+            settle(store, self.manifest)
+        part = f"/part-{segment.number:012d}-"
+        with store.commit_lock:  # a compaction may be exchanging the same folder
+            self.mirrors[name].add(entry for path, entry in store.files.items() if part in path)
 
-    def _write_and_commit(self, segment: Segment, store: DeltaStore) -> tuple[CommittedFile, ...]:
+    def _write_and_commit(self, segment: Segment, store: DeltaStore) -> None:
         name = store.spec.name
         rows = segment.hot[name].view(segment.hot[name].count)
         written: list[tuple[FileEntry, CommittedFile]] = []
         try:
             for entry, table in partitions(rows, self.sequencer.indexes[name], segment.number):
                 file = write_data_file(store.root, entry.path, table)
-                written.append((_sized(entry, file), file))
-            store.commit(
-                [entry for entry, _file in written],
-                app_id=self.app_id(name),
-                segment=segment.number,
+                written.append((replace(entry, size_bytes=file.size_bytes), file))
+            change = Change(
+                added=tuple(entry for entry, _file in written),
+                transaction=(self.app_id(name), segment.number),
                 metadata={
                     "gaugehouse.segment": str(segment.number),
                     "gaugehouse.rows": str(len(rows)),
                     "gaugehouse.crc32c": f"{segment.crc:08x}",
                 },
             )
+            commit_durably(store, self.manifest, change, tuple(file for _entry, file in written))
         except BaseException:
             self._forget_uncommitted(segment, store, written)
             raise
-        return tuple(file for _entry, file in written)
 
     def _forget_uncommitted(
         self, segment: Segment, store: DeltaStore, written: list[tuple[FileEntry, CommittedFile]]
@@ -110,19 +108,6 @@ class Flusher:
 def app_id(log_uuid: str, table: str) -> str:
     """Return the Delta transaction id of a log's segments in one table."""
     return f"{log_uuid}:{table}"
-
-
-def _sized(entry: FileEntry, file: CommittedFile) -> FileEntry:
-    return FileEntry(
-        path=entry.path,
-        size_bytes=file.size_bytes,
-        rows=entry.rows,
-        project=entry.project,
-        month=entry.month,
-        components=entry.components,
-        instants_us=entry.instants_us,
-        received_us=entry.received_us,
-    )
 
 
 def partitions(rows: Rows, index: SeriesIndex, segment: int) -> Iterator[tuple[FileEntry, pa.Table]]:

@@ -187,6 +187,13 @@ class SeriesIndex:
         self.claim(rows)
         np.maximum.at(self.covered_from, rows.series, rows.t)
 
+    def forget(self, project: str) -> None:
+        """Know nothing any more of a project's rows; its series keep their numbers. Under the sequencer's lock."""
+        series = self.series_of(project, None, None)
+        with self._lock:
+            for column in (self.claimed_to, self.covered_from, self.newest_t):
+                column[series] = NEVER
+
     def claim(self, rows: Rows) -> None:
         """Raise the newest claimed instants to rows that are known to be stored."""
         np.maximum.at(self.claimed_to, rows.series, rows.t)

@@ -1,20 +1,28 @@
 """What is known durable: which Delta versions are synced, which files they hold, how far the log is committed.
 
 `log/manifest` is append-only. Each line is the CRC32C of the JSON behind it. A torn last line means nothing: what it
-would have said is found again by looking at the files.
+would have said is found again by looking at the files. Now and then it is written anew with what still matters.
 """
 
 import os
+import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import crc32c
 import msgspec
 
 from gaugehouse.config import Layout
-from gaugehouse.lake.durable import sync_file_descriptor, sync_path, write_all
+from gaugehouse.lake.durable import sync_file_descriptor, sync_path, write_all, write_file
 
 TAIL_BYTES = 64 * 1024
+FILES_PER_LINE = 512
+REWRITE_LINES = 4096  # a start reads that many lines in a few milliseconds
+
+Item = TypeVar("Item")
 
 
 def manifest_path(layout: Layout) -> Path:
@@ -29,24 +37,54 @@ class CommittedFile(msgspec.Struct, array_like=True, frozen=True):
     sha256: str
 
 
+class Horizon(msgspec.Struct, array_like=True, frozen=True):
+    """Rows of one project and table before an instant were dropped. [us]"""
+
+    table: str
+    project: str
+    before_us: int
+    dropped_at_us: int
+
+
 class ManifestEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One fact: a durable table version with its new files, or a segment that is wholly committed."""
+    """One fact: a durable table version and what it changed, files that are gone, or a segment that is committed.
+
+    Args:
+        table: The table that `version`, `files`, `removed` and `gone` are about.
+        version: A Delta version that is on the disk.
+        files: Files that the version added.
+        removed: Files that the version no longer names; they stay on the disk for running readers.
+        removed_at_us: When that was. [us]
+        gone: Removed files that are no longer on the disk.
+        dropped: How far rows were dropped on purpose.
+        segment: A log segment all of whose rows are committed.
+        through_us: The received_at up to which everything is committed. [us]
+    """
 
     table: str = ""
     version: int = -1
     files: tuple[CommittedFile, ...] = ()
+    removed: tuple[str, ...] = ()
+    removed_at_us: int = -1
+    gone: tuple[str, ...] = ()
+    dropped: tuple[Horizon, ...] = ()
     segment: int = -1
     through_us: int = -1
 
 
 @dataclass(slots=True)
 class Manifest:
-    """The open manifest of the lake owner."""
+    """The open manifest of the lake owner. `files` holds current and superseded files, `superseded` since when [us]."""
 
     path: Path
     durable_version: dict[str, int] = field(default_factory=dict)
+    files: dict[str, dict[str, CommittedFile]] = field(default_factory=dict)
+    superseded: dict[str, dict[str, int]] = field(default_factory=dict)
+    horizons: dict[tuple[str, str], Horizon] = field(default_factory=dict)
     through_us: int = -1
     segment: int = -1
+    line_count: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def load(self) -> None:
         """Read every intact line; cut a torn last line off."""
@@ -63,13 +101,28 @@ class Manifest:
             sync_path(self.path)
 
     def _take(self, entry: ManifestEntry) -> None:
-        if entry.table:
-            self.durable_version[entry.table] = entry.version
+        self.line_count += 1
         self.through_us = max(self.through_us, entry.through_us)
         self.segment = max(self.segment, entry.segment)
+        for horizon in entry.dropped:
+            self.horizons[horizon.table, horizon.project] = horizon
+        if not entry.table:
+            return
+        self.durable_version[entry.table] = max(entry.version, self.durable_version.get(entry.table, -1))
+        files = self.files.setdefault(entry.table, {})
+        superseded = self.superseded.setdefault(entry.table, {})
+        files.update({file.path: file for file in entry.files})
+        superseded.update(dict.fromkeys(entry.removed, entry.removed_at_us))
+        for path in entry.gone:
+            files.pop(path, None)
+            superseded.pop(path, None)
 
     def record(self, entry: ManifestEntry) -> None:
         """Append one fact and sync it."""
+        with self._lock:
+            self._append(entry)
+
+    def _append(self, entry: ManifestEntry) -> None:
         is_new = not self.path.exists()
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         size_bytes = os.fstat(descriptor).st_size
@@ -84,6 +137,38 @@ class Manifest:
         if is_new:
             sync_path(self.path.parent)
         self._take(entry)
+
+    def rewrite_when_long(self) -> bool:
+        """Write the manifest anew when most of its lines say what later ones have changed; return whether it was."""
+        with self._lock:
+            entries = list(self._state())
+            if self.line_count < REWRITE_LINES + 2 * len(entries):
+                return False
+            write_file(self.path, b"".join(_format(entry) for entry in entries))
+            self.line_count = len(entries)
+        return True
+
+    def _state(self) -> Iterator[ManifestEntry]:
+        """Yield the facts that are left, how far the log is committed last: other processes read the end only."""
+        for table, version in self.durable_version.items():
+            yield ManifestEntry(table=table, version=version)
+            for some in _chunks(self.files[table].values()):
+                yield ManifestEntry(table=table, version=version, files=some)
+            removed: dict[int, list[str]] = {}
+            for path, removed_at_us in self.superseded[table].items():
+                removed.setdefault(removed_at_us, []).append(path)
+            for removed_at_us, paths in removed.items():
+                for names in _chunks(paths):
+                    yield ManifestEntry(table=table, version=version, removed=names, removed_at_us=removed_at_us)
+        if self.horizons:
+            yield ManifestEntry(dropped=tuple(self.horizons.values()))
+        yield ManifestEntry(segment=self.segment, through_us=self.through_us)
+
+
+def _chunks(items: Iterable[Item]) -> Iterator[tuple[Item, ...]]:
+    rest = iter(items)
+    while chunk := tuple(islice(rest, FILES_PER_LINE)):
+        yield chunk
 
 
 def _format(entry: ManifestEntry) -> bytes:
@@ -103,12 +188,18 @@ def _parse(line: bytes) -> ManifestEntry | None:
 def read_committed_through_us(path: Path) -> int:
     """Return the newest received_at such that everything up to it is committed, -1 for none. [us]
 
-    For readers in other processes: reads the end of the manifest only.
+    For readers in other processes: reads the end of the manifest, and more of it only if need be.
     """
     if not path.exists():
         return -1
+    tail_bytes = TAIL_BYTES
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-        lines = file.read().splitlines(keepends=True)
-    entries = [entry for line in lines if (entry := _parse(line)) is not None]
-    return max((entry.through_us for entry in entries), default=-1)
+        size_bytes = os.fstat(file.fileno()).st_size
+        while True:
+            file.seek(max(0, size_bytes - tail_bytes))
+            lines = file.read().splitlines(keepends=True)
+            entries = [entry for line in lines if (entry := _parse(line)) is not None]
+            through_us = max((entry.through_us for entry in entries), default=-1)
+            if through_us >= 0 or tail_bytes >= size_bytes:
+                return through_us
+            tail_bytes *= 8

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 
 import pyarrow as pa
 import structlog
@@ -13,6 +14,7 @@ from deltalake.exceptions import DeltaError
 
 from gaugehouse.config import Layout, Settings
 from gaugehouse.errors import GaugehouseError, StartRefused, StorageFull
+from gaugehouse.lake.commits import settle
 from gaugehouse.lake.delta import DeltaStore
 from gaugehouse.lake.durable import FsyncFailed, make_folder
 from gaugehouse.lake.flush import Flusher
@@ -21,7 +23,9 @@ from gaugehouse.lake.keyhash import warm_up
 from gaugehouse.lake.lock import OwnerLock
 from gaugehouse.lake.log import Log
 from gaugehouse.lake.lookup import FileLookup
+from gaugehouse.lake.maintenance import CompactionDone, Maintenance
 from gaugehouse.lake.manifest import Manifest, ManifestEntry, manifest_path, read_committed_through_us
+from gaugehouse.lake.plain import PlainMirror
 from gaugehouse.lake.recovery import (
     committed_segments,
     drop_torn_checkpoints,
@@ -31,6 +35,7 @@ from gaugehouse.lake.recovery import (
     scan_log,
     settle_last_commit,
 )
+from gaugehouse.lake.retention import Dropped
 from gaugehouse.lake.rows import TABLES
 from gaugehouse.lake.segments import find_segments, load_log_uuid
 from gaugehouse.lake.sequencer import Appended, Sequencer, now_us
@@ -44,6 +49,8 @@ IDLE_S = 0.1  # an idle log writes down how far it is durable
 FORCED_SEAL_PERIOD_S = 5.0
 FREE_SPACE_PERIOD_S = 0.5
 RETRY_FIRST_S, RETRY_LAST_S = 1.0, 30.0
+MAINTENANCE_PERIOD_S = 1.0
+CLOSED_PROJECT_S = 60.0  # longer than any request that began before the project was deleted
 FAILED_EXIT_CODE = 70
 
 
@@ -89,6 +96,17 @@ class Lake:
         self._commits_since_index = 0
         self._threads: list[threading.Thread] = []
         self._flusher: Flusher | None = None
+        mirrors = {name: PlainMirror(layout.lake_dir, name) for name in TABLES}
+        self._maintenance = Maintenance(
+            stores=self._stores,
+            manifest=self._manifest,
+            sequencer=self._sequencer,
+            mirrors=mirrors,
+            checkpoint_every_commits=settings.checkpoint_every_commits,
+            superseded_keep_s=settings.superseded_keep_s,
+            free_space_bytes=settings.free_space_bytes,
+            should_stop=self._stopping.is_set,
+        )
 
     @classmethod
     def open(
@@ -133,9 +151,11 @@ class Lake:
             settle_last_commit(store.root, self._manifest)
             drop_torn_checkpoints(store.root)
             store.open()
+            settle(store, self._manifest)  # the creation of a new table
         committed = committed_segments(self._stores, str(log_uuid))
         for name, store in self._stores.items():
-            remove_uncommitted_files(store, committed[name])
+            remove_uncommitted_files(store, self._manifest)
+            self._maintenance.mirrors[name].rebuild(store.files.values())
             load_index(log_dir, self._sequencer.indexes[name], store, self._engine, on_progress)
         scans = scan_log(log_dir, log_uuid)
         replay(scans, self._stores, committed, self._sequencer)
@@ -157,7 +177,7 @@ class Lake:
             stores=self._stores,
             manifest=self._manifest,
             sequencer=sequencer,
-            checkpoint_every_commits=self._settings.checkpoint_every_commits,
+            mirrors=self._maintenance.mirrors,
         )
         sequencer.files = self._flusher.current_files()
         sequencer.refuse_when_unfit = self._refuse_when_full
@@ -190,7 +210,11 @@ class Lake:
             )
 
     def _start_threads(self) -> None:
-        for name, run in (("lake-keeper", self._keep), ("lake-flusher", self._flush_sealed)):
+        for name, run in (
+            ("lake-keeper", self._keep),
+            ("lake-flusher", self._flush_sealed),
+            ("lake-maintainer", self._maintain),
+        ):
             thread = threading.Thread(target=run, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -349,11 +373,79 @@ class Lake:
     def _flush_oldest(self) -> None:
         assert self._flusher is not None  # noqa: S101 - set before the thread starts
         self._flusher.flush(self._sequencer.sealed[0])
+        self._maintenance.checkpoint_when_due()
         self._commits_since_index += 1
         if self._commits_since_index >= self._settings.index_every_commits:
             self._save_indexes()
         with self._flushed:
             self._flushed.notify_all()
+
+    # -- maintenance
+
+    def _maintain(self) -> None:
+        """Merge, checkpoint and clean up by policy; a failed attempt is tried again, later and later."""
+        retry_s = RETRY_FIRST_S
+        while not self._stopping.wait(MAINTENANCE_PERIOD_S):
+            try:
+                # Rows in the log come first: merging can wait, senders cannot.
+                while len(self._sequencer.sealed) <= 1 and self._maintenance.step():
+                    pass
+                retry_s = RETRY_FIRST_S
+            except FsyncFailed as exc:
+                self._on_failure(exc.message)
+                return
+            except BaseException as exc:  # whatever it is, the rows are safe; a lake nobody looks after grows slow
+                is_expected = isinstance(exc, (GaugehouseError, OSError, DeltaError, pa.ArrowException))
+                logger.exception(
+                    "maintenance_failed", error=type(exc).__name__, retry_s=retry_s, exc_info=not is_expected
+                )
+                if self._stopping.wait(retry_s):
+                    return
+                retry_s = min(2 * retry_s, RETRY_LAST_S)
+
+    def compact(
+        self, project: str | None = None, on_progress: Callable[[str, int, int], None] = _quiet
+    ) -> CompactionDone:
+        """Merge all files that can be merged, of one project or of all; ingestion and reads go on.
+
+        Raises:
+            StorageFull: not enough free space for the copies.
+        """
+        return self._maintenance.compact(project, on_progress)
+
+    def retain(self, project: str, table: str, before: datetime, archive_dir: Path | None = None) -> Dropped:
+        """Drop the months of a project that end at or before an instant, after copying them where asked to.
+
+        Rows measured before the resulting horizon are no longer accepted by whoever asks `horizon`.
+
+        Raises:
+            DamageFound: a file to be archived is damaged; nothing was dropped.
+            OSError: the archive cannot be written; nothing was dropped.
+        """
+        return self._maintenance.retain(project, table, before, archive_dir)
+
+    def horizon(self, project: str, table: str) -> datetime | None:
+        """Return the instant before which rows of a project were dropped on purpose, None when none were."""
+        horizon = self._manifest.horizons.get((table, project))
+        return None if horizon is None else from_epoch_us(horizon.before_us)
+
+    def delete_project(self, project: str) -> list[Dropped]:
+        """Remove every row of a project from the lake and from memory, at once and for good.
+
+        Its deliveries are refused from now on and for a minute, so that none that is under way comes after this.
+
+        Raises:
+            GaugehouseError: its rows could not be flushed in time; nothing was removed.
+        """
+        sequencer = self._sequencer
+        with sequencer.lock:
+            sequencer.closed_projects[project] = time.monotonic() + CLOSED_PROJECT_S
+        self.flush()
+        dropped = self._maintenance.delete_project(project)
+        with sequencer.lock:
+            for index in sequencer.indexes.values():
+                index.forget(project)
+        return dropped
 
     def _save_indexes(self) -> None:
         for name, store in self._stores.items():

@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import structlog
 
 from gaugehouse.errors import DamageFound
-from gaugehouse.lake.delta import DeltaStore, describe_file
+from gaugehouse.lake.commits import commit_entry, read_commit
+from gaugehouse.lake.delta import DeltaStore
 from gaugehouse.lake.durable import make_folder, remove_file, sync_path, write_file
 from gaugehouse.lake.flush import app_id
 from gaugehouse.lake.known import rows_of_batch
-from gaugehouse.lake.manifest import Manifest, ManifestEntry
+from gaugehouse.lake.manifest import Manifest
 from gaugehouse.lake.rows import TABLES, empty_rows
 from gaugehouse.lake.segments import (
     LogRecord,
@@ -31,7 +32,6 @@ logger = structlog.get_logger()
 
 QUARANTINE = "_quarantine"
 COMMIT_NAME = re.compile(r"^(\d{20})\.json$")
-PART_NAME = re.compile(r"^part-(\d{12})-[0-9a-f]{8}\.zstd\.parquet$")
 
 
 def settle_last_commit(root: Path, manifest: Manifest) -> None:
@@ -47,16 +47,15 @@ def settle_last_commit(root: Path, manifest: Manifest) -> None:
     if version <= manifest.durable_version.get(root.name, -1):
         return
     path = log_dir / f"{version:020d}.json"
-    content = path.read_bytes()
-    added = _whole_files(root, content)
-    if added is None:
+    raw = path.read_bytes()
+    content = read_commit(raw)
+    if content is None or not all(_is_readable(root / name, size_bytes) for name, size_bytes in content.added):
         _quarantine(path, root / QUARANTINE)
         logger.warning("torn_commit_quarantined", table=root.name, version=version)
         return
     # Written anew, not just synced: a sync that failed before the stop has marked the old pages clean.
-    write_file(path, content)
-    files = tuple(describe_file(root, name) for name in added)
-    manifest.record(ManifestEntry(table=root.name, version=version, files=files))
+    write_file(path, raw)
+    manifest.record(commit_entry(root, version, content))
 
 
 def _quarantine(path: Path, folder: Path) -> None:
@@ -64,18 +63,6 @@ def _quarantine(path: Path, folder: Path) -> None:
     path.rename(folder / path.name)
     sync_path(folder)
     sync_path(path.parent)
-
-
-def _whole_files(root: Path, commit: bytes) -> list[str] | None:
-    """Return the files that a commit adds, None when it does not parse or not every file is there in full."""
-    try:
-        actions = [json.loads(line) for line in commit.splitlines()]
-    except ValueError:
-        return None
-    added = [action["add"] for action in actions if "add" in action]
-    if not actions or not all(_is_readable(root / add["path"], add["size"]) for add in added):
-        return None
-    return [add["path"] for add in added]
 
 
 def _is_readable(path: Path, size_bytes: int) -> bool:
@@ -121,13 +108,14 @@ def _points_to_checkpoint(hint: Path) -> bool:
     return any(hint.parent.glob(f"{version:020d}.checkpoint*.parquet"))
 
 
-def remove_uncommitted_files(store: DeltaStore, committed_segment: int) -> None:
-    """Remove data files of a flush that never committed: newer than the last commit, named by no version."""
-    for path in store.root.glob("project=*/month=*/part-*.parquet*"):
-        match = PART_NAME.match(path.name)
-        relative = path.relative_to(store.root).as_posix()
-        is_leftover = path.name.endswith(".tmp") or (match is not None and int(match[1]) > committed_segment)
-        if is_leftover and relative not in store.files:
+def remove_uncommitted_files(store: DeltaStore, manifest: Manifest) -> None:
+    """Remove data files that no version names and that no version has named: a commit that never came to be.
+
+    Superseded files are in the manifest. Without a manifest nobody can be reading them: they go as well.
+    """
+    kept = store.files.keys() | manifest.superseded.get(store.spec.name, {}).keys()
+    for path in store.root.glob("project=*/month=*/*.parquet*"):
+        if path.name.endswith(".tmp") or path.relative_to(store.root).as_posix() not in kept:
             remove_file(path)
 
 

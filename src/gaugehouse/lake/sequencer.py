@@ -9,7 +9,7 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
@@ -17,7 +17,7 @@ from hashlib import blake2b
 import numpy as np
 import pyarrow as pa
 
-from gaugehouse.errors import Overloaded, Unavailable
+from gaugehouse.errors import NotFound, Overloaded, Unavailable
 from gaugehouse.lake.claims import Classified, Unsure, Verdicts, classify, no_verdicts
 from gaugehouse.lake.delta import FileEntry
 from gaugehouse.lake.keyhash import Int64s
@@ -182,6 +182,7 @@ class Sequencer:
         self.refuse_when_unfit: Callable[[], None] = lambda: None
         self._log: Log | None = None
         self._is_stopped = False
+        self.closed_projects: dict[str, float] = {}  # deleted ones, until when [monotonic s]
         self._pending: deque[_Pending] = deque()
         self._unflushed_limit_bytes = unflushed_limit_bytes
         self._series_limit = series_limit
@@ -245,6 +246,8 @@ class Sequencer:
     def _claim(self, delivery: _Delivery, verdicts: dict[str, Verdicts], told: _Told) -> _Written | _Unjudged | _Untold:
         if self._is_stopped:
             raise Unavailable("the lake is closing; nothing of this request was stored", retry_after_s=5)
+        if self.closed_projects.get(delivery.project, 0.0) > time.monotonic():
+            raise NotFound("this project was deleted")
         self.refuse_when_unfit()
         if self.unflushed_bytes() > self._unflushed_limit_bytes:
             raise Overloaded("too many rows wait to be written to the lake; send again shortly", retry_after_s=5)
@@ -392,14 +395,24 @@ class Sequencer:
                 self.sealed = [*self.sealed, self.active]
                 self.active = Segment(number=self.log.number)
 
-    def retire(self, segment: Segment, files: Files) -> None:
-        """Swap a segment's hot rows for the files that hold them now, in one step for every reader."""
+    def replace_files(self, table: str, removed: Collection[str], added: Sequence[FileEntry]) -> None:
+        """Show other files to every reader from now on: the same rows in other files, or fewer of them."""
+        gone = {*removed, *(entry.path for entry in added)}
+        with self.view_lock:
+            kept = tuple(entry for entry in self.files[table] if entry.path not in gone)
+            self.files = self.files | {table: (*kept, *added)}
+
+    def retire(self, segment: Segment, current_files: Callable[[], Files]) -> None:
+        """Swap a segment's hot rows for the files that hold them now, in one step for every reader.
+
+        `current_files` is asked at that moment: a compaction may have replaced files meanwhile.
+        """
         plans = {name: self.recent[name].plan(generation_of(hot.view(hot.count))) for name, hot in segment.hot.items()}
         with self.lock:
             for name, plan in plans.items():
                 self.recent[name].take(plan)
             with self.view_lock:
-                self.files = files
+                self.files = current_files()
                 self.sealed = [other for other in self.sealed if other is not segment]
             self.generation += 1
 

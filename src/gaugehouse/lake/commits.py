@@ -1,0 +1,96 @@
+"""A commit as one durable step: the files before it, the log entry, then the manifest that says so.
+
+Whatever fails in between is settled before the next commit of the table, so only the last can be unknown to a start.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from gaugehouse.lake.delta import Change, DeltaStore, describe_file
+from gaugehouse.lake.durable import sync_path
+from gaugehouse.lake.manifest import CommittedFile, Horizon, Manifest, ManifestEntry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitContent:
+    """What one entry of a Delta log adds and removes: (path, size [bytes]) and paths."""
+
+    added: tuple[tuple[str, int], ...]
+    removed: tuple[str, ...]
+
+
+def commit_path(log_dir: Path, version: int) -> Path:
+    return log_dir / f"{version:020d}.json"
+
+
+def read_commit(content: bytes) -> CommitContent | None:
+    """Return what a log entry changes, None when it is not whole."""
+    try:
+        actions = [json.loads(line) for line in content.splitlines()]
+    except ValueError:
+        return None
+    if not actions:
+        return None
+    return CommitContent(
+        added=tuple((action["add"]["path"], action["add"]["size"]) for action in actions if "add" in action),
+        removed=tuple(action["remove"]["path"] for action in actions if "remove" in action),
+    )
+
+
+def commit_entry(root: Path, version: int, content: CommitContent) -> ManifestEntry:
+    """Return what the manifest says of a commit whose files are on the disk."""
+    return ManifestEntry(
+        table=root.name,
+        version=version,
+        files=tuple(describe_file(root, path) for path, _size_bytes in content.added),
+        removed=content.removed,
+        removed_at_us=time.time_ns() // 1_000 if content.removed else -1,
+    )
+
+
+def commit_durably(
+    store: DeltaStore,
+    manifest: Manifest,
+    change: Change,
+    files: tuple[CommittedFile, ...],
+    dropped: tuple[Horizon, ...] = (),
+) -> None:
+    """Commit a change whose files are synced; return when a power cut cannot undo it.
+
+    Raises:
+        Unavailable: the outcome may be unknown; `settle` finds out.
+        FsyncFailed: the disk refused.
+    """
+    with store.commit_lock:
+        settle(store, manifest)
+        try:
+            store.commit(change)
+        except BaseException:
+            store.reload()  # it may have gone through after all
+            raise
+        store.sync_version()
+        removed = tuple(entry.path for entry in change.removed)
+        manifest.record(
+            ManifestEntry(
+                table=store.spec.name,
+                version=store.version,
+                files=files,
+                removed=removed,
+                removed_at_us=time.time_ns() // 1_000 if removed else -1,
+                dropped=dropped,
+            )
+        )
+
+
+def settle(store: DeltaStore, manifest: Manifest) -> None:
+    """Make commits durable that an earlier attempt of this process left behind."""
+    with store.commit_lock:
+        for version in range(manifest.durable_version.get(store.spec.name, -1) + 1, store.version + 1):
+            path = commit_path(store.log_dir, version)
+            content = read_commit(path.read_bytes())
+            assert content is not None  # noqa: S101 - delta-rs has just read it
+            sync_path(path)
+            sync_path(store.log_dir)
+            manifest.record(commit_entry(store.root, version, content))

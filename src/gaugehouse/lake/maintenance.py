@@ -1,0 +1,240 @@
+"""What keeps a lake fast and bounded without anybody looking after it: merge, checkpoint, clean up, drop.
+
+One thread does this by policy; commands ask for it at once. One thing is done at a time: overlapping compactions
+would count every row twice.
+"""
+
+import shutil
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+
+from gaugehouse.errors import StorageFull
+from gaugehouse.lake.commits import commit_durably
+from gaugehouse.lake.compaction import FileDamaged, Merge, now_us, plan_everything, plan_merge, write_merged
+from gaugehouse.lake.delta import Change, DeltaStore, FileEntry
+from gaugehouse.lake.durable import remove_file
+from gaugehouse.lake.manifest import Horizon, Manifest, ManifestEntry
+from gaugehouse.lake.plain import PlainMirror
+from gaugehouse.lake.retention import (
+    Dropped,
+    archive_files,
+    describe_dropped,
+    month_start,
+    whole_months_before,
+)
+from gaugehouse.lake.sequencer import Sequencer
+from gaugehouse.measurements.selection import to_epoch_us
+
+logger = structlog.get_logger()
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompactionDone:
+    """What one call of `compact` did, over all tables."""
+
+    merges: int
+    files_before: int
+    files_after: int
+    rows: int
+    bytes_before: int
+    bytes_after: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Maintenance:
+    """The upkeep of one lake's tables."""
+
+    stores: Mapping[str, DeltaStore]
+    manifest: Manifest
+    sequencer: Sequencer
+    mirrors: Mapping[str, PlainMirror]
+    checkpoint_every_commits: int
+    superseded_keep_s: float
+    free_space_bytes: int
+    should_stop: Callable[[], bool]
+    _lock: threading.RLock = field(default_factory=threading.RLock, init=False)
+    _damaged: set[str] = field(default_factory=set, init=False)
+
+    def step(self) -> bool:
+        """Do what the policy asks for next; return whether there may be more to do at once."""
+        with self._lock:
+            self.checkpoint_when_due()
+            self.sweep()
+            self.manifest.rewrite_when_long()
+            for name in self.stores:
+                merge = plan_merge(self._mergeable(name), now_us=now_us())
+                if merge is not None and self.merge(name, merge) is not None:
+                    return True
+        return False
+
+    def checkpoint_when_due(self) -> None:
+        """Make durable checkpoints of tables with enough commits, then remove log entries that they stand for."""
+        for store in self.stores.values():
+            with store.commit_lock:
+                if store.commits_since_checkpoint >= self.checkpoint_every_commits:
+                    self._checkpoint(store)
+
+    def _checkpoint(self, store: DeltaStore) -> None:
+        store.checkpoint()
+        removed = store.clean_log()
+        logger.info("checkpoint_made", table=store.spec.name, version=store.version, log_entries_removed=removed)
+
+    def _mergeable(self, table: str) -> list[FileEntry]:
+        """Return the files that readers see and that are current: none of a segment whose hot rows still show."""
+        current = self.stores[table].files
+        return [e for e in self.sequencer.files[table] if e.path in current and e.path not in self._damaged]
+
+    def merge(self, table: str, merge: Merge) -> FileEntry | None:
+        """Merge files of one partition; return the new file, None when stopped, or when a file is damaged."""
+        store = self.stores[table]
+        self._refuse_when_full(store.root, sum(entry.size_bytes for entry in merge.entries))
+        try:
+            made = write_merged(store.root, merge, store.spec, self.manifest.files.get(table, {}), self.should_stop)
+        except FileDamaged as exc:
+            # Left as they are, for `lake verify` to name; others can still be merged.
+            self._damaged.update(entry.path for entry in merge.entries)
+            first = merge.entries[0]
+            logger.warning(
+                "compaction_found_damage", table=table, project=first.project, month=first.month, reason=exc.message
+            )
+            return None
+        if made is None:
+            return None
+        entry, file = made
+        change = Change(
+            added=(entry,),
+            removed=merge.entries,
+            is_new_data=False,
+            metadata={"gaugehouse.compacted": str(len(merge.entries)), "gaugehouse.rows": str(entry.rows)},
+        )
+        try:
+            commit_durably(store, self.manifest, change, (file,))
+        except BaseException:
+            if entry.path not in store.files:
+                remove_file(store.root / entry.path)
+            raise
+        self._show(table, merge.entries, (entry,))
+        logger.info(
+            "files_merged", table=table, project=entry.project, month=entry.month, files=len(merge.entries),
+            tier=merge.tier, rows=entry.rows, size_bytes=entry.size_bytes,
+        )  # fmt: skip
+        return entry
+
+    def _refuse_when_full(self, root: Path, size_bytes: int) -> None:
+        if shutil.disk_usage(root).free < self.free_space_bytes + size_bytes:
+            raise StorageFull("the disk is too full for a compaction", retry_after_s=60)
+
+    def _show(self, table: str, removed: Sequence[FileEntry], added: Sequence[FileEntry]) -> None:
+        self.sequencer.replace_files(table, [entry.path for entry in removed], added)
+        with self.stores[table].commit_lock:
+            partitions = sorted({(entry.project, entry.month) for entry in removed})
+            wanted = [e for e in self.stores[table].files.values() if (e.project, e.month) in partitions]
+            self.mirrors[table].replace(partitions, wanted)
+
+    def compact(self, project: str | None, on_progress: Progress) -> CompactionDone:
+        """Merge all that can be merged, of one project or of all.
+
+        Raises:
+            StorageFull: not enough free space for the copies.
+        """
+        with self._lock:
+            files_before, bytes_before = self._totals(project)
+            plans = [
+                (table, merge)
+                for table in self.stores
+                for merge in plan_everything(e for e in self._mergeable(table) if project in (None, e.project))
+            ]
+            total, done, merges = sum(merge.rows for _table, merge in plans), 0, 0
+            on_progress("compacting", done, total)
+            for table, merge in plans:
+                merges += self.merge(table, merge) is not None
+                done += merge.rows
+                on_progress("compacting", done, total)
+            files_after, bytes_after = self._totals(project)
+        return CompactionDone(
+            merges=merges,
+            files_before=files_before,
+            files_after=files_after,
+            rows=total,
+            bytes_before=bytes_before,
+            bytes_after=bytes_after,
+        )
+
+    def _totals(self, project: str | None) -> tuple[int, int]:
+        entries = [
+            entry
+            for store in self.stores.values()
+            for entry in store.files.values()
+            if project in (None, entry.project)
+        ]
+        return len(entries), sum(entry.size_bytes for entry in entries)
+
+    def sweep(self) -> int:
+        """Remove files that were superseded long enough ago; return how many."""
+        removed = 0
+        for name, store in self.stores.items():
+            limit_us = now_us() - int(self.superseded_keep_s * 1e6)
+            old = [path for path, since_us in self.manifest.superseded.get(name, {}).items() if since_us <= limit_us]
+            removed += self._remove_superseded(store, old)
+        return removed
+
+    def _remove_superseded(self, store: DeltaStore, paths: list[str]) -> int:
+        dead = [path for path in paths if path not in store.files]
+        for path in dead:
+            (store.root / path).unlink(missing_ok=True)
+        if dead:
+            self.manifest.record(ManifestEntry(table=store.spec.name, gone=tuple(dead)))
+            logger.info("superseded_files_removed", table=store.spec.name, files=len(dead))
+        return len(dead)
+
+    def retain(self, project: str, table: str, before: datetime, archive_dir: Path | None) -> Dropped:
+        """Drop the months of a project that end at or before an instant, after copying them where asked to.
+
+        Raises:
+            DamageFound: a file to be archived is damaged; nothing was dropped.
+            OSError: the archive cannot be written; nothing was dropped.
+        """
+        with self._lock:
+            store = self.stores[table]
+            entries = whole_months_before(self._mergeable_or_damaged(table), project, before)
+            if archive_dir is not None:
+                archive_files(store.root, entries, archive_dir, self.manifest.files.get(table, {}))
+            if entries:
+                horizon = Horizon(table, project, to_epoch_us(month_start(before)), now_us())
+                self._drop(store, entries, "retention", (horizon,))
+        return describe_dropped(table, entries, archived=archive_dir is not None)
+
+    def _mergeable_or_damaged(self, table: str) -> list[FileEntry]:
+        current = self.stores[table].files
+        return [entry for entry in self.sequencer.files[table] if entry.path in current]
+
+    def _drop(
+        self, store: DeltaStore, entries: Sequence[FileEntry], reason: str, horizons: tuple[Horizon, ...] = ()
+    ) -> None:
+        metadata = {"gaugehouse.dropped": reason, "gaugehouse.rows": str(sum(entry.rows for entry in entries))}
+        change = Change(removed=tuple(entries), metadata=metadata)
+        commit_durably(store, self.manifest, change, (), horizons)
+        self._show(store.spec.name, entries, ())
+        logger.info("files_dropped", table=store.spec.name, reason=reason, files=len(entries))
+
+    def delete_project(self, project: str) -> list[Dropped]:
+        """Drop every file of a project and remove them from the disk at once. Its rows must all be flushed."""
+        dropped = []
+        with self._lock:
+            for table, store in self.stores.items():
+                entries = [e for e in self._mergeable_or_damaged(table) if e.project == project]
+                if entries:
+                    self._drop(store, entries, "project deleted")
+                mine = f"project={project}/"
+                superseded = self.manifest.superseded.get(table, {})
+                self._remove_superseded(store, [path for path in superseded if path.startswith(mine)])
+                shutil.rmtree(store.root / f"project={project}", ignore_errors=True)
+                dropped.append(describe_dropped(table, entries, archived=False))
+        return dropped

@@ -1,0 +1,139 @@
+"""`<lake>/plain/<table>/`: the current files under a path that any glob may read.
+
+Superseded files stay in the table for a day, so a glob over the table itself would count their rows twice. Here each
+partition is a real folder of hard links. A flush adds one link; whatever takes files away prepares a new folder and
+exchanges it for the old one in a single step. (Links to folders would do that too, but DuckDB's `**` does not follow
+them.) Nothing here is synced: a start makes it anew from the table.
+"""
+
+import ctypes
+import functools
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from gaugehouse.lake.delta import FileEntry
+
+logger = structlog.get_logger()
+
+PLAIN = "plain"
+STAGING = "_staging"
+RENAME_EXCHANGE = 2
+AT_FDCWD = -100
+
+
+class PlainMirror:
+    """The mirror of one table. Used by the threads that commit, each partition by one at a time.
+
+    A file system without hard links or without exchange of folders gets no mirror, rather than a wrong one.
+    """
+
+    def __init__(self, lake_dir: Path, table: str) -> None:
+        self.root = lake_dir / PLAIN / table
+        self.is_kept = True
+        self._table_root = lake_dir / table
+        self._staging = lake_dir / STAGING / table
+
+    def rebuild(self, entries: Collection[FileEntry]) -> None:
+        """Make the mirror equal to the table, whatever a crash has left."""
+        try:
+            shutil.rmtree(self._staging, ignore_errors=True)
+            self._staging.mkdir(parents=True)
+            self.root.mkdir(parents=True, exist_ok=True)
+            wanted = _by_partition(entries)
+            for path in sorted(self.root.glob("project=*/month=*")):
+                partition = path.relative_to(self.root).as_posix()
+                if not self._is_equal(partition, wanted.get(partition, [])):
+                    self._switch(partition, wanted.get(partition, []))
+            for partition, files in wanted.items():
+                if not (self.root / partition).exists():
+                    self._switch(partition, files)
+        except OSError as exc:
+            self._give_up(exc)
+
+    def add(self, entries: Iterable[FileEntry]) -> None:
+        """Show files that a flush has committed."""
+        self._attempt(self._add, list(entries))
+
+    def replace(self, partitions: Iterable[tuple[str, str]], entries: Iterable[FileEntry]) -> None:
+        """Show exactly the files of `entries` in each (project, month)."""
+        wanted = _by_partition(entries)
+        for project, month in partitions:
+            partition = f"project={project}/month={month}"
+            self._attempt(functools.partial(self._switch, partition), wanted.get(partition, []))
+
+    def _attempt(self, change: Callable[[list[FileEntry]], None], entries: list[FileEntry]) -> None:
+        if not self.is_kept:
+            return
+        try:
+            change(entries)
+        except OSError as exc:
+            self._give_up(exc)
+
+    def _give_up(self, exc: OSError) -> None:
+        """Offer no mirror rather than one that is behind; the next start tries again."""
+        self.is_kept = False
+        shutil.rmtree(self.root, ignore_errors=True)
+        logger.warning("plain_mirror_dropped", table=self.root.name, error=type(exc).__name__, errno=exc.errno)
+
+    def _add(self, entries: list[FileEntry]) -> None:
+        for partition, files in _by_partition(entries).items():
+            folder = self.root / partition
+            if not folder.exists():
+                self._switch(partition, files)
+                continue
+            for entry in files:
+                target = folder / Path(entry.path).name
+                if not target.exists():
+                    os.link(self._table_root / entry.path, target)
+
+    def _is_equal(self, partition: str, files: list[FileEntry]) -> bool:
+        shown = {path.name: path.stat().st_ino for path in (self.root / partition).iterdir()}
+        stored = {Path(entry.path).name: (self._table_root / entry.path).stat().st_ino for entry in files}
+        return shown == stored
+
+    def _switch(self, partition: str, files: list[FileEntry]) -> None:
+        """Put a folder with exactly these files in place of the old one."""
+        folder = self.root / partition
+        fresh = self._staging / secrets.token_hex(8)
+        fresh.mkdir(parents=True)
+        for entry in files:
+            os.link(self._table_root / entry.path, fresh / Path(entry.path).name)
+        if not folder.exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            fresh.rename(folder)
+            return
+        if files:
+            _exchange(fresh, folder)
+        else:
+            fresh.rmdir()
+            folder.rename(fresh)  # a partition without files is no folder at all
+            with suppress(OSError):  # the project has other months
+                folder.parent.rmdir()
+        shutil.rmtree(fresh)
+
+
+def _by_partition(entries: Iterable[FileEntry]) -> dict[str, list[FileEntry]]:
+    partitions: dict[str, list[FileEntry]] = {}
+    for entry in entries:
+        partitions.setdefault(f"project={entry.project}/month={entry.month}", []).append(entry)
+    return partitions
+
+
+def _exchange(left: Path, right: Path) -> None:
+    """Swap two folders in one step; Python's own rename cannot.
+
+    Raises:
+        OSError: the system or the file system has no such call.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        raise OSError(0, "this system cannot exchange folders")
+    if libc.renameat2(AT_FDCWD, os.fsencode(left), AT_FDCWD, os.fsencode(right), RENAME_EXCHANGE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

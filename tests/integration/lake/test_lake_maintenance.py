@@ -1,0 +1,395 @@
+"""Files that need no human: merged by policy, mirrored for plain globs, dropped when asked to, cleaned up behind."""
+
+import datetime as dt
+import threading
+import time
+
+import duckdb
+import polars as pl
+import pyarrow.dataset as ds
+import pytest
+
+from factories import event_batch, measurement_batch
+from gaugehouse.errors import DamageFound, NotFound
+from gaugehouse.lake import compaction
+from gaugehouse.lake.compaction import tier_of
+from gaugehouse.lake.manifest import Manifest, manifest_path
+from gaugehouse.measurements.selection import Selection
+
+HOUR_US = 3_600_000_000
+JANUARY_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
+MARCH = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+
+
+def send(lake, start, rows=50, *, project="plant", base_us=JANUARY_US, components=3, metrics=2):
+    """Append `rows` instants of every series from instant `start` on, and flush them to a file of their own."""
+    sent = [
+        (f"pump-{component}", f"m{metric}", base_us + t * 1_000_000, t * 0.1)
+        for t in range(start, start + rows)
+        for component in range(components)
+        for metric in range(metrics)
+    ]
+    lake.append_measurements(project, measurement_batch(sent))
+    lake.flush()
+    return len(sent)
+
+
+def read_all(lake, project="plant"):
+    statement = "SELECT component, metric, measured_at, value FROM rows ORDER BY ALL"
+    return lake.pin().read(Selection(project=project), statement).read_all()
+
+
+def table_root(lake):
+    return lake.layout.lake_dir / "measurements"
+
+
+def plain_glob(lake):
+    return str(lake.layout.lake_dir / "plain" / "measurements" / "**" / "*.parquet")
+
+
+def current(lake):
+    return lake.pin().files["measurements"]
+
+
+def test_many_small_files_become_one_with_the_same_rows(lake):
+    rows = sum(send(lake, 50 * i) for i in range(5))
+    before = read_all(lake)
+    done = lake.compact()
+    assert (done.files_before, done.files_after, done.rows) == (5, 1, rows)
+    assert read_all(lake).equals(before)
+    assert pl.scan_delta(str(table_root(lake))).select(pl.len()).collect().item() == rows
+
+
+def test_a_merged_file_is_sorted_by_component_metric_and_time(lake):
+    for start in (100, 0, 50):
+        send(lake, start)
+    lake.compact()
+    (entry,) = current(lake)
+    rows = pl.read_parquet(table_root(lake) / entry.path)
+    assert rows.select("component", "metric", "measured_at").equals(
+        rows.select("component", "metric", "measured_at").sort("component", "metric", "measured_at")
+    )
+
+
+def test_a_merge_in_slices_gives_the_same_file_as_one_in_one_piece(lakes, monkeypatch):
+    lake = lakes.open()
+    for i in range(3):
+        send(lake, 50 * i, components=40)
+    expected = read_all(lake)
+    monkeypatch.setattr(compaction, "SLICE_ROWS", 1)
+    monkeypatch.setattr("gaugehouse.lake.delta.ROW_GROUP_ROWS", 64)
+    lake.compact()
+    send(lake, 150, components=40)
+    monkeypatch.undo()
+    grown = read_all(lake)
+    lake.compact()
+    assert grown.num_rows == expected.num_rows + 50 * 80
+    assert read_all(lake).equals(grown)
+
+
+def test_compaction_says_that_no_data_changed(lake):
+    for i in range(2):
+        send(lake, 50 * i)
+    lake.compact()
+    log = max((table_root(lake) / "_delta_log").glob("*.json")).read_text()
+    assert '"dataChange":false' in log
+    assert '"dataChange":true' not in log
+
+
+def test_the_owner_merges_sixteen_files_without_being_asked(lakes):
+    lake = lakes.open()
+    rows = sum(send(lake, 10 * i, rows=10) for i in range(compaction.FAN_IN))
+    deadline = time.monotonic() + 20
+    while len(current(lake)) > 1 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert [tier_of(entry) for entry in current(lake)] == [1]
+    assert read_all(lake).num_rows == rows
+
+
+def test_compaction_survives_a_restart_and_keeps_known_keys(lakes):
+    lake = lakes.open()
+    for i in range(3):
+        send(lake, 50 * i)
+    lake.compact()
+    before = read_all(lake)
+    lakes.crash(lake)
+    lake = lakes.open()
+    assert read_all(lake).equals(before)
+    again = lake.append_measurements("plant", measurement_batch([("pump-0", "m0", JANUARY_US, 0.0)]))
+    assert (again.accepted, again.duplicates) == (0, 1)
+
+
+def test_replaced_files_stay_for_running_readers_and_go_later(lakes):
+    lake = lakes.open(superseded_keep_s=3600.0)
+    for i in range(3):
+        send(lake, 50 * i)
+    pinned = lake.pin()
+    lake.compact()
+    lake._maintenance.sweep()
+    assert pinned.read(Selection(project="plant"), "SELECT count(*) AS n FROM rows").read_all()["n"][0].as_py() == 900
+    old = [entry.path for entry in pinned.files["measurements"]]
+    assert all((table_root(lake) / path).exists() for path in old)
+    lake.close()
+    lakes._open.remove(lake)
+    lake = lakes.open(superseded_keep_s=0.0)
+    lake._maintenance.sweep()
+    assert not any((table_root(lake) / path).exists() for path in old)
+    assert not lake._manifest.superseded["measurements"]
+    assert read_all(lake).num_rows == 900
+
+
+def test_a_merge_that_never_committed_leaves_no_file_behind(lakes, monkeypatch):
+    lake = lakes.open()
+    for i in range(3):
+        send(lake, 50 * i)
+    monkeypatch.setattr(
+        "gaugehouse.lake.maintenance.commit_durably", lambda *_: (_ for _ in ()).throw(OSError(5, "no"))
+    )
+    with pytest.raises(OSError, match="no"):
+        lake.compact()
+    monkeypatch.undo()
+    assert not list(table_root(lake).glob("**/merged-*"))
+    assert read_all(lake).num_rows == 900
+
+
+def test_a_torn_compaction_commit_is_undone_at_start(lakes):
+    lake = lakes.open()
+    for i in range(3):
+        send(lake, 50 * i)
+    lines = len(lake._manifest.path.read_bytes().splitlines())
+    lake.compact()
+    lakes.crash(lake)
+    manifest = lake._manifest.path
+    manifest.write_bytes(b"".join(manifest.read_bytes().splitlines(keepends=True)[:lines]))
+    (merged,) = table_root(lake).glob("**/merged-*")
+    merged.write_bytes(merged.read_bytes()[:100])
+    lake = lakes.open()
+    assert read_all(lake).num_rows == 900
+    assert len(current(lake)) == 3
+    assert not merged.exists()
+
+
+def test_a_whole_compaction_commit_that_the_manifest_missed_is_kept(lakes):
+    lake = lakes.open()
+    for i in range(3):
+        send(lake, 50 * i)
+    lines = len(lake._manifest.path.read_bytes().splitlines())
+    lake.compact()
+    lakes.crash(lake)
+    manifest = lake._manifest.path
+    manifest.write_bytes(b"".join(manifest.read_bytes().splitlines(keepends=True)[:lines]))
+    lake = lakes.open()
+    assert read_all(lake).num_rows == 900
+    assert len(current(lake)) == 1
+    assert len(lake._manifest.superseded["measurements"]) == 3
+
+
+def test_a_damaged_file_is_never_merged(lake):
+    for i in range(3):
+        send(lake, 50 * i)
+    before = current(lake)
+    path = table_root(lake) / before[1].path
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    done = lake.compact()
+    assert done.merges == 0
+    assert current(lake) == before
+
+
+def test_a_stored_repeat_is_found_and_not_merged(lake, monkeypatch):
+    send(lake, 0)
+    send(lake, 50)
+    first, second = current(lake)
+    (table_root(lake) / second.path).write_bytes((table_root(lake) / first.path).read_bytes())
+    lake._manifest.files["measurements"].clear()
+    assert lake.compact().merges == 0
+
+
+def test_the_log_is_cleaned_below_the_checkpoint_before_the_newest(lakes):
+    lake = lakes.open(checkpoint_every_commits=4)
+    for i in range(14):
+        send(lake, i, rows=1)
+    log_dir = table_root(lake) / "_delta_log"
+    versions = sorted(int(path.name[:20]) for path in log_dir.glob("*.json"))
+    checkpoints = sorted({int(path.name[:20]) for path in log_dir.glob("*.checkpoint*")})
+    assert len(checkpoints) == 2
+    assert versions[0] == checkpoints[0]
+    assert pl.scan_delta(str(table_root(lake))).select(pl.len()).collect().item() == 14 * 6
+    lakes.crash(lake)
+    assert read_all(lakes.open()).num_rows == 14 * 6
+
+
+def test_a_long_manifest_is_written_anew_and_says_the_same(lakes, monkeypatch):
+    monkeypatch.setattr("gaugehouse.lake.manifest.REWRITE_LINES", 2)
+    lake = lakes.open()
+    for i in range(6):
+        send(lake, i, rows=1)
+        lake.compact()
+    before = (dict(lake._manifest.files["measurements"]), dict(lake._manifest.superseded["measurements"]))
+    committed = lake.committed_through()
+    assert lake._manifest.rewrite_when_long()
+    again = Manifest(manifest_path(lake.layout))
+    again.load()
+    assert (again.files["measurements"], again.superseded["measurements"]) == before
+    assert again.through_us == lake._manifest.through_us
+    assert (again.segment, again.durable_version) == (lake._manifest.segment, lake._manifest.durable_version)
+    lakes.crash(lake)
+    lake = lakes.open()
+    assert lake.committed_through() == committed
+    assert read_all(lake).num_rows == 36
+
+
+# -- plain/
+
+
+def count_plainly(lake):
+    glob = plain_glob(lake)
+    with duckdb.connect(":memory:") as connection:
+        by_duckdb = connection.execute("SELECT count(*) FROM read_parquet(?)", [glob]).fetchall()[0][0]
+    by_polars = pl.scan_parquet(glob).select(pl.len()).collect().item()
+    by_pyarrow = ds.dataset(lake.layout.lake_dir / "plain" / "measurements", partitioning="hive").count_rows()
+    assert by_duckdb == by_polars == by_pyarrow
+    return by_duckdb
+
+
+def test_a_plain_glob_is_right_after_every_step(lakes):
+    lake = lakes.open()
+    rows = 0
+    for i in range(4):
+        rows += send(lake, 50 * i)
+        assert count_plainly(lake) == rows
+    lake.compact()
+    assert count_plainly(lake) == rows
+    rows += send(lake, 0, base_us=JANUARY_US + 40 * 24 * HOUR_US)
+    assert count_plainly(lake) == rows
+    lake.retain("plant", "measurements", dt.datetime(2026, 2, 1, tzinfo=dt.UTC))
+    assert count_plainly(lake) == 300
+    lakes.crash(lake)
+    assert count_plainly(lakes.open()) == 300
+
+
+def test_a_mirror_that_a_crash_left_behind_is_made_anew(lakes):
+    lake = lakes.open()
+    send(lake, 0)
+    (shown,) = (lake.layout.lake_dir / "plain" / "measurements").glob("**/*.parquet")
+    lakes.crash(lake)
+    shown.rename(shown.with_name("stale.parquet"))
+    (shown.parent / "another.parquet").hardlink_to(shown.with_name("stale.parquet"))
+    lake = lakes.open()
+    assert count_plainly(lake) == 300
+
+
+def test_a_plain_glob_beside_a_compactor_is_never_wrong(lakes):
+    """A listing may name a file that is gone before it is opened: then the reader gets an error, never a wrong count."""
+    lake = lakes.open()
+    rows, step = 0, 12
+    done, failed = threading.Event(), []
+
+    def write():
+        nonlocal rows
+        try:
+            for i in range(60):
+                rows += send(lake, 2 * i, rows=2)
+                if i % 5 == 4:
+                    lake.compact()
+        except BaseException as exc:
+            failed.append(exc)
+            raise
+        finally:
+            done.set()
+
+    rows += send(lake, 1000, rows=2)
+    writer = threading.Thread(target=write)
+    writer.start()
+    counts, errors = [], 0
+    with duckdb.connect(":memory:") as connection:
+        while not done.is_set():
+            try:
+                counts.append(
+                    connection.execute("SELECT count(*) FROM read_parquet(?)", [plain_glob(lake)]).fetchall()[0][0]
+                )
+            except duckdb.IOException:
+                errors += 1
+    writer.join()
+    assert not failed
+    assert all(count % step == 0 for count in counts)
+    assert counts == sorted(counts)
+    assert count_plainly(lake) == rows
+    assert errors <= len(counts)
+
+
+# -- retention and deletion
+
+
+def test_retention_drops_whole_months_and_says_so(lake, tmp_path):
+    send(lake, 0)
+    send(lake, 0, base_us=JANUARY_US + 35 * 24 * HOUR_US)
+    send(lake, 0, base_us=JANUARY_US + 65 * 24 * HOUR_US)
+    send(lake, 0, project="other")
+    archive = tmp_path / "archive"
+    dropped = lake.retain("plant", "measurements", MARCH + dt.timedelta(days=9), archive)
+    assert (dropped.months, dropped.rows, dropped.files) == (("2026-01", "2026-02"), 600, 2)
+    assert read_all(lake).num_rows == 300
+    assert read_all(lake, "other").num_rows == 300
+    assert lake.horizon("plant", "measurements") == MARCH
+    assert lake.horizon("other", "measurements") is None
+    assert pl.scan_parquet(str(archive / "measurements" / "**" / "*.parquet")).select(pl.len()).collect().item() == 600
+
+
+def test_the_horizon_of_retention_survives_a_restart(lakes):
+    lake = lakes.open()
+    send(lake, 0)
+    lake.retain("plant", "measurements", MARCH)
+    lakes.crash(lake)
+    lake = lakes.open()
+    assert lake.horizon("plant", "measurements") == MARCH
+    assert read_all(lake).num_rows == 0
+
+
+def test_nothing_is_dropped_when_a_file_to_be_archived_is_damaged(lake, tmp_path):
+    send(lake, 0)
+    path = table_root(lake) / current(lake)[0].path
+    path.write_bytes(path.read_bytes()[:-9] + bytes(9))
+    with pytest.raises(DamageFound):
+        lake.retain("plant", "measurements", MARCH, tmp_path / "archive")
+    assert len(current(lake)) == 1
+
+
+def test_a_deleted_project_leaves_nothing_behind(lakes):
+    lake = lakes.open()
+    send(lake, 0)
+    send(lake, 0, project="other")
+    send(lake, 50)
+    lake.compact()
+    lake.delete_project("plant")
+    assert not list(lake.layout.lake_dir.glob("**/project=plant"))
+    assert lake.newest("plant").num_rows == 0
+    assert read_all(lake).num_rows == 0
+    assert read_all(lake, "other").num_rows == 300
+    with pytest.raises(NotFound):
+        send(lake, 0)
+    lakes.crash(lake)
+    lake = lakes.open()
+    assert lake.newest("plant").num_rows == 0
+    assert send(lake, 0) == 300
+    assert read_all(lake).num_rows == 300
+
+
+def test_compaction_of_one_project_leaves_others_alone(lake):
+    for i in range(2):
+        send(lake, 50 * i)
+        send(lake, 50 * i, project="other")
+    lake.compact("plant")
+    assert len([e for e in current(lake) if e.project == "plant"]) == 1
+    assert len([e for e in current(lake) if e.project == "other"]) == 2
+
+
+def test_events_are_merged_like_measurements(lake):
+    for i in range(3):
+        lake.append_events("plant", event_batch([(f"pump-{1 - j}", "alarm", JANUARY_US, 2 * i + j) for j in range(2)]))
+        lake.flush()
+    lake.compact()
+    (entry,) = lake.pin().files["events"]
+    bodies = pl.read_parquet(lake.layout.lake_dir / "events" / entry.path).sort("body")["body"].to_list()
+    assert bodies == [str(i) for i in range(6)]
