@@ -33,12 +33,18 @@ from numpy.typing import NDArray
 from gaugehouse.errors import Unavailable
 from gaugehouse.lake.durable import make_folder, sync_path, write_file
 from gaugehouse.lake.manifest import CommittedFile
-from gaugehouse.lake.rows import TableSpec, instants_us
+from gaugehouse.lake.rows import TableSpec, as_array, instants_us
 from gaugehouse.measurements.schema import TIMESTAMP
 
 PARTITION_COLUMNS = ["project", "month"]
 ROW_GROUP_ROWS = 131_072
 ZSTD_LEVEL = 3
+DICTIONARY = "dictionary"
+INSTANTS = (
+    "measured_at",
+    "occurred_at",
+)  # even steps; received_at repeats from series to series, which zstd sees better
+SAMPLES, SAMPLE_ROWS = 4, 16_384
 MILLISECOND_US = 1_000
 LOG_NAME = re.compile(r"^(\d{20})\.(?:json|checkpoint.*\.parquet)$")
 CHECKPOINT_NAME = re.compile(r"^(\d{20})\.checkpoint.*\.parquet$")
@@ -335,7 +341,7 @@ class DataFileWriter:
     def write(self, table: pa.Table) -> None:
         """Add rows: names as dictionaries, in file order."""
         if self._writer is None:
-            self._writer = _parquet_writer(self._sink, table.schema)
+            self._writer = _parquet_writer(self._sink, table)
         self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
 
     def close(self) -> CommittedFile:
@@ -348,18 +354,48 @@ class DataFileWriter:
         return _described(self._path, content)
 
 
-def _parquet_writer(sink: pa.NativeFile, schema: pa.Schema) -> pq.ParquetWriter:
+def _parquet_writer(sink: pa.NativeFile, table: pa.Table) -> pq.ParquetWriter:
+    """Return a writer with the encodings of docs/decisions/0007: each by measurement, values by a sample of these."""
+    dictionaries = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
+    encodings = {name: "DELTA_BINARY_PACKED" for name in INSTANTS if name in table.column_names}
+    if "value" in table.column_names:
+        chosen = smallest_encoding(as_array(table.column("value")))
+        if chosen == DICTIONARY:
+            dictionaries.append("value")
+        else:
+            encodings["value"] = chosen
     return pq.ParquetWriter(
         sink,
-        schema,
+        table.schema,
         compression="zstd",
         compression_level=ZSTD_LEVEL,
-        use_dictionary=[field.name for field in schema if pa.types.is_dictionary(field.type)],
-        column_encoding={field.name: "DELTA_BINARY_PACKED" for field in schema if pa.types.is_timestamp(field.type)},
+        use_dictionary=dictionaries,
+        column_encoding=encodings,
         write_page_checksum=True,
         write_page_index=True,
         store_schema=False,  # dictionary columns are an encoding here, not a type that readers should see
     )
+
+
+def smallest_encoding(values: pa.Array) -> str:
+    """Return the encoding that makes values smallest: decimals, smooth floats and noise want different ones."""
+    step = max(SAMPLE_ROWS, len(values) // SAMPLES)
+    sample = pa.concat_arrays([values.slice(start, SAMPLE_ROWS) for start in range(0, len(values), step)])
+    return min((DICTIONARY, "PLAIN", "BYTE_STREAM_SPLIT"), key=lambda encoding: _encoded_bytes(sample, encoding))
+
+
+def _encoded_bytes(values: pa.Array, encoding: str) -> int:
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        pa.table({"value": values}),
+        sink,
+        compression="zstd",
+        compression_level=ZSTD_LEVEL,
+        use_dictionary=encoding == DICTIONARY,
+        column_encoding=None if encoding == DICTIONARY else {"value": encoding},
+        store_schema=False,
+    )
+    return int(sink.tell())
 
 
 def write_data_file(root: Path, path: str, table: pa.Table) -> CommittedFile:
