@@ -12,15 +12,18 @@ import structlog
 
 from factories import measurement_batch
 from gaugehouse.config import Layout, Settings
-from gaugehouse.lake import Lake
+from gaugehouse.lake import Lake, compaction, manifest, owner
 
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+# Merge, clean up and rewrite all the time, so that kills hit every step of it.
+compaction.FAN_IN, owner.MAINTENANCE_PERIOD_S, manifest.REWRITE_LINES = 2, 0.01, 8
 data_dir, seed = Path(sys.argv[1]), int(sys.argv[2])
 settings = Settings(
     data_dir=data_dir,
     segment_age_s=0.1,
     checkpoint_every_commits=3,
     index_every_commits=2,
+    superseded_keep_s=0.3,
     free_space_bytes=0,
 )
 lake = Lake.open(Layout(data_dir), settings)

@@ -473,3 +473,5 @@ def test_every_acknowledged_row_survives_kill_9_exactly_once(lakes, seed):
     assert len(stored) == frame.height, "a key is stored twice"
     assert {key: stored.get(key) for key in acknowledged} == acknowledged
     assert acknowledged
+    plain = pl.scan_parquet(str(lake.layout.lake_dir / "plain" / "measurements" / "**" / "*.parquet"))
+    assert plain.select(pl.len()).collect().item() == frame.height
