@@ -6,7 +6,8 @@ May import: kpi, measurements, config, errors.
 
 Where to look: `owner` ties it together; `sequencer` claims and stamps (`claims` decides what is new, `known` remembers
 keys, `lookup` asks files); `log` makes it durable (`segments` is its file format, `repair` mends it); `flush` turns
-sealed segments into commits (`delta`, `manifest`); `recovery` runs at start; `snapshot` and `scan` read.
+sealed segments into commits (`commits`, `delta`, `manifest`); `maintenance` keeps files few (`compaction`, `retention`,
+`plain`); `recovery` runs at start; `snapshot` and `scan` read.
 
 Invariants: an acknowledged row is fsynced; a key is stored once and the first accepted value wins; rows become visible
 in the order of `received_at`; a segment is deleted only after its commits are synced; only the holder of the lock
@@ -14,10 +15,14 @@ commits.
 """
 
 from gaugehouse.lake.lock import is_locked as is_locked
+from gaugehouse.lake.maintenance import CompactionDone as CompactionDone
 from gaugehouse.lake.owner import Lake as Lake
 from gaugehouse.lake.owner import read_committed_through as read_committed_through
 from gaugehouse.lake.repair import RepairedSegment as RepairedSegment
 from gaugehouse.lake.repair import repair_log as repair_log
+from gaugehouse.lake.retention import Dropped as Dropped
+from gaugehouse.lake.retention import Gone as Gone
+from gaugehouse.lake.retention import read_gone as read_gone
 from gaugehouse.lake.sequencer import CONFLICTS as CONFLICTS
 from gaugehouse.lake.sequencer import Appended as Appended
 from gaugehouse.lake.snapshot import Snapshot as Snapshot

@@ -89,16 +89,21 @@ class Manifest:
     def load(self) -> None:
         """Read every intact line; cut a torn last line off."""
         content = self.path.read_bytes() if self.path.exists() else b""
-        intact = 0
+        intact_bytes = self.take_lines(content)
+        if intact_bytes < len(content):
+            os.truncate(self.path, intact_bytes)
+            sync_path(self.path)
+
+    def take_lines(self, content: bytes) -> int:
+        """Take every intact line up to the first that is not; return their size [bytes]."""
+        intact_bytes = 0
         for line in content.splitlines(keepends=True):
             entry = _parse(line)
             if entry is None:
                 break
             self._take(entry)
-            intact += len(line)
-        if intact < len(content):
-            os.truncate(self.path, intact)
-            sync_path(self.path)
+            intact_bytes += len(line)
+        return intact_bytes
 
     def _take(self, entry: ManifestEntry) -> None:
         self.line_count += 1
@@ -183,6 +188,14 @@ def _parse(line: bytes) -> ManifestEntry | None:
     if line[:8] != f"{crc32c.crc32c(body):08x}".encode():
         return None
     return msgspec.json.decode(body, type=ManifestEntry)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Return what the manifest says now, changing nothing; for readers beside the owner."""
+    manifest = Manifest(path)
+    if path.exists():
+        manifest.take_lines(path.read_bytes())
+    return manifest
 
 
 def read_committed_through_us(path: Path) -> int:

@@ -35,7 +35,7 @@ from gaugehouse.lake.recovery import (
     scan_log,
     settle_last_commit,
 )
-from gaugehouse.lake.retention import Dropped
+from gaugehouse.lake.retention import Dropped, Gone, gone_of
 from gaugehouse.lake.rows import TABLES
 from gaugehouse.lake.segments import find_segments, load_log_uuid
 from gaugehouse.lake.sequencer import Appended, Sequencer, now_us
@@ -416,7 +416,7 @@ class Lake:
     def retain(self, project: str, table: str, before: datetime, archive_dir: Path | None = None) -> Dropped:
         """Drop the months of a project that end at or before an instant, after copying them where asked to.
 
-        Rows measured before the resulting horizon are no longer accepted by whoever asks `horizon`.
+        Rows measured before the resulting horizon are no longer accepted by whoever asks `gone`.
 
         Raises:
             DamageFound: a file to be archived is damaged; nothing was dropped.
@@ -424,10 +424,9 @@ class Lake:
         """
         return self._maintenance.retain(project, table, before, archive_dir)
 
-    def horizon(self, project: str, table: str) -> datetime | None:
-        """Return the instant before which rows of a project were dropped on purpose, None when none were."""
-        horizon = self._manifest.horizons.get((table, project))
-        return None if horizon is None else from_epoch_us(horizon.before_us)
+    def gone(self, project: str, table: str) -> Gone | None:
+        """Return before which instant rows of a project were dropped on purpose, None when none were."""
+        return gone_of(self._manifest, project, table)
 
     def delete_project(self, project: str) -> list[Dropped]:
         """Remove every row of a project from the lake and from memory, at once and for good.

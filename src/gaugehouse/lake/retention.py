@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gaugehouse.config import Layout
 from gaugehouse.errors import DamageFound
 from gaugehouse.lake.delta import FileEntry
 from gaugehouse.lake.durable import make_folder, write_file
-from gaugehouse.lake.manifest import CommittedFile
+from gaugehouse.lake.manifest import CommittedFile, Manifest, manifest_path, read_manifest
+from gaugehouse.measurements.selection import from_epoch_us
 
 DECEMBER = 12
 
@@ -33,6 +35,27 @@ class Dropped:
     rows: int
     size_bytes: int
     archived: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """Rows of a project's table before an instant were dropped on purpose, and when that was done last."""
+
+    before: datetime
+    since: datetime
+
+
+def gone_of(manifest: Manifest, project: str, table: str) -> Gone | None:
+    """Return what a manifest says was dropped, None for nothing."""
+    horizon = manifest.horizons.get((table, project))
+    if horizon is None:
+        return None
+    return Gone(before=from_epoch_us(horizon.before_us), since=from_epoch_us(horizon.dropped_at_us))
+
+
+def read_gone(layout: Layout, project: str, table: str) -> Gone | None:
+    """Return what was dropped of a project's table; for other processes than the owner."""
+    return gone_of(read_manifest(manifest_path(layout)), project, table)
 
 
 def month_start(instant: datetime) -> datetime:

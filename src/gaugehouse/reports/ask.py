@@ -19,6 +19,7 @@ from gaugehouse.errors import MAX_ROWS_NAMED, NotFound, Refused, TooLarge
 from gaugehouse.inventory import resolve_attributes
 from gaugehouse.inventory.checks import split_names
 from gaugehouse.kpi import CATALOGUE
+from gaugehouse.lake import Gone
 from gaugehouse.measurements.metric import MetricKind
 from gaugehouse.measurements.period import Period, bucket_edges_us, explicit_period, parse_instant, parse_period
 from gaugehouse.query import resolve_components
@@ -45,6 +46,9 @@ class PinSource(Protocol):
 
     def newest(self, project: str, components: Sequence[str] | None = None) -> pa.Table:
         """Return at least component and metric of every series that has rows."""
+
+    def gone(self, project: str, table: str) -> Gone | None:
+        """Return before which instant rows were dropped on purpose."""
 
 
 def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, how large
@@ -75,6 +79,7 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
         TooLarge: More values than the limit; the numbers are named.
     """
     period = _read_period(body, asked_at)
+    refuse_gone(source.gone(project, "measurements"), period)
     _check_kpis(body.kpis)
     _check_metrics(session, project_id, body.metrics)
     edges_us = bucket_edges_us(period, body.bucket, limit=cells_limit)
@@ -105,6 +110,21 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
         tzdata_version=find_tzdata_version(),
         code_version=__version__,
     )
+
+
+def refuse_gone(gone: Gone | None, period: Period) -> None:
+    """Refuse a period that begins before what is left: numbers over a part of it would look whole.
+
+    Raises:
+        Refused: measurements of the period were dropped by retention.
+    """
+    if gone is not None and period.start < gone.before:
+        raise Refused(
+            f"measurements before {gone.before:%Y-%m-%d %H:%M} UTC are gone since {gone.since:%Y-%m-%d %H:%M} UTC "
+            "(retention); ask for a later period",
+            code="dropped_by_retention",
+            fields={"before": gone.before.isoformat(), "gone_since": gone.since.isoformat()},
+        )
 
 
 def find_catalogue_version() -> str:

@@ -12,7 +12,8 @@ from gaugehouse.database import Database
 from gaugehouse.database.tables import Report
 from gaugehouse.errors import NotFound, Unavailable
 from gaugehouse.jobs import Control, Job, finish
-from gaugehouse.lake import open_snapshot, read_committed_through
+from gaugehouse.lake import open_snapshot, read_committed_through, read_gone
+from gaugehouse.reports.ask import refuse_gone
 from gaugehouse.reports.chunks import Limits
 from gaugehouse.reports.compute import compute_report
 from gaugehouse.reports.digest import digest_result
@@ -53,12 +54,14 @@ def run_report(job: Job, control: Control, *, worker: ReportWorker) -> None:
     Raises:
         JobCancelled, JobLost, JobInterrupted: As `control` says.
         Unavailable: The lake's owner did not commit in time, or a file cannot be read.
+        Refused: Measurements of the period were dropped since the report was asked for.
     """
     with worker.database.reading() as session:
         row = session.get(Report, job.subject_id)
         if row is None:
             raise NotFound("the report of this job does not exist", code="report_not_found")
         pin, revision = decode_pin(row.pin), row.revision
+    refuse_gone(read_gone(worker.layout, pin.project, "measurements"), pin.period)
     _wait_for_lake(worker, pin.as_of, control)
     snapshot = None if pin.as_of is None else open_snapshot(worker.layout.lake_dir, as_of=pin.as_of)
 

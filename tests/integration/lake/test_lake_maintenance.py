@@ -332,8 +332,8 @@ def test_retention_drops_whole_months_and_says_so(lake, tmp_path):
     assert (dropped.months, dropped.rows, dropped.files) == (("2026-01", "2026-02"), 600, 2)
     assert read_all(lake).num_rows == 300
     assert read_all(lake, "other").num_rows == 300
-    assert lake.horizon("plant", "measurements") == MARCH
-    assert lake.horizon("other", "measurements") is None
+    assert lake.gone("plant", "measurements").before == MARCH
+    assert lake.gone("other", "measurements") is None
     assert pl.scan_parquet(str(archive / "measurements" / "**" / "*.parquet")).select(pl.len()).collect().item() == 600
 
 
@@ -343,7 +343,7 @@ def test_the_horizon_of_retention_survives_a_restart(lakes):
     lake.retain("plant", "measurements", MARCH)
     lakes.crash(lake)
     lake = lakes.open()
-    assert lake.horizon("plant", "measurements") == MARCH
+    assert lake.gone("plant", "measurements").before == MARCH
     assert read_all(lake).num_rows == 0
 
 

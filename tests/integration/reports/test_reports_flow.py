@@ -498,3 +498,27 @@ def test_the_pin_is_stored_with_everything_the_numbers_depend_on(plant):
     assert pin["attributes"][0]["kind"] == "gauge"
     assert all(pin[f"{name}_version"] for name in ("catalogue", "tzdata", "code"))
     assert report.id not in json.dumps(pin)
+
+
+# --- what retention dropped --------------------------------------------------------------------------------------------
+
+
+def test_a_period_that_begins_before_what_is_left_is_refused_with_the_day_it_went(plant):
+    plant.deliver(hourly("pump-1", "temperature", range(24)))
+    plant.lake.flush()
+    plant.lake.retain("default", "measurements", datetime(2026, 4, 1, tzinfo=UTC))
+    with pytest.raises(Refused, match="gone since") as refused:
+        plant.ask(kpis=("mean",))
+    assert refused.value.code == "dropped_by_retention"
+    assert refused.value.fields["before"] == "2026-04-01T00:00:00+00:00"
+
+
+def test_a_report_whose_rows_go_before_it_runs_fails_and_says_why(plant):
+    plant.deliver(hourly("pump-1", "temperature", range(24)))
+    asked = plant.ask(kpis=("mean",))
+    plant.lake.flush()
+    plant.lake.retain("default", "measurements", datetime(2026, 4, 1, tzinfo=UTC))
+    with plant.working():
+        report = plant.follow(asked)
+    assert report.status == "failed"
+    assert "gone since" in report.reason
