@@ -6,14 +6,15 @@ would count every row twice.
 
 import shutil
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 import structlog
 
-from gaugehouse.errors import StorageFull
+from gaugehouse.errors import StorageFull, Unavailable
 from gaugehouse.lake.commits import commit_durably
 from gaugehouse.lake.compaction import FileDamaged, Merge, now_us, plan_everything, plan_merge, write_merged
 from gaugehouse.lake.delta import Change, DeltaStore, FileEntry
@@ -62,9 +63,26 @@ class Maintenance:
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False)
     _damaged: set[str] = field(default_factory=set, init=False)
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let one thing be done at a time, and nothing any more once the lake is closing."""
+        with self._lock:
+            if self.should_stop():
+                raise Unavailable("the lake is closing; nothing was changed", retry_after_s=5)
+            yield
+
+    def wait_until_idle(self, timeout_s: float) -> bool:
+        """Return whether what was begun before `should_stop` has ended; nothing begins after it."""
+        is_idle = self._lock.acquire(timeout=timeout_s)
+        if is_idle:
+            self._lock.release()
+        return is_idle
+
     def step(self) -> bool:
         """Do what the policy asks for next; return whether there may be more to do at once."""
         with self._lock:
+            if self.should_stop():
+                return False
             self.checkpoint_when_due()
             self.sweep()
             self.manifest.rewrite_when_long()
@@ -143,8 +161,9 @@ class Maintenance:
 
         Raises:
             StorageFull: not enough free space for the copies.
+            Unavailable: the lake is closing.
         """
-        with self._lock:
+        with self._alone():
             files_before, bytes_before = self._totals(project)
             plans = [
                 (table, merge)
@@ -201,7 +220,7 @@ class Maintenance:
             DamageFound: a file to be archived is damaged; nothing was dropped.
             OSError: the archive cannot be written; nothing was dropped.
         """
-        with self._lock:
+        with self._alone():
             store = self.stores[table]
             entries = whole_months_before(self._mergeable_or_damaged(table), project, before)
             if archive_dir is not None:
@@ -227,7 +246,7 @@ class Maintenance:
     def delete_project(self, project: str) -> list[Dropped]:
         """Drop every file of a project and remove them from the disk at once. Its rows must all be flushed."""
         dropped = []
-        with self._lock:
+        with self._alone():
             for table, store in self.stores.items():
                 entries = [e for e in self._mergeable_or_damaged(table) if e.project == project]
                 if entries:

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import structlog
 from deltalake.exceptions import DeltaError
 
@@ -270,7 +271,9 @@ class Lake:
     def newest(self, project: str, components: Sequence[str] | None = None) -> pa.Table:
         """Return the newest measurement of each series, from memory, in the schema MEASUREMENT_ROWS."""
         wanted = None if components is None else tuple(components)
-        return self._sequencer.indexes["measurements"].newest_rows(project, wanted)
+        rows = self._sequencer.indexes["measurements"].newest_rows(project, wanted)
+        gone = self.gone(project, "measurements")
+        return rows if gone is None else rows.filter(pc.greater_equal(rows.column("measured_at"), gone.before))
 
     def newest_received_at(self) -> datetime | None:
         """Return the stamp of the newest acknowledged record."""
@@ -475,7 +478,8 @@ class Lake:
         self._flush_wanted.set()
         for thread in self._threads:
             thread.join(timeout_s)
-        if any(thread.is_alive() for thread in self._threads):
+        is_idle = self._maintenance.wait_until_idle(timeout_s)
+        if not is_idle or any(thread.is_alive() for thread in self._threads):
             # It may still commit: the next owner must wait until this process is gone.
             logger.warning("lake_closed_while_busy", rows=self.unflushed_rows())
             return

@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from factories import event_batch, measurement_batch
-from gaugehouse.errors import DamageFound, NotFound
+from gaugehouse.errors import DamageFound, NotFound, Unavailable
 from gaugehouse.lake import compaction
 from gaugehouse.lake.compaction import tier_of
 from gaugehouse.lake.manifest import Manifest, manifest_path
@@ -333,6 +333,7 @@ def test_retention_drops_whole_months_and_says_so(lake, tmp_path):
     assert read_all(lake).num_rows == 300
     assert read_all(lake, "other").num_rows == 300
     assert lake.gone("plant", "measurements").before == MARCH
+    assert lake.newest("other").num_rows == 6
     assert lake.gone("other", "measurements") is None
     assert pl.scan_parquet(str(archive / "measurements" / "**" / "*.parquet")).select(pl.len()).collect().item() == 600
 
@@ -345,6 +346,37 @@ def test_the_horizon_of_retention_survives_a_restart(lakes):
     lake = lakes.open()
     assert lake.gone("plant", "measurements").before == MARCH
     assert read_all(lake).num_rows == 0
+
+
+def test_newest_values_never_show_a_dropped_row(lake):
+    send(lake, 0)
+    lake.retain("plant", "measurements", MARCH)
+    assert lake.newest("plant").num_rows == 0
+    send(lake, 0, base_us=JANUARY_US + 65 * 24 * HOUR_US, components=1)
+    assert lake.newest("plant")["component"].to_pylist() == ["pump-0", "pump-0"]
+
+
+def test_nothing_is_changed_any_more_once_the_lake_is_closing(lakes):
+    lake = lakes.open()
+    send(lake, 0)
+    send(lake, 50)
+    lake.close()
+    lakes._open.remove(lake)
+    with pytest.raises(Unavailable):
+        lake.compact()
+    assert len(list(table_root(lake).glob("**/*.zstd.parquet"))) == 2
+
+
+def test_fifty_calls_at_once_leave_every_row_once(lake):
+    rows = sum(send(lake, 10 * i, rows=10) for i in range(8))
+    calls = [threading.Thread(target=lake.compact) for _ in range(25)]
+    calls += [threading.Thread(target=lake._maintenance.step) for _ in range(25)]
+    for call in calls:
+        call.start()
+    for call in calls:
+        call.join()
+    assert read_all(lake).num_rows == rows
+    assert pl.scan_delta(str(table_root(lake))).select(pl.len()).collect().item() == rows
 
 
 def test_nothing_is_dropped_when_a_file_to_be_archived_is_damaged(lake, tmp_path):
