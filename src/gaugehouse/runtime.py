@@ -2,17 +2,31 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from sqlalchemy import select
 
 from gaugehouse.access import Access
 from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database
+from gaugehouse.database.tables import Report
+from gaugehouse.ingest import Limits
 from gaugehouse.installation import open_access, open_database
-from gaugehouse.inventory import Registry
-from gaugehouse.lake import Lake, is_locked
+from gaugehouse.inventory import (
+    ProjectSettings,
+    Registry,
+    delete_project,
+    find_projects,
+    get_project,
+    get_project_settings,
+)
+from gaugehouse.lake import Dropped, Lake, is_locked
 
+INSTANTS = {"measurements": "measured_at", "events": "occurred_at"}
 Progress = Callable[[str, int, int], None]
 
 
@@ -30,6 +44,57 @@ class Runtime:
     access: Access
     registry: Registry
     lake: Lake
+
+    def delivery_limits(self, project: str) -> Limits:
+        """Return what one delivery to a project may hold, by the settings of the service and of the project."""
+        settings = self.registry.settings(project)
+        kept_from = {
+            instant: earliest
+            for table, instant in INSTANTS.items()
+            if (earliest := self._kept_from(project, table, settings)) is not None
+        }
+        limits = Limits.from_settings(self.settings)
+        return replace(limits, lateness_limit_s=settings.lateness_limit_s, kept_from=kept_from)
+
+    def _kept_from(self, project: str, table: str, settings: ProjectSettings) -> datetime | None:
+        """Return before which instant a project keeps no rows: by its settings, or because they were dropped."""
+        keep_days = settings.keep_days(table)
+        gone = self.lake.gone(project, table)
+        bounds = [] if keep_days is None else [datetime.now(UTC) - timedelta(days=keep_days)]
+        bounds += [] if gone is None else [gone.before]
+        return max(bounds, default=None)
+
+    def retain(self) -> list[tuple[str, Dropped]]:
+        """Drop what every project's settings say is too old; return (project, what) for each table that lost rows."""
+        with self.database.reading() as session:
+            projects = [(one.slug, get_project_settings(session, one.id)) for one in find_projects(session)]
+        found = []
+        for slug, settings in projects:
+            for table in INSTANTS:
+                keep_days = settings.keep_days(table)
+                if keep_days is None:
+                    continue
+                before = datetime.now(UTC) - timedelta(days=keep_days)
+                dropped = self.lake.retain(slug, table, before, settings.archive_dir)
+                found += [(slug, dropped)] if dropped.files else []
+        return found
+
+    def delete_project(self, slug: str) -> list[Dropped]:
+        """Delete a project for good: who may enter first, then what it stored, then the files of its reports.
+
+        Raises:
+            NotFound: there is none.
+            GaugehouseError: its rows could not be flushed in time; call again.
+        """
+        with self.database.transaction() as session:
+            project_id = get_project(session, slug).id
+            reports = list(session.scalars(select(Report.id).where(Report.project_id == project_id)))
+            delete_project(session, slug)
+        self.registry.forget(slug)
+        dropped = self.lake.delete_project(slug)
+        for report in reports:
+            shutil.rmtree(self.layout.reports_dir / report, ignore_errors=True)
+        return dropped
 
     def close(self, *, flush_timeout_s: float = 10.0) -> None:
         """Commit what is acknowledged, let go of the lake and the database."""

@@ -18,8 +18,10 @@ app = typer.Typer(
 )
 user_app = typer.Typer(help="Users and their roles.", no_args_is_help=True)
 key_app = typer.Typer(help="API keys of devices and programs.", no_args_is_help=True)
+project_app = typer.Typer(help="Projects: tenants, and how long their rows are kept.", no_args_is_help=True)
 lake_app = typer.Typer(help="The lake's own upkeep.", no_args_is_help=True)
 app.add_typer(lake_app, name="lake")
+app.add_typer(project_app, name="project")
 app.add_typer(user_app, name="user")
 app.add_typer(key_app, name="key")
 
@@ -191,6 +193,57 @@ def key_create(
     from gaugehouse.cli.accounts import create_key
 
     create_key(data_dir=data, name=name, project=project, component=component, scopes=scope or [])
+
+
+@project_app.command(name="list")
+def project_list(data: Data = DEFAULT_DATA) -> None:
+    """Show all projects and their bounds."""
+    from gaugehouse.cli.projects import list_projects
+
+    list_projects(data_dir=data)
+
+
+@project_app.command(name="show")
+def project_show(name: str, data: Data = DEFAULT_DATA) -> None:
+    """Show one project and its bounds."""
+    from gaugehouse.cli.projects import show_project
+
+    show_project(data_dir=data, slug=name)
+
+
+@project_app.command(name="create")
+def project_create(
+    name: str, data: Data = DEFAULT_DATA, title: Annotated[str, typer.Option(help="For people")] = ""
+) -> None:
+    """Create a project; works while the server runs."""
+    from gaugehouse.cli.projects import add_project
+
+    add_project(data_dir=data, slug=name, title=title)
+
+
+@project_app.command(name="set")
+def project_set(
+    name: str,
+    data: Data = DEFAULT_DATA,
+    lateness: Annotated[str | None, typer.Option(help="Refuse rows that arrive later than this: 36h, 7d, off")] = None,
+    keep_measurements: Annotated[str | None, typer.Option(help="Drop older months of measurements: 400d, off")] = None,
+    keep_events: Annotated[str | None, typer.Option(help="Drop older months of events: 400d, off")] = None,
+    archive: Annotated[str | None, typer.Option(help="Copy files to this folder before they are dropped; off")] = None,
+    register_unknown: Annotated[
+        bool | None, typer.Option(help="Whether rows with new component or metric names register them")
+    ] = None,
+) -> None:
+    """Change what is given; a running server follows within a second."""
+    from gaugehouse.cli.projects import set_project
+
+    changes: dict[str, str | bool | None] = {
+        "lateness_limit_s": lateness,
+        "measurements_keep_days": keep_measurements,
+        "events_keep_days": keep_events,
+        "archive_dir": archive,
+        "register_unknown": register_unknown,
+    }
+    set_project(data_dir=data, slug=name, changes=changes)
 
 
 @lake_app.command(name="repair")

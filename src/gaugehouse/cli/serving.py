@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from gaugehouse.config import Layout, Settings
 from gaugehouse.demo.fleet import FleetPlan
 from gaugehouse.demo.host import HostCollector, HostSampler
 from gaugehouse.demo.load import load_first_fleet, register_host
-from gaugehouse.errors import StartRefused
+from gaugehouse.errors import GaugehouseError, StartRefused
 from gaugehouse.logs import configure_logs
 from gaugehouse.runtime import Runtime, announce_owner, open_runtime, withdraw_owner
 from gaugehouse.web.app import create_app
@@ -32,6 +33,7 @@ logger = structlog.get_logger()
 DEFAULT_PROJECT = "default"
 FLUSH_AT_STOP_S = 8.0  # with the drain of open requests, a stop ends within 20 s
 BACKLOG = 2048
+RETENTION_PERIOD_S = 3600.0
 
 
 def read_settings(*, data_dir: Path, host: str | None, port: int | None, demo: bool) -> Settings:
@@ -62,6 +64,7 @@ def serve_forever(*, data_dir: Path, host: str | None, port: int | None, demo: b
         stack.enter_context(_announced(layout, url))
         for number in range(settings.workers):
             stack.enter_context(Worker(data_dir=settings.data_dir, number=number))
+        stack.enter_context(_retention(runtime))
         if settings.demo:
             stack.enter_context(_host_collector(runtime))
         _greet(runtime, url, is_new=is_new)
@@ -150,6 +153,28 @@ def _load_demo(runtime: Runtime, report: Report) -> bool:
         has_rows=runtime.lake.newest_received_at() is not None,
         on_progress=lambda done, total: report("loading the demo plant", done, total),
     )
+
+
+@contextmanager
+def _retention(runtime: Runtime) -> Iterator[None]:
+    """Drop what is too old, soon after the start and then every hour."""
+    stopping = threading.Event()
+
+    def run() -> None:
+        while not stopping.wait(RETENTION_PERIOD_S):
+            try:
+                for project, dropped in runtime.retain():
+                    logger.info("retention_dropped", project=project, table=dropped.table, months=dropped.months)
+            except (GaugehouseError, OSError) as exc:  # a full archive, say: nothing was dropped
+                logger.warning("retention_failed", error=type(exc).__name__)
+
+    thread = threading.Thread(target=run, name="retention", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join(FLUSH_AT_STOP_S)
 
 
 @contextmanager

@@ -45,6 +45,10 @@ class Project(Base):
     slug: Mapped[str] = mapped_column(NAME_COLUMN, unique=True)
     title: Mapped[str] = mapped_column(String(NAME_CHARACTERS), default="")
     register_unknown: Mapped[bool] = mapped_column(default=True)
+    lateness_limit_s: Mapped[float | None]
+    measurements_keep_days: Mapped[int | None]
+    events_keep_days: Mapped[int | None]
+    archive_dir: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(default=database_now())
 
 

@@ -1,7 +1,7 @@
 """What a row must be to be stored, whatever format it came in."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -88,7 +88,7 @@ def check_events(raw: RawEvents, *, limits: Limits, now: datetime, partial: bool
 def _settle(flaws: Flaws, *, partial: bool) -> NDArray[np.bool_] | None:
     bad_rows = int(flaws.bad.sum())
     if bad_rows and not partial:
-        raise RowsRefused(flaws.first(), bad_rows=bad_rows)
+        raise RowsRefused(flaws.first(), bad_rows=bad_rows, code=flaws.code)
     return ~flaws.bad if bad_rows else None
 
 
@@ -145,7 +145,7 @@ def _are_plain_names(distinct: pa.StringArray) -> bool:
 
 
 def check_instants(field: str, instants: Instants, flaws: Flaws, *, limits: Limits, now: datetime) -> None:
-    """Flag the rows without an instant, before 1970, or too far ahead of the clock."""
+    """Flag the rows without an instant, before 1970, too far ahead of the clock, too late, or older than is kept."""
     flaws.add(field, ~instants.given, "is missing")
     flaws.add(field, instants.epoch_us < 0, "is before 1970")
     latest_us = to_epoch_us(now) + int(limits.future_limit_s * 1_000_000)
@@ -153,6 +153,24 @@ def check_instants(field: str, instants: Instants, flaws: Flaws, *, limits: Limi
         field,
         instants.epoch_us > latest_us,
         lambda row: f"is too far ahead of the clock: {_shown_instant(int(instants.epoch_us[row]))}",
+    )
+    kept_from = limits.kept_from.get(field)
+    if kept_from is not None:
+        _flag_older(field, instants, flaws, kept_from, "is older than this project keeps", "older_than_retention")
+    if limits.lateness_limit_s is not None:
+        too_late = now - timedelta(seconds=limits.lateness_limit_s)
+        _flag_older(field, instants, flaws, too_late, "comes too late for this project", "too_late")
+
+
+def _flag_older(
+    field: str, instants: Instants, flaws: Flaws, earliest: datetime, what: str, code: str
+) -> None:
+    """Flag the rows before an instant."""
+    flaws.add(
+        field,
+        instants.epoch_us < to_epoch_us(earliest),
+        lambda row: f"{what}: {_shown_instant(int(instants.epoch_us[row]))} is before {earliest.isoformat()}",
+        code=code,
     )
 
 

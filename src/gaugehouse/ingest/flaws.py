@@ -27,15 +27,23 @@ class Flaws:
         self.bad: NDArray[np.bool_] = np.zeros(row_count, dtype=bool)
         self._findings: list[tuple[str, NDArray[np.intp], Callable[[int], str]]] = []
         self._flagged: dict[str, NDArray[np.bool_]] = {}
+        self._codes: set[str | None] = set()
 
-    def add(self, field: str, mask: NDArray[np.bool_], reason: str | Callable[[int], str]) -> None:
-        """Flag the rows of a mask. A row whose field was flagged before keeps its first reason."""
+    def add(
+        self, field: str, mask: NDArray[np.bool_], reason: str | Callable[[int], str], *, code: str | None = None
+    ) -> None:
+        """Flag the rows of a mask. A row whose field was flagged before keeps its first reason.
+
+        `code` is what the refusal is called when nothing else is wrong with the delivery.
+        """
         if not mask.any():
             return
         flagged = self._flagged.get(field)
         fresh = mask if flagged is None else mask & ~flagged
         self._flagged[field] = fresh if flagged is None else flagged | fresh
         self.bad |= fresh
+        if fresh.any():
+            self._codes.add(code)
         words = (lambda _row: reason) if isinstance(reason, str) else reason
         self._findings.append((field, np.flatnonzero(fresh)[:MAX_ROWS_NAMED], words))
 
@@ -50,6 +58,11 @@ class Flaws:
         """Let nothing more be said about a field of these rows: they are flagged as a whole."""
         flagged = self._flagged.get(field)
         self._flagged[field] = mask if flagged is None else flagged | mask
+
+    @property
+    def code(self) -> str | None:
+        """The code of the refusal, None for the general one."""
+        return next(iter(self._codes)) if len(self._codes) == 1 else None
 
     def first(self) -> list[RowProblem]:
         """Return the first problems in row order, as many as an error names."""

@@ -1,6 +1,8 @@
 """How much one delivery may hold."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from gaugehouse.config import MEBIBYTE, Settings
 
@@ -19,6 +21,8 @@ class Limits:
         csv_fields_limit: Most fields of a CSV line.
         depth_limit: Deepest nesting of an event body.
         batches_limit: Most record batches (Arrow) or row groups (Parquet).
+        lateness_limit_s: Rows dated further behind the clock are refused; None takes any age. [s]
+        kept_from: Time column -> instant before which the project keeps no rows.
     """
 
     rows_limit: int = 100_000
@@ -30,6 +34,8 @@ class Limits:
     csv_fields_limit: int = 32
     depth_limit: int = 8
     batches_limit: int = 1000
+    lateness_limit_s: float | None = None
+    kept_from: Mapping[str, datetime] = field(default_factory=dict)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Limits":

@@ -26,10 +26,11 @@ from gaugehouse.inventory.pages import Page as Page
 from gaugehouse.inventory.projects import ProjectSettings as ProjectSettings
 from gaugehouse.inventory.projects import ProjectView as ProjectView
 from gaugehouse.inventory.projects import create_project as create_project
+from gaugehouse.inventory.projects import delete_project as delete_project
 from gaugehouse.inventory.projects import ensure_default_project as ensure_default_project
 from gaugehouse.inventory.projects import find_project as find_project
 from gaugehouse.inventory.projects import find_projects as find_projects
 from gaugehouse.inventory.projects import get_project as get_project
 from gaugehouse.inventory.projects import get_project_settings as get_project_settings
-from gaugehouse.inventory.projects import update_project_settings as update_project_settings
+from gaugehouse.inventory.projects import put_project_settings as put_project_settings
 from gaugehouse.inventory.registry import Registry as Registry

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from gaugehouse.database import insert_missing, new_id
@@ -27,9 +28,25 @@ class ProjectView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectSettings:
-    """What a project's admin decides: whether rows with new component or metric names register them."""
+    """What a project's admin decides.
+
+    Args:
+        register_unknown: Rows with new component or metric names register them.
+        lateness_limit_s: Rows that are older than this when they arrive are refused; None takes any age. [s]
+        measurements_keep_days: Months of measurements that are older are dropped; None keeps all. [d]
+        events_keep_days: The same for events. [d]
+        archive_dir: Folder that dropped files are copied to first; None copies nothing.
+    """
 
     register_unknown: bool = True
+    lateness_limit_s: float | None = None
+    measurements_keep_days: int | None = None
+    events_keep_days: int | None = None
+    archive_dir: Path | None = None
+
+    def keep_days(self, table: str) -> int | None:
+        """Return how long rows of a table are kept. [d]"""
+        return {"measurements": self.measurements_keep_days, "events": self.events_keep_days}[table]
 
 
 def ensure_default_project(session: Session) -> ProjectView:
@@ -78,18 +95,46 @@ def get_project(session: Session, slug: str) -> ProjectView:
 
 def get_project_settings(session: Session, project_id: str) -> ProjectSettings:
     """Return the settings of a project."""
-    return ProjectSettings(register_unknown=_get_row(session, project_id).register_unknown)
+    return _settings(_get_row(session, project_id))
 
 
-def update_project_settings(
-    session: Session, project_id: str, *, register_unknown: bool | None = None
-) -> ProjectSettings:
-    """Change what is not None and return all settings."""
+def put_project_settings(session: Session, project_id: str, settings: ProjectSettings) -> None:
+    """Replace all settings of a project.
+
+    Raises:
+        Refused: a bound that is not positive, or an archive folder that is not an absolute path.
+    """
+    bounds = (settings.lateness_limit_s, settings.measurements_keep_days, settings.events_keep_days)
+    if any(bound is not None and not bound > 0 for bound in bounds):
+        raise Refused("a bound must be greater than zero; leave it out for none", code="bound_refused")
+    if settings.archive_dir is not None and not settings.archive_dir.is_absolute():
+        raise Refused("the archive folder must be an absolute path", code="archive_refused")
     row = _get_row(session, project_id)
-    if register_unknown is not None:
-        row.register_unknown = register_unknown
+    row.register_unknown = settings.register_unknown
+    row.lateness_limit_s = settings.lateness_limit_s
+    row.measurements_keep_days = settings.measurements_keep_days
+    row.events_keep_days = settings.events_keep_days
+    row.archive_dir = None if settings.archive_dir is None else str(settings.archive_dir)
     session.flush()
-    return ProjectSettings(register_unknown=row.register_unknown)
+
+
+def delete_project(session: Session, slug: str) -> None:
+    """Delete a project with its members, keys, components, metrics, jobs and reports; its rows are the lake's part.
+
+    Raises:
+        NotFound: there is none.
+    """
+    session.execute(delete(Project).where(Project.id == get_project(session, slug).id))
+
+
+def _settings(row: Project) -> ProjectSettings:
+    return ProjectSettings(
+        register_unknown=row.register_unknown,
+        lateness_limit_s=row.lateness_limit_s,
+        measurements_keep_days=row.measurements_keep_days,
+        events_keep_days=row.events_keep_days,
+        archive_dir=None if row.archive_dir is None else Path(row.archive_dir),
+    )
 
 
 def _get_row(session: Session, project_id: str) -> Project:

@@ -1,6 +1,7 @@
 """Names that were seen before, in memory: every batch of rows asks, nearly none brings a new one."""
 
 import threading
+import time
 from collections.abc import Iterable, Sequence
 
 from sqlalchemy import select
@@ -11,6 +12,9 @@ from gaugehouse.errors import NotFound
 from gaugehouse.inventory.checks import split_names
 from gaugehouse.inventory.components import component_row
 from gaugehouse.inventory.metrics import metric_row
+from gaugehouse.inventory.projects import ProjectSettings, find_project, get_project_settings
+
+SETTINGS_AGE_S = 1.0
 
 
 class _KnownNames:
@@ -28,6 +32,7 @@ class Registry:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._projects: dict[str, _KnownNames] = {}
+        self._settings: dict[str, tuple[float, ProjectSettings]] = {}  # with when they were read [monotonic s]
         self._lock = threading.Lock()
 
     def find_unknown(
@@ -64,6 +69,29 @@ class Registry:
             insert_missing(session, Component, [component_row(known.project_id, name) for name in new_components])
             insert_missing(session, Metric, [metric_row(known.project_id, name) for name in new_metrics])
         self._remember(known, new_components, new_metrics)
+
+    def settings(self, project: str) -> ProjectSettings:
+        """Return a project's settings, at most a second old.
+
+        Raises:
+            NotFound: there is no such project.
+        """
+        read_at_s, settings = self._settings.get(project, (float("-inf"), ProjectSettings()))
+        now_s = time.monotonic()
+        if now_s - read_at_s > SETTINGS_AGE_S:
+            with self._db.reading() as session:
+                found = find_project(session, project)
+                if found is None:
+                    raise _no_project(project)
+                settings = get_project_settings(session, found.id)
+            self._settings[project] = (now_s, settings)
+        return settings
+
+    def forget(self, project: str) -> None:
+        """Know nothing any more of a project that was deleted."""
+        with self._lock:
+            self._projects.pop(project, None)
+            self._settings.pop(project, None)
 
     def registration_allowed(self, project: str) -> bool:
         """Return whether rows with new names may register them: a setting of the project, asked anew each time."""

@@ -8,6 +8,7 @@ from gaugehouse.database import tables
 from gaugehouse.errors import AlreadyExists, NotFound, Refused
 from gaugehouse.inventory import (
     NewComponent,
+    ProjectSettings,
     Registry,
     create_components,
     create_project,
@@ -17,8 +18,8 @@ from gaugehouse.inventory import (
     find_projects,
     get_component,
     get_project_settings,
+    put_project_settings,
     retire_component,
-    update_project_settings,
 )
 
 
@@ -115,11 +116,9 @@ def test_a_project_can_forbid_registration(database, project_id):
     registry = Registry(database)
     assert registry.registration_allowed("default")
     with database.transaction() as session:
-        update_project_settings(session, project_id, register_unknown=False)
+        put_project_settings(session, project_id, ProjectSettings(register_unknown=False))
         assert not get_project_settings(session, project_id).register_unknown
     assert not registry.registration_allowed("default")
-    with database.transaction() as session:
-        assert not update_project_settings(session, project_id).register_unknown  # None changes nothing
 
 
 def test_the_default_project_is_made_once(database):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Query, Request
 
 from gaugehouse.access import Caller
-from gaugehouse.ingest import Limits, Receipt, TimeUnit
+from gaugehouse.ingest import Receipt, TimeUnit
 from gaugehouse.runtime import Runtime
 from gaugehouse.web.problems import CHANGING, WITH_BODY, refusals
 from gaugehouse.web.threads import Threads
@@ -52,7 +52,7 @@ async def deliver(
         runtime.lake,
         runtime.registry,
         caller.project,
-        limits=Limits.from_settings(runtime.settings),
+        limits=runtime.delivery_limits(caller.project),
         partial=wishes.is_partial,
         component=caller.component,
         time_unit=wishes.time_unit,

@@ -1,0 +1,132 @@
+"""`gaugehouse project`: tenants and how long their rows are kept; on the database, while the server runs or not."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from sqlalchemy.orm import Session
+
+from gaugehouse.cli.progress import out
+from gaugehouse.config import Settings
+from gaugehouse.errors import Refused
+from gaugehouse.installation import open_database
+from gaugehouse.inventory import (
+    ProjectSettings,
+    create_project,
+    find_projects,
+    get_project,
+    get_project_settings,
+    put_project_settings,
+)
+
+OFF = "off"
+DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*([smhdw])$")
+UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+DAY_S = UNIT_S["d"]
+
+
+def list_projects(*, data_dir: Path) -> None:
+    """Show every project and its bounds."""
+    database = open_database(Settings(data_dir=data_dir))
+    with database.reading() as session:
+        _show(session, [project.slug for project in find_projects(session)])
+    database.dispose()
+
+
+def show_project(*, data_dir: Path, slug: str) -> None:
+    """Show one project and its bounds."""
+    database = open_database(Settings(data_dir=data_dir))
+    with database.reading() as session:
+        _show(session, [slug])
+    database.dispose()
+
+
+def add_project(*, data_dir: Path, slug: str, title: str) -> None:
+    """Create a project and say how to let somebody in."""
+    database = open_database(Settings(data_dir=data_dir))
+    with database.transaction() as session:
+        create_project(session, slug, title=title)
+    database.dispose()
+    out.print(f"project [bold]{slug}[/bold] created; let somebody in with")
+    out.print(f"  gaugehouse user create NAME --role admin --project {slug}", highlight=False)
+
+
+def set_project(*, data_dir: Path, slug: str, changes: dict[str, str | bool | None]) -> None:
+    """Change the given settings of a project and show all; `off` takes a bound away.
+
+    Raises:
+        Refused: a value that is no duration, or no absolute folder.
+    """
+    database = open_database(Settings(data_dir=data_dir))
+    with database.transaction() as session:
+        project_id = get_project(session, slug).id
+        settings = get_project_settings(session, project_id)
+        put_project_settings(session, project_id, replace(settings, **_read_changes(changes)))
+        _show(session, [slug])
+    database.dispose()
+
+
+def _read_changes(changes: dict[str, str | bool | None]) -> dict[str, Any]:
+    """Return settings by name from what the command line gave, without what it left out."""
+    readers: dict[str, Callable[[str], object]] = {
+        "lateness_limit_s": read_duration_s,
+        "measurements_keep_days": _read_days,
+        "events_keep_days": _read_days,
+        "archive_dir": Path,
+    }
+    read: dict[str, Any] = {}
+    for name, value in changes.items():
+        if value == OFF:
+            read[name] = None
+        elif isinstance(value, str):
+            read[name] = readers[name](value)
+        elif value is not None:
+            read[name] = value
+    return read
+
+
+def read_duration_s(text: str) -> float:
+    """Return the seconds of `90s`, `15m`, `36h`, `7d` or `2w`.
+
+    Raises:
+        Refused: none of these.
+    """
+    match = DURATION.match(text.strip().lower())
+    if match is None:
+        raise Refused(f"{text!r} is not a duration; write 90s, 15m, 36h, 7d, 2w or off", code="duration_refused")
+    return float(match[1]) * UNIT_S[match[2]]
+
+
+def _read_days(text: str) -> int:
+    days, rest = divmod(read_duration_s(text), DAY_S)
+    if rest or days < 1:
+        raise Refused(f"{text!r} is not a number of whole days, such as 400d", code="duration_refused")
+    return int(days)
+
+
+def _show(session: Session, slugs: list[str]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("project", "latest arrival", "measurements", "events", "archive", "new names"):
+        table.add_column(heading, no_wrap=True)
+    for slug in slugs:
+        settings = get_project_settings(session, get_project(session, slug).id)
+        table.add_row(slug, *_cells(settings))
+    out.print(table)
+
+
+def _cells(settings: ProjectSettings) -> list[str]:
+    late = settings.lateness_limit_s
+    return [
+        "any age" if late is None else f"{late / 3600:,.4g} h old",
+        _kept(settings.measurements_keep_days),
+        _kept(settings.events_keep_days),
+        "none" if settings.archive_dir is None else str(settings.archive_dir),
+        "registered" if settings.register_unknown else "refused",
+    ]
+
+
+def _kept(days: int | None) -> str:
+    return "kept for ever" if days is None else f"kept {days:,} days"
