@@ -1,91 +1,195 @@
 """The saved series index: the newest row of each series, so that a start need not read the lake.
 
-Bound to a Delta version and its file list. At start, files that came later are read on top; a file that is missing,
-torn or of another history is ignored and the index is rebuilt by a scan.
+It holds every row received up to an instant, `through`. At start, rows received later are read from the files that can
+have some, however compaction has moved them meanwhile; a saved index that is missing, torn or of another history is
+ignored and the index is rebuilt by a scan. The file is a CRC32C and an Arrow IPC stream behind it, each batch the
+series of one project with names of its own.
 """
 
+import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import crc32c
 import pyarrow as pa
-import pyarrow.compute as pc
 import structlog
 
-from gaugehouse.lake.delta import DeltaStore, FileEntry
-from gaugehouse.lake.durable import make_folder, write_file
-from gaugehouse.lake.known import SeriesIndex
+from gaugehouse.lake.delta import MILLISECOND_US, DeltaStore, FileEntry
+from gaugehouse.lake.durable import make_folder, remove_file, write_file
+from gaugehouse.lake.known import RecentKeys, SeriesIndex, rows_of_keys
 from gaugehouse.lake.rows import TableSpec
-from gaugehouse.lake.snapshot import Engine, read_newest
+from gaugehouse.lake.sequencer import now_us
+from gaugehouse.lake.snapshot import Engine, read_keys_after, read_newest
+from gaugehouse.measurements.schema import NAME
+from gaugehouse.measurements.selection import from_epoch_us
 
 logger = structlog.get_logger()
 
 FILES_PER_STEP = 64
 CHECKSUM_BYTES = 4
+LISTED_WIDER_US = 2 * MILLISECOND_US  # the Delta log rounds a maximum up, and its reader adds a millisecond
+BEFORE_ALL_US = -1
 Progress = Callable[[str, int, int], None]
+
+_saving = threading.Lock()  # a flush and a stop may both want to
 
 
 def index_path(log_dir: Path, spec: TableSpec) -> Path:
     return log_dir / "index" / f"{spec.name}.arrow"
 
 
-def save_index(log_dir: Path, index: SeriesIndex, store: DeltaStore) -> None:
-    """Save what is visible now, bound to the table's current version."""
-    table = index.all_newest()
-    table = table.replace_schema_metadata({"version": str(store.version), "files": "\n".join(store.files)})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SavedIndex:
+    """What a saved index says of itself.
+
+    Args:
+        through_us: Every row received up to this instant is in it. [us]
+        files: Files that are in it as a whole, though by their bounds they could hold later rows.
+        body: The stream of its series.
+    """
+
+    through_us: int = BEFORE_ALL_US
+    files: frozenset[str] = frozenset()
+    body: memoryview | None = None
+
+    def covers(self, entry: FileEntry) -> bool:
+        return entry.received_us[1] <= self.through_us or entry.path in self.files
+
+
+def save_index(log_dir: Path, index: SeriesIndex, store: DeltaStore, *, through_us: int) -> None:
+    """Save what is visible now. Writers and readers of the index wait for milliseconds at most.
+
+    Args:
+        log_dir: Where the log lives.
+        index: The newest rows of a table.
+        store: That table.
+        through_us: Every row received up to this instant is visible in the index already. [us]
+    """
+    with _saving:
+        with store.commit_lock:  # or the version might not be on the disk yet
+            version, files = store.version, store.files
+        last = [path for path, entry in files.items() if entry.received_us[1] > through_us - LISTED_WIDER_US]
+        metadata = {
+            "table": _table_id(store),
+            "version": str(version),
+            "through_us": str(through_us),
+            "files": "\n".join(last),
+        }
+        body = _encode(index, metadata)
+        path = index_path(log_dir, index.spec)
+        make_folder(path.parent)
+        write_file(path, crc32c.crc32c(body).to_bytes(CHECKSUM_BYTES, "little") + body)
+
+
+def _table_id(store: DeltaStore) -> str:
+    return str(store.table.metadata().id)
+
+
+def _encode(index: SeriesIndex, metadata: dict[str, str]) -> memoryview:
+    spec = index.spec
+    schema = index.newest_schema().insert(0, pa.field("project", NAME)).with_metadata(metadata)
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
-        writer.write_table(table.unify_dictionaries())
-    body = memoryview(sink.getvalue())
-    path = index_path(log_dir, index.spec)
-    make_folder(path.parent)
-    write_file(path, crc32c.crc32c(body).to_bytes(CHECKSUM_BYTES, "little") + body)
+    with pa.ipc.new_stream(sink, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        for project, rows in index.newest_by_project():
+            table = index.newest_to_arrow(rows)
+            named = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), len(rows)), [project])
+            writer.write_table(table.add_column(0, schema.field("project"), named))
+    logger.debug("series_index_saved", table=spec.name, series=len(index))
+    return memoryview(sink.getvalue())
 
 
-def load_index(log_dir: Path, index: SeriesIndex, store: DeltaStore, engine: Engine, on_progress: Progress) -> None:
-    """Fill the index from the saved one and the files it does not know, or from all files."""
+def load_index(
+    log_dir: Path,
+    index: SeriesIndex,
+    recent: RecentKeys,
+    store: DeltaStore,
+    engine: Engine,
+    on_progress: Progress,
+) -> None:
+    """Fill the index from the saved one and the rows it does not know, or from all files.
+
+    Args:
+        log_dir: Where the log lives.
+        index: The index to fill.
+        recent: Takes the keys that are ahead of the clock, so that later rows of their series need no file.
+        store: The table.
+        engine: Reads its files.
+        on_progress: Called with (what, done, total).
+    """
     saved = _read_saved(index_path(log_dir, index.spec), store)
-    known: set[str] = set()
-    if saved is not None:
-        known = set(saved.schema.metadata[b"files"].decode().split("\n"))
-        for project, part in _by_project(saved):
-            index.load_newest(project, part)
-    rest = [entry for path, entry in store.files.items() if path not in known]
+    if saved.body is not None:
+        _load_saved(index, saved.body, {entry.project for entry in store.files.values()})
+    rest = [entry for entry in store.files.values() if not saved.covers(entry)]
     if rest:
-        logger.info("series_index_scans_files", table=store.spec.name, files=len(rest), has_saved_index=bool(known))
-    _scan(index, store, rest, engine, on_progress)
+        known = saved.body is not None
+        logger.info("series_index_scans_files", table=store.spec.name, files=len(rest), has_saved_index=known)
+    _scan(index, store, rest, engine, on_progress, saved.through_us)
+    _load_ahead(index, recent, store, engine)
+    pa.default_memory_pool().release_unused()
 
 
-def _read_saved(path: Path, store: DeltaStore) -> pa.Table | None:
+def _read_saved(path: Path, store: DeltaStore) -> _SavedIndex:
     if not path.exists():
-        return None
+        return _SavedIndex()
     content = path.read_bytes()
     body = memoryview(content)[CHECKSUM_BYTES:]
     if crc32c.crc32c(body).to_bytes(CHECKSUM_BYTES, "little") != content[:CHECKSUM_BYTES]:
         logger.warning("series_index_unreadable", table=store.spec.name)
-        return None
-    table = pa.ipc.open_file(pa.py_buffer(body)).read_all()
-    if int(table.schema.metadata[b"version"]) > store.version:
+        return _SavedIndex()
+    try:
+        metadata = pa.ipc.open_stream(body).schema.metadata
+        table_id, version = metadata[b"table"].decode(), int(metadata[b"version"])
+        through_us, files = int(metadata[b"through_us"]), metadata[b"files"].decode().split("\n")
+    except (pa.ArrowInvalid, KeyError):
+        logger.warning("series_index_of_another_version", table=store.spec.name)
+        return _SavedIndex()
+    if table_id != _table_id(store) or version > store.version:
         logger.warning("series_index_of_another_history", table=store.spec.name)
-        return None
-    return table
+        remove_file(path)  # the table may get beyond that version, and then nobody could tell
+        return _SavedIndex()
+    return _SavedIndex(through_us=through_us, files=frozenset(files), body=body)
 
 
-def _by_project(saved: pa.Table) -> list[tuple[str, pa.Table]]:
-    projects = saved.column("project").unique().to_pylist()
-    is_of = {project: pc.equal(saved.column("project"), project) for project in projects}
-    return [(project, saved.filter(is_of[project]).drop_columns(["project"])) for project in projects]
+def _load_saved(index: SeriesIndex, body: memoryview, projects: set[str]) -> None:
+    """Take the saved series of projects that still have rows in files: others are in the log, or were deleted."""
+    for batch in pa.ipc.open_stream(body):
+        project = batch.column("project").dictionary[0].as_py()
+        if project in projects:
+            index.load_newest(project, pa.Table.from_batches([batch]))
 
 
 def _scan(
-    index: SeriesIndex, store: DeltaStore, entries: Sequence[FileEntry], engine: Engine, on_progress: Progress
+    index: SeriesIndex,
+    store: DeltaStore,
+    entries: Sequence[FileEntry],
+    engine: Engine,
+    on_progress: Progress,
+    through_us: int,
 ) -> None:
+    """Take the newest rows of files among those received after an instant."""
     done = 0
     for project in sorted({entry.project for entry in entries}):
         mine = [entry for entry in entries if entry.project == project]
         for start in range(0, len(mine), FILES_PER_STEP):
             step = mine[start : start + FILES_PER_STEP]
-            newest = read_newest(engine, index.spec, [str(store.root / entry.path) for entry in step])
-            index.load_newest(project, newest)
+            paths = [str(store.root / entry.path) for entry in step]
+            index.load_newest(project, read_newest(engine, index.spec, paths, from_epoch_us(through_us)))
             done += len(step)
             on_progress(f"indexing {index.spec.name}", done, len(entries))
+
+
+def _load_ahead(index: SeriesIndex, recent: RecentKeys, store: DeltaStore, engine: Engine) -> None:
+    """Remember the stored keys that are ahead of the clock.
+
+    Without them a series whose clock once jumped a day ahead would count as covered from there on only, and each of
+    its rows until then would need a look into the files.
+    """
+    start_us = max([now_us(), *(entry.received_us[1] for entry in store.files.values())])
+    reaching = [entry for entry in store.files.values() if entry.instants_us[1] > start_us]
+    for project in sorted({entry.project for entry in reaching}):
+        paths = [str(store.root / entry.path) for entry in reaching if entry.project == project]
+        room = recent.ahead_limit - recent.count_ahead()
+        keys = read_keys_after(engine, index.spec, paths, from_epoch_us(start_us), limit=room + 1)
+        if keys.num_rows <= room:  # else its series stay as they are: right, only slow
+            recent.load_ahead(project, rows_of_keys(index, project, keys), start_us)

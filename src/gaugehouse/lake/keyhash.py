@@ -154,6 +154,58 @@ def unsorted_groups(offsets: Int64s, t: Int64s) -> Bools:
     return is_unsorted
 
 
+@njit(cache=True, nogil=True)
+def find_series(  # noqa: PLR0913, PLR0917 - columns of a series index and of a batch; numba takes no dataclasses
+    slots: Int32s,
+    component_of: Int32s,
+    topic_of: Int32s,
+    components: Int32s,
+    topics: Int32s,
+    component_codes: Int32s,
+    topic_codes: Int32s,
+) -> tuple[Int32s, int]:  # pragma: no cover - compiled
+    """Return (the series of each row, EMPTY where it has none; how many have none).
+
+    Args:
+        slots: Table over the series, whose names are `component_of` and `topic_of`.
+        component_of: Number of each series' component.
+        topic_of: Number of each series' topic.
+        components: Number of each component of the batch, EMPTY for those without.
+        topics: Number of each topic of the batch, EMPTY for those without.
+        component_codes: Each row's position in `components`.
+        topic_codes: Each row's position in `topics`.
+    """
+    mask = np.uint64(slots.size - 1)
+    found = np.full(component_codes.size, EMPTY, np.int32)
+    unknown = 0
+    for i in range(component_codes.size):
+        component, topic = components[component_codes[i]], topics[topic_codes[i]]
+        if min(component, topic) > EMPTY:
+            slot = mix(component, topic, 0) & mask
+            while slots[slot] != EMPTY:
+                j = slots[slot]
+                if component_of[j] == component and topic_of[j] == topic:
+                    found[i] = j
+                    break
+                slot = (slot + np.uint64(1)) & mask
+        if found[i] == EMPTY:
+            unknown += 1
+    return found, unknown
+
+
+@njit(cache=True, nogil=True)
+def enter_series(
+    slots: Int32s, component_of: Int32s, topic_of: Int32s, start: int, stop: int
+) -> None:  # pragma: no cover - compiled
+    """Enter series start..stop, which must be new and distinct."""
+    mask = np.uint64(slots.size - 1)
+    for j in range(start, stop):
+        slot = mix(component_of[j], topic_of[j], 0) & mask
+        while slots[slot] != EMPTY:
+            slot = (slot + np.uint64(1)) & mask
+        slots[slot] = j
+
+
 def slots_for(rows: int) -> Int32s:
     """Return an empty table with room for `rows` keys at a load of at most one half."""
     size = MIN_SLOTS
@@ -174,40 +226,5 @@ def warm_up() -> None:
     hash_keys(series, t, NO_EXTRA)
     offsets, _order = group_by_code(series, 1)
     unsorted_groups(offsets, t)
-
-
-class NumberMap:
-    """int64 -> int32 for millions of keys, about 20 B each: slots, keys and values, no objects."""
-
-    def __init__(self) -> None:
-        self._slots = slots_for(0)
-        self._keys = np.zeros(MIN_SLOTS, np.int64)
-        self._zeros = np.zeros(MIN_SLOTS, np.int32)
-        self._count = 0
-
-    def __len__(self) -> int:
-        """Return the number of keys; values are 0..len-1 in order of insertion."""
-        return self._count
-
-    def find(self, keys: Int64s) -> Int32s:
-        """Return the number of each key, EMPTY where it is unknown."""
-        series = np.zeros(keys.size, np.int32)
-        return find_rows(self._slots, self._zeros, self._keys, NO_EXTRA, series, keys, NO_EXTRA)
-
-    def add(self, keys: Int64s) -> None:
-        """Give the next numbers to keys, which must be new and distinct."""
-        end = self._count + keys.size
-        self._reserve(end)
-        self._keys[self._count : end] = keys
-        insert_rows(self._slots, self._zeros, self._keys, NO_EXTRA, self._count, end)
-        self._count = end
-
-    def _reserve(self, rows: int) -> None:
-        if rows > self._keys.size:
-            size = max(rows, 2 * self._keys.size)
-            keys = np.zeros(size, np.int64)
-            keys[: self._count] = self._keys[: self._count]
-            self._keys, self._zeros = keys, np.zeros(size, np.int32)
-        if 2 * rows > self._slots.size:
-            self._slots = slots_for(2 * rows)
-            insert_rows(self._slots, self._zeros, self._keys, NO_EXTRA, 0, self._count)
+    enter_series(slots, series, series.copy(), 0, 1)
+    find_series(slots, series, series, series, series, series, series)

@@ -3,15 +3,21 @@
 Per series the newest row is in memory: a row that is newer cannot be a duplicate. Keys of the rows flushed most
 recently are kept as 8-byte hashes within a memory bound; `covered_from` says, per series, after which instant those
 hashes are complete, so that a late row inside that span with no hit is proven new without opening a file.
+Keys dated ahead of their arrival, by a clock that jumped, are kept apart: forgotten like the others they would end
+what is covered beyond every row that follows.
 """
 
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gaugehouse.errors import Refused
+from gaugehouse.lake import keyhash
 from gaugehouse.lake.keyhash import (
     EMPTY,
     NEVER,
@@ -19,53 +25,62 @@ from gaugehouse.lake.keyhash import (
     Bools,
     Int32s,
     Int64s,
-    NumberMap,
     UInt64s,
+    enter_series,
+    find_series,
     hash_keys,
     raise_newest,
+    slots_for,
 )
+from gaugehouse.lake.names import Names, NameTable, names_of
 from gaugehouse.lake.rows import (
+    MEASUREMENTS,
     Column,
     Rows,
     TableSpec,
     as_array,
     batch_payload,
     body_extra,
+    concat_rows,
     distinct_codes,
     empty_rows,
+    grown,
     instants_us,
-    name_column,
     order_by_series,
     payload_arrays,
-    resized,
+    plain_values,
+    room_for,
     timestamp_array,
 )
+from gaugehouse.measurements.schema import NAME
 
 NO_VALUES: Column = np.empty(0, np.float64)
 NO_QUALITIES: Column = np.empty(0, np.uint8)
 UNSTAMPED: Int64s = np.empty(0, np.int64)
-TOPIC_BITS = 24  # the rest of 63 bits numbers the components
-TOPIC_LIMIT = 1 << TOPIC_BITS
+LAKE_WIDE = 0  # the one scope of topics: `temperature` is the same name in every project
+TOPIC_MASK = (1 << 32) - 1
+STEP_SERIES = 262_144  # so many are copied at a time: a lock is held for milliseconds, not for a second
+AHEAD_TOLERANCE_US = 60_000_000  # clocks differ; a row further ahead of its arrival than this has a wrong one
+AHEAD_SHARE = 8  # the part of the memory for hashes that keys ahead of their arrival may take: one in so many
 
 
 class SeriesIndex:
     """Numbers every series of one table and knows its newest row.
 
     Numbers are given under the sequencer's lock; `_lock` keeps readers and `publish` apart from growing columns.
+    A series costs about 80 bytes: seven columns, its place in a hash table, its share of a component's name.
     """
 
     def __init__(self, spec: TableSpec) -> None:
         self.spec = spec
         self._lock = threading.Lock()
-        self.component_names: list[str] = []
+        self._components = NameTable()
+        self._topics = NameTable()
         self.project_names: list[str] = []
-        self._project_of = np.empty(0, np.int32)  # per component
-        self.topic_names: list[str] = []
-        self._components: dict[str, dict[str, int]] = {}
-        self._topics: dict[str, int] = {}
-        self._projects: dict[str, int] = {}
-        self._series_counts: dict[str, int] = {}
-        self._numbers = NumberMap()
+        self._projects: dict[str, int] = {}  # number of each, the scope of its components' names
+        self._series_counts: dict[int, int] = {}
+        self._count = 0
+        self._slots = slots_for(0)
         self.component_of = np.empty(0, np.int32)
         self.topic_of = np.empty(0, np.int32)
         self.claimed_to = np.empty(0, np.int64)  # newest instant claimed, durable or not
@@ -77,86 +92,99 @@ class SeriesIndex:
 
     def __len__(self) -> int:
         """Return the number of series."""
-        return len(self._numbers)
+        return self._count
+
+    @property
+    def component_names(self) -> list[str]:
+        """Every component there is a series of, in order of arrival."""
+        return _all_names(self._components)
+
+    @property
+    def topic_names(self) -> list[str]:
+        """Every metric or kind there is a series of, in order of arrival."""
+        return _all_names(self._topics)
 
     def count_series(self, project: str) -> int:
         """Return the number of series of a project."""
-        return self._series_counts.get(project, 0)
+        scope = self._projects.get(project)
+        return 0 if scope is None else self._series_counts.get(scope, 0)
 
     def number_series(self, project: str, columns: "BatchColumns", *, series_limit: int | None = None) -> Int32s:
         """Return the series number of each row, numbering series seen for the first time.
 
         Raises:
-            Refused: the project would hold more than `series_limit` series; no series was numbered.
+            Refused: the project would hold more than `series_limit` series; no series was numbered, no name is kept.
         """
-        self._refuse_names(series_limit, project, columns.components, columns.topics)
-        component_ids = np.array([self._component_id(project, name) for name in columns.components], np.int64)
-        topic_ids = np.array([self._topic_id(name) for name in columns.topics], np.int64)
-        keys = (component_ids[columns.component_codes] << TOPIC_BITS) | topic_ids[columns.topic_codes]
-        numbers = self._numbers.find(keys)
-        if np.any(numbers == EMPTY):
-            fresh = np.unique(keys[numbers == EMPTY])
-            self._refuse_over(series_limit, project, fresh.size)
-            self._add_series(fresh)
-            self._series_counts[project] = self.count_series(project) + fresh.size
-            numbers = self._numbers.find(keys)
+        scope = self._projects.get(project)
+        if scope is None:
+            scope = self._projects[project] = len(self.project_names)
+            self.project_names.append(project)
+        components = self._components.find(scope, columns.components)
+        topics = self._topics.find(LAKE_WIDE, columns.topics)
+        numbers, unknown = self._find(components, topics, columns)
+        if unknown:
+            self._add(scope, columns, components, topics, numbers == EMPTY, series_limit)
+            numbers, _none = self._find(components, topics, columns)
         return numbers
 
-    def _refuse_names(self, series_limit: int | None, project: str, components: list[str], topics: list[str]) -> None:
-        """Refuse before any name is kept: each unseen name means at least one series more."""
-        known = self._components.get(project, {})
-        unseen_topics = sum(name not in self._topics for name in topics)
-        self._refuse_over(series_limit, project, max(unseen_topics, sum(name not in known for name in components)))
-        if len(self._topics) + unseen_topics > TOPIC_LIMIT:
-            raise Refused(f"a lake holds at most {TOPIC_LIMIT} names of {self.spec.topic}s", code="series_limit")
+    def _find(self, components: Int32s, topics: Int32s, columns: "BatchColumns") -> tuple[Int32s, int]:
+        found: tuple[Int32s, int] = find_series(
+            self._slots, self.component_of, self.topic_of, components, topics,
+            columns.component_codes, columns.topic_codes,
+        )  # fmt: skip
+        return found
 
-    def _refuse_over(self, series_limit: int | None, project: str, unseen: int) -> None:
-        if unseen and series_limit is not None and self.count_series(project) + unseen > series_limit:
-            raise Refused(f"a project holds at most {series_limit} series", code="series_limit")
-
-    def _component_id(self, project: str, name: str) -> int:
-        known = self._components.setdefault(project, {})
-        number = known.get(name)
-        if number is None:
-            number = known[name] = len(self.component_names)
-            self.component_names.append(name)
-            if number >= self._project_of.size:
-                self._project_of = resized(self._project_of, max(256, 2 * number), 0)
-            self._project_of[number] = self._project_id(project)
-        return number
-
-    def _project_id(self, project: str) -> int:
-        if project not in self._projects:
-            self._projects[project] = len(self.project_names)
-            self.project_names.append(project)
-        return self._projects[project]
-
-    def _topic_id(self, name: str) -> int:
-        number = self._topics.get(name)
-        if number is None:
-            number = self._topics[name] = len(self.topic_names)
-            self.topic_names.append(name)
-        return number
-
-    def _add_series(self, keys: Int64s) -> None:
-        start, stop = len(self._numbers), len(self._numbers) + keys.size
+    def _add(
+        self,
+        scope: int,
+        columns: "BatchColumns",
+        components: Int32s,
+        topics: Int32s,
+        is_unknown: Bools,
+        series_limit: int | None,
+    ) -> None:
+        """Number the series of unknown rows, and their names, which go into `components` and `topics`."""
+        component_codes, topic_codes = columns.component_codes[is_unknown], columns.topic_codes[is_unknown]
         with self._lock:
-            self._reserve(stop)
-            self.component_of[start:stop] = keys >> TOPIC_BITS
-            self.topic_of[start:stop] = keys & ((1 << TOPIC_BITS) - 1)
-            self._numbers.add(keys)
+            known_names = len(self._components), len(self._topics)
+            self._components.add(scope, columns.components, components, _marked(component_codes, components.size))
+            self._topics.add(LAKE_WIDE, columns.topics, topics, _marked(topic_codes, topics.size))
+            pairs = components[component_codes].astype(np.int64) << 32 | topics[topic_codes]
+            pairs.sort()
+            fresh = pairs[np.append(np.ones(1, np.bool_), pairs[1:] != pairs[:-1])]
+            count = self._series_counts.get(scope, 0) + fresh.size
+            if series_limit is not None and count > series_limit:
+                self._components.drop_from(known_names[0])
+                self._topics.drop_from(known_names[1])
+                raise Refused(f"a project holds at most {series_limit} series", code="series_limit")
+            self._append(fresh)
+            self._series_counts[scope] = count
 
-    def _reserve(self, series: int) -> None:
-        if series <= self.claimed_to.size:
-            return
-        size = max(series, 2 * self.claimed_to.size, 256)
-        self.component_of = resized(self.component_of, size, 0)
-        self.topic_of = resized(self.topic_of, size, 0)
-        self.claimed_to = resized(self.claimed_to, size, NEVER)
-        self.covered_from = resized(self.covered_from, size, NEVER)
-        self.newest_t = resized(self.newest_t, size, NEVER)
-        self.newest_received_at = resized(self.newest_received_at, size, NEVER)
-        self.newest_payload = {name: resized(column, size, 0) for name, column in self.newest_payload.items()}
+    def _append(self, pairs: Int64s) -> None:
+        start, stop = self._count, self._count + pairs.size
+        if stop > self.claimed_to.size:
+            self._grow(room_for(stop, self.claimed_to.size))
+        self.component_of[start:stop] = pairs >> 32
+        self.topic_of[start:stop] = pairs & TOPIC_MASK
+        for column in (self.claimed_to, self.covered_from, self.newest_t, self.newest_received_at):
+            column[start:stop] = NEVER
+        if 2 * stop > self._slots.size:
+            slots = slots_for(stop)
+            enter_series(slots, self.component_of, self.topic_of, 0, stop)
+            self._slots = slots
+        else:
+            enter_series(self._slots, self.component_of, self.topic_of, start, stop)
+        self._count = stop
+
+    def _grow(self, size: int) -> None:
+        count = self._count
+        self.component_of = grown(self.component_of, size, count)
+        self.topic_of = grown(self.topic_of, size, count)
+        self.claimed_to = grown(self.claimed_to, size, count)
+        self.covered_from = grown(self.covered_from, size, count)
+        self.newest_t = grown(self.newest_t, size, count)
+        self.newest_received_at = grown(self.newest_received_at, size, count)
+        self.newest_payload = {name: grown(column, size, count) for name, column in self.newest_payload.items()}
 
     def publish(self, rows: Rows) -> None:
         """Take the newest row of each series from rows that have become durable."""
@@ -198,63 +226,72 @@ class SeriesIndex:
         """Raise the newest claimed instants to rows that are known to be stored."""
         np.maximum.at(self.claimed_to, rows.series, rows.t)
 
-    def _is_of_project(self, project: str) -> Bools:
-        number = self._projects.get(project, EMPTY)
-        is_mine: Bools = self._project_of[self.component_of[: len(self)]] == number
-        return is_mine
+    def cover_from(self, project: str, instant_us: int) -> None:
+        """Say that all stored keys of a project after an instant are remembered. Under the sequencer's lock."""
+        series = self.series_of(project, None, None)
+        self.covered_from[series] = np.minimum(self.covered_from[series], instant_us)
 
     def series_of(self, project: str, components: tuple[str, ...] | None, topics: tuple[str, ...] | None) -> Int32s:
         """Return the numbers of a project's series, of named components and topics where given."""
-        wanted: Int32s
+        scope = self._projects.get(project)
+        if scope is None:
+            return np.empty(0, np.int32)
         with self._lock:
-            if components is None:
-                wanted = np.flatnonzero(self._is_of_project(project)).astype(np.int32)
-            else:
-                wanted = self._series_of_components(project, components)
-            if topics is not None:
-                ids = [self._topics[name] for name in topics if name in self._topics]
-                wanted = wanted[np.isin(self.topic_of[wanted], np.array(ids, np.int32))]
-        return wanted
+            count, component_of, topic_of = self._count, self.component_of, self.topic_of
+            scopes = self._components.scopes
+            wanted_topics = None if topics is None else self._topics.find(LAKE_WIDE, _names(topics))
+            if components is not None:
+                series = self._series_of_components(scope, components)
+        # Without the lock: what was there before these arrays were taken does not change any more.
+        if components is None:
+            series = np.flatnonzero(scopes[component_of[:count]] == scope).astype(np.int32)
+        if wanted_topics is not None:
+            series = series[np.isin(topic_of[series], wanted_topics)]
+        return series
 
-    def _series_of_components(self, project: str, components: tuple[str, ...]) -> Int32s:
-        known = self._components.get(project, {})
-        ids = np.array([known[name] for name in set(components) if name in known], np.int64)
-        if ids.size * len(self._topics) > len(self):
-            return np.flatnonzero(np.isin(self.component_of[: len(self)], ids)).astype(np.int32)
-        topics = np.arange(len(self._topics), dtype=np.int64)
-        found = self._numbers.find(((ids[:, None] << TOPIC_BITS) | topics[None, :]).ravel())
-        known_series: Int32s = found[found != EMPTY]
+    def _series_of_components(self, scope: int, components: tuple[str, ...]) -> Int32s:
+        found = self._components.find(scope, _names(components))
+        ids = np.unique(found[found != EMPTY])
+        if ids.size * len(self._topics) > self._count:
+            return np.flatnonzero(np.isin(self.component_of[: self._count], ids)).astype(np.int32)
+        topics = np.arange(len(self._topics), dtype=np.int32)
+        component_codes = np.repeat(np.arange(ids.size, dtype=np.int32), topics.size)
+        series, _unknown = find_series(
+            self._slots, self.component_of, self.topic_of, ids, topics, component_codes, np.tile(topics, ids.size)
+        )
+        known_series: Int32s = series[series != EMPTY]
         return known_series
 
     def newest_rows(self, project: str, components: tuple[str, ...] | None) -> pa.Table:
         """Return the newest visible row per series, sorted by component and topic."""
-        series = self.series_of(project, components, None)
-        with self._lock:
-            rows = self._newest(series[self.newest_t[series] != NEVER])
-        return self.to_arrow(rows).sort_by([("component", "ascending"), (self.spec.topic, "ascending")])
+        rows = self._newest(self.series_of(project, components, None))
+        return self.to_arrow(rows.take(self._order_by_name(rows.series)))
 
-    def all_newest(self) -> pa.Table:
-        """Return the newest visible row of every series of every project, with a column `project`."""
+    def newest_by_project(self) -> Iterator[tuple[str, Rows]]:
+        """Yield the newest visible rows of every series, some of one project at a time, without names."""
         with self._lock:
-            series = np.flatnonzero(self.newest_t[: len(self)] != NEVER).astype(np.int32)
-            rows = self._newest(series)
-            projects = name_column(self.project_names, self._project_of[self.component_of[series]])
-        names = self.name_columns(series)
-        arrays = [projects.cast(pa.string()), *names, timestamp_array(rows.t), timestamp_array(rows.received_at)]
-        columns = ["project", "component", self.spec.topic, self.spec.instant, "received_at"]
-        for name, column in rows.payload.items():
-            arrays.append(pa.array(column, from_pandas=column.dtype.kind == "f"))
-            columns.append(name)
-        return pa.table(dict(zip(columns, arrays, strict=True)))
+            scope_of = self._components.scopes[self.component_of[: self._count]]
+        order = np.argsort(scope_of, kind="stable").astype(np.int32)
+        ends = np.cumsum(np.bincount(scope_of)).tolist()
+        for project, start, stop in zip(self.project_names, [0, *ends], ends, strict=False):
+            for at in range(start, stop, STEP_SERIES):
+                yield project, self._newest(order[at : min(at + STEP_SERIES, stop)])
 
     def _newest(self, series: Int32s) -> Rows:
-        return Rows(
-            series=series,
-            t=self.newest_t[series],
-            extra=NO_EXTRA,
-            received_at=self.newest_received_at[series],
-            payload={name: column[series] for name, column in self.newest_payload.items()},
-        )
+        """Return the newest row of each series that has one; each is whole, but they need not be of one moment."""
+        parts = [self._newest_some(series[at : at + STEP_SERIES]) for at in range(0, series.size, STEP_SERIES)]
+        return concat_rows(parts, self._numeric)
+
+    def _newest_some(self, series: Int32s) -> Rows:
+        with self._lock:
+            series = series[self.newest_t[series] != NEVER]
+            return Rows(
+                series=series,
+                t=self.newest_t[series],
+                extra=NO_EXTRA,
+                received_at=self.newest_received_at[series],
+                payload={name: column[series] for name, column in self.newest_payload.items()},
+            )
 
     def to_arrow(self, rows: Rows) -> pa.Table:
         """Return rows under their names, in the schema that reads give back."""
@@ -263,39 +300,79 @@ class SeriesIndex:
         arrays += [timestamp_array(rows.t), *payload_arrays(rows, self.spec), timestamp_array(rows.received_at)]
         return pa.Table.from_arrays(arrays, schema=self.spec.rows)
 
+    def newest_schema(self) -> pa.Schema:
+        """Return the schema of what `newest_to_arrow` gives and `load_newest` takes: names as dictionaries."""
+        spec = self._numeric
+        names = [pa.field("component", NAME), pa.field(spec.topic, NAME)]
+        others = [spec.instant, "received_at", *(name for name, _dtype in spec.payload)]
+        return pa.schema([*names, *(spec.rows.field(name) for name in others)])
+
+    def newest_to_arrow(self, rows: Rows) -> pa.Table:
+        """Return newest rows in the `newest_schema`."""
+        instants = [timestamp_array(rows.t), timestamp_array(rows.received_at)]
+        arrays = [*self.name_columns(rows.series), *instants, *payload_arrays(rows, self._numeric)]
+        return pa.Table.from_arrays(arrays, schema=self.newest_schema())
+
     def name_columns(self, series: Int32s) -> tuple[pa.DictionaryArray, pa.DictionaryArray]:
         """Return the component and topic of each row."""
-        return (
-            name_column(self.component_names, self.component_of[series]),
-            name_column(self.topic_names, self.topic_of[series]),
-        )
+        return self._components.column(self.component_of[series]), self._topics.column(self.topic_of[series])
 
     def projects_of(self, series: Int32s) -> tuple[list[str], Int32s]:
         """Return the distinct projects of rows, and each row's position among them."""
-        numbers, codes = distinct_codes(self._project_of[self.component_of[series]], len(self.project_names))
+        numbers, codes = distinct_codes(self._components.scopes[self.component_of[series]], len(self.project_names))
         return [self.project_names[number] for number in numbers.tolist()], codes
 
     def sort_rows(self, series: Int32s, t: Int64s) -> Int64s:
         """Return the order of rows by (component, topic, instant), the order of the files."""
-        used, positions = distinct_codes(series, len(self))
-        names = [
-            (self.component_names[component], self.topic_names[topic])
-            for component, topic in zip(self.component_of[used].tolist(), self.topic_of[used].tolist(), strict=True)
-        ]
+        used, positions = distinct_codes(series, self._count)
         rank = np.empty(used.size, np.int32)
-        rank[sorted(range(used.size), key=names.__getitem__)] = np.arange(used.size, dtype=np.int32)
+        rank[self._order_by_name(used)] = np.arange(used.size, dtype=np.int32)
         _offsets, order = order_by_series(rank[positions], used.size, t)
         return order
+
+    def _order_by_name(self, series: Int32s | Int64s) -> Int64s:
+        """Return the order of distinct series by component and topic; UTF-8 sorts like the characters it stands for."""
+        components, component_at = distinct_codes(self.component_of[series], len(self._components))
+        topics, topic_at = distinct_codes(self.topic_of[series], len(self._topics))
+        component_rank, topic_rank = (
+            _ranks(self._components.to_arrow(components)),
+            _ranks(self._topics.to_arrow(topics)),
+        )
+        order: Int64s = np.argsort(component_rank[component_at] * topics.size + topic_rank[topic_at], kind="stable")
+        return order
+
+
+def _ranks(names: pa.StringArray) -> Int64s:
+    """Return the position of each name among the sorted names; equal names of two projects may come in any order."""
+    ranks = np.empty(len(names), np.int64)
+    ranks[pc.array_sort_indices(names).to_numpy()] = np.arange(len(names))
+    return ranks
+
+
+def _marked(codes: Int32s, count: int) -> Bools:
+    """Return which of the codes below `count` occur."""
+    marks = np.zeros(count, np.bool_)
+    marks[codes] = True
+    return marks
+
+
+def _names(names: tuple[str, ...]) -> Names:
+    return names_of(pa.array(names, pa.string()))
+
+
+def _all_names(table: NameTable) -> list[str]:
+    names: list[str] = table.to_arrow(np.arange(len(table))).to_pylist()
+    return names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchColumns:
     """A batch as plain columns, before its series are numbered: all that needs no lock."""
 
-    components: list[str]
-    component_codes: Int64s
-    topics: list[str]
-    topic_codes: Int64s
+    components: Names
+    component_codes: Int32s
+    topics: Names
+    topic_codes: Int32s
     t: Int64s
     extra: Int64s
     payload: dict[str, Column]
@@ -345,88 +422,188 @@ def rows_of_batch(index: SeriesIndex, project: str, batch: pa.Table, received_at
     return replace(rows, received_at=np.full(batch.num_rows, received_at_us, np.int64))
 
 
-def _names_and_codes(column: pa.ChunkedArray) -> tuple[list[str], Int64s]:
+def rows_of_keys(index: SeriesIndex, project: str, keys: pa.Table) -> Rows:
+    """Return stored keys, the key columns of a table, as rows without stamps and payload."""
+    columns = columns_of_batch(keys, replace(index.spec, payload=()))
+    series = index.number_series(project, columns)
+    return Rows(series=series, t=columns.t, extra=columns.extra, received_at=UNSTAMPED, payload={})
+
+
+def _names_and_codes(column: pa.ChunkedArray) -> tuple[Names, Int32s]:
     """Return the dictionary of a name column and each row's code in it."""
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     array = as_array(column if column.num_chunks == 1 else column.unify_dictionaries())
-    if len(array.dictionary) > len(array):  # names that no row has need no number
+    if len(array.dictionary) > len(array):  # a slice of a long column: most names are of rows that are not here
         array = array.dictionary_decode().dictionary_encode()
-    return array.dictionary.to_pylist(), array.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return names_of(array.dictionary), plain_values(array.indices, np.dtype(np.int32))
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AheadKeys:
+    """Keys dated ahead of their arrival: hash, series and instant of each, in the order of the hashes."""
+
+    hashes: UInt64s
+    series: Int32s
+    t: Int64s
+
+    @property
+    def size_bytes(self) -> int:
+        return self.hashes.nbytes + self.series.nbytes + self.t.nbytes
+
+    def take(self, picked: Bools) -> "AheadKeys":
+        """Return the picked keys."""
+        return AheadKeys(hashes=self.hashes[picked], series=self.series[picked], t=self.t[picked])
+
+
+NO_KEYS = AheadKeys(hashes=np.empty(0, np.uint64), series=np.empty(0, np.int32), t=np.empty(0, np.int64))
+AHEAD_KEY_BYTES = 20
+
+
+def ahead_keys(rows: Rows) -> AheadKeys:
+    """Return the keys of rows, ready to be remembered as ahead of their arrival."""
+    hashes = hash_keys(rows.series, rows.t, rows.extra)
+    order = np.argsort(hashes)
+    return AheadKeys(hashes=hashes[order], series=rows.series[order], t=rows.t[order])
+
+
+def _joined(left: AheadKeys, right: AheadKeys) -> AheadKeys:
+    if not left.t.size or not right.t.size:
+        return left if left.t.size else right
+    hashes = np.concatenate([left.hashes, right.hashes])
+    order = np.argsort(hashes, kind="stable")
+    series, t = np.concatenate([left.series, right.series]), np.concatenate([left.t, right.t])
+    return AheadKeys(hashes=hashes[order], series=series[order], t=t[order])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """Sorted hashes of flushed keys, and the newest instant of each series among them."""
+    """Sorted hashes of flushed keys, the newest instant of each series among them, and keys ahead of their arrival."""
 
     hashes: UInt64s
     series: Int32s
     newest_t: Int64s
+    ahead: AheadKeys = NO_KEYS
+    received_us: int = NEVER  # the newest arrival among them
+
+    @property
+    def size_bytes(self) -> int:
+        return self.hashes.nbytes + self.series.nbytes + self.newest_t.nbytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecentKeysPlan:
-    """Generations to keep, oldest first, and generations to forget."""
+    """Generations to keep, oldest first, generations to forget, and the keys ahead of their arrival."""
 
     kept: list[Generation]
     forgotten: list[Generation]
-
-
-def _size_bytes(generations: list[Generation]) -> int:
-    return sum(part.hashes.nbytes + part.series.nbytes + part.newest_t.nbytes for part in generations)
+    ahead: AheadKeys
 
 
 class RecentKeys:
-    """Hashes of the keys flushed most recently, merged like a log-structured tree, within a memory bound."""
+    """Hashes of the keys flushed most recently, merged like a log-structured tree, within a memory bound.
+
+    What holds at every moment: a stored key later than its series' `covered_from` is hot or has its hash here.
+    """
 
     def __init__(self, index: SeriesIndex, limit_bytes: int) -> None:
         self._index = index
         self._limit_bytes = limit_bytes
         self._generations: list[Generation] = []  # oldest first
+        self._ahead = NO_KEYS
+
+    @property
+    def ahead_limit(self) -> int:
+        """How many keys ahead of their arrival are remembered at most."""
+        return self._limit_bytes // AHEAD_SHARE // AHEAD_KEY_BYTES
 
     def add(self, generation: Generation) -> None:
         """Remember rows that have just been flushed; forget the oldest when over the bound."""
         self.take(self.plan(generation))
 
-    def plan(self, generation: Generation) -> "RecentKeysPlan":
+    def plan(self, generation: Generation) -> RecentKeysPlan:
         """Return what remembering rows comes to. Merging millions of hashes needs no lock, only one who plans."""
+        ahead, caught_up = self._split(_joined(self._ahead, generation.ahead), generation.received_us)
+        if caught_up.t.size:
+            series, newest_t = _newest_per_series(caught_up.series, caught_up.t)
+            generation = _merged(Generation(hashes=caught_up.hashes, series=series, newest_t=newest_t), generation)
         kept, forgotten = list(self._generations), []
         if generation.hashes.size:
             kept.append(generation)
         while len(kept) > 1 and kept[-2].hashes.size < 2 * kept[-1].hashes.size:
             newer, older = kept.pop(), kept.pop()
             kept.append(_merged(older, newer))
-        while kept and _size_bytes(kept) > self._limit_bytes:
+        while kept and _size_bytes(kept) + ahead.size_bytes > self._limit_bytes:
             forgotten.append(kept.pop(0))
-        return RecentKeysPlan(kept=kept, forgotten=forgotten)
+        return RecentKeysPlan(kept=kept, forgotten=forgotten, ahead=ahead)
 
-    def take(self, plan: "RecentKeysPlan") -> None:
+    def _split(self, keys: AheadKeys, received_us: int) -> tuple[AheadKeys, AheadKeys]:
+        """Return (keys that are still ahead, keys that time has caught up with or that there is no room for).
+
+        Without room, those go that time catches up with first: they make their series slow for the shortest while.
+        """
+        is_ahead = keys.t > received_us
+        over = int(np.count_nonzero(is_ahead)) - self.ahead_limit
+        if over > 0:
+            at = np.flatnonzero(is_ahead)
+            is_ahead[at[np.argpartition(keys.t[at], over - 1)[:over]]] = False
+        return keys.take(is_ahead), keys.take(~is_ahead)
+
+    def take(self, plan: RecentKeysPlan) -> None:
         """Do what `plan` said; under the sequencer's lock."""
-        self._generations = plan.kept
+        self._generations, self._ahead = plan.kept, plan.ahead
         for generation in plan.forgotten:
             np.maximum.at(self._index.covered_from, generation.series, generation.newest_t)
 
+    def load_ahead(self, project: str, rows: Rows, start_us: int) -> None:
+        """Remember every stored key of a project after `start_us`, none of which is remembered yet.
+
+        `rows` need only series, t and extra. The caller has seen to it that they are within `ahead_limit`.
+        """
+        self._ahead = _joined(self._ahead, ahead_keys(rows))
+        self._index.cover_from(project, start_us)
+
+    def count_ahead(self) -> int:
+        """Return the number of keys that are remembered as ahead of their arrival."""
+        return int(self._ahead.t.size)
+
     def size_bytes(self) -> int:
-        return _size_bytes(self._generations)
+        return _size_bytes(self._generations) + self._ahead.size_bytes
 
     def may_be_stored(self, rows: Rows) -> Bools:
         """Return for each row whether a stored row could have its key: False is proof that it is new."""
-        is_covered = rows.t > self._index.covered_from[rows.series]
+        answer: Bools = rows.t <= self._index.covered_from[rows.series]
         hashes = hash_keys(rows.series, rows.t, rows.extra)
-        is_hit = np.zeros(len(rows), np.bool_)
-        for generation in self._generations:
-            positions = np.searchsorted(generation.hashes, hashes)
-            positions[positions == generation.hashes.size] = 0
-            is_hit |= generation.hashes[positions] == hashes
-        answer: Bools = ~is_covered | is_hit
+        for known in (self._ahead.hashes, *(generation.hashes for generation in self._generations)):
+            if known.size:
+                positions = np.searchsorted(known, hashes)
+                positions[positions == known.size] = 0
+                answer |= known[positions] == hashes
         return answer
 
 
 def generation_of(rows: Rows) -> Generation:
     """Return the hashes of flushed rows, ready to be remembered."""
-    series, newest_t = _newest_per_series(rows.series, rows.t)
-    hashes = np.sort(hash_keys(rows.series, rows.t, rows.extra))
-    return Generation(hashes=hashes, series=series, newest_t=newest_t)
+    if not len(rows):
+        return NO_GENERATION
+    is_ahead = rows.t - rows.received_at > AHEAD_TOLERANCE_US
+    ahead = ahead_keys(rows.take(is_ahead)) if is_ahead.any() else NO_KEYS
+    in_time = rows.take(~is_ahead) if ahead.t.size else rows
+    series, newest_t = _newest_per_series(in_time.series, in_time.t)
+    return Generation(
+        hashes=np.sort(hash_keys(in_time.series, in_time.t, in_time.extra)),
+        series=series,
+        newest_t=newest_t,
+        ahead=ahead,
+        received_us=int(rows.received_at.max()),
+    )
+
+
+NO_GENERATION = Generation(hashes=NO_KEYS.hashes, series=NO_KEYS.series, newest_t=NO_KEYS.t)
+
+
+def _size_bytes(generations: list[Generation]) -> int:
+    return sum(part.size_bytes for part in generations)
 
 
 def _newest_per_series(series: Int32s, t: Int64s) -> tuple[Int32s, Int64s]:
@@ -443,3 +620,21 @@ def _merged(older: Generation, newer: Generation) -> Generation:
         np.concatenate([older.series, newer.series]), np.concatenate([older.newest_t, newer.newest_t])
     )
     return Generation(hashes=hashes, series=series, newest_t=newest_t)
+
+
+def warm_up() -> None:
+    """Load every compiled loop that a write needs, so that the first write need not wait for it."""
+    keyhash.warm_up()
+    index, name, code = SeriesIndex(MEASUREMENTS), _names(("warm",)), np.zeros(1, np.int32)
+    columns = BatchColumns(
+        components=name,
+        component_codes=code,
+        topics=name,
+        topic_codes=code,
+        t=np.zeros(1, np.int64),
+        extra=NO_EXTRA,
+        payload={},
+    )
+    index.sort_rows(index.number_series("warm", columns), columns.t)
+    with suppress(Refused):
+        index.number_series("full", columns, series_limit=0)

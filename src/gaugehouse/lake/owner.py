@@ -20,7 +20,7 @@ from gaugehouse.lake.delta import DeltaStore
 from gaugehouse.lake.durable import FsyncFailed, make_folder
 from gaugehouse.lake.flush import Flusher
 from gaugehouse.lake.indexfile import load_index, save_index
-from gaugehouse.lake.keyhash import warm_up
+from gaugehouse.lake.known import warm_up
 from gaugehouse.lake.lock import OwnerLock
 from gaugehouse.lake.log import Log
 from gaugehouse.lake.lookup import FileLookup
@@ -157,7 +157,8 @@ class Lake:
         for name, store in self._stores.items():
             remove_uncommitted_files(store, self._manifest)
             self._maintenance.mirrors[name].rebuild(store.files.values())
-            load_index(log_dir, self._sequencer.indexes[name], store, self._engine, on_progress)
+            index, recent = self._sequencer.indexes[name], self._sequencer.recent[name]
+            load_index(log_dir, index, recent, store, self._engine, on_progress)
         scans = scan_log(log_dir, log_uuid)
         replay(scans, self._stores, committed, self._sequencer)
         sequencer = self._sequencer
@@ -447,11 +448,13 @@ class Lake:
         with sequencer.lock:
             for index in sequencer.indexes.values():
                 index.forget(project)
+        self._save_indexes()  # the saved ones still know its rows
         return dropped
 
     def _save_indexes(self) -> None:
+        through_us = self._sequencer.visible_through_us  # read first: up to it, everything is in the indexes
         for name, store in self._stores.items():
-            save_index(self.layout.log_dir, self._sequencer.indexes[name], store)
+            save_index(self.layout.log_dir, self._sequencer.indexes[name], store, through_us=through_us)
         self._commits_since_index = 0
 
     def _close_log(self) -> None:

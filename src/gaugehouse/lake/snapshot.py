@@ -194,12 +194,23 @@ NEWEST = {
             SELECT component, metric, max(measured_at) AS measured_at,
                    arg_max({'value': value, 'quality': quality, 'received_at': received_at}, measured_at) AS newest
             FROM read_parquet($lake_files, hive_partitioning = false)
+            WHERE received_at > $lake_after
             GROUP BY component, metric
         )""",
     "events": """
         SELECT component, kind, max(occurred_at) AS occurred_at, max(received_at) AS received_at
         FROM read_parquet($lake_files, hive_partitioning = false)
+        WHERE received_at > $lake_after
         GROUP BY component, kind""",
+}
+
+KEYS_AFTER = {
+    "measurements": """
+        SELECT component, metric, measured_at FROM read_parquet($lake_files, hive_partitioning = false)
+        WHERE measured_at > $lake_after LIMIT $lake_limit""",
+    "events": """
+        SELECT component, kind, occurred_at, body_hash FROM read_parquet($lake_files, hive_partitioning = false)
+        WHERE occurred_at > $lake_after LIMIT $lake_limit""",
 }
 
 STORED_UNDER_KEYS = {
@@ -217,9 +228,15 @@ STORED_UNDER_KEYS = {
 }
 
 
-def read_newest(engine: Engine, spec: TableSpec, paths: list[str]) -> pa.Table:
-    """Return the newest row of each series in files."""
-    return _run(engine.cursor(), NEWEST[spec.name], {"lake_files": paths})
+def read_newest(engine: Engine, spec: TableSpec, paths: list[str], received_after: datetime) -> pa.Table:
+    """Return the newest row of each series in files, among those received after an instant."""
+    return _run(engine.cursor(), NEWEST[spec.name], {"lake_files": paths, "lake_after": received_after})
+
+
+def read_keys_after(engine: Engine, spec: TableSpec, paths: list[str], after: datetime, *, limit: int) -> pa.Table:
+    """Return the keys in files that are later than an instant, `limit` of them at most."""
+    parameters = {"lake_files": paths, "lake_after": after, "lake_limit": limit}
+    return _run(engine.cursor(), KEYS_AFTER[spec.name], parameters)
 
 
 def read_stored(engine: Engine, spec: TableSpec, paths: list[str], wanted: pa.Table) -> pa.Table:

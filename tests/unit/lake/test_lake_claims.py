@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from factories import measurement_batch
 from gaugehouse.lake.claims import Classified, Unsure, Verdicts, classify, no_verdicts
-from gaugehouse.lake.keyhash import NumberMap, group_by_code, unsorted_groups
+from gaugehouse.lake.keyhash import group_by_code, unsorted_groups
 from gaugehouse.lake.known import RecentKeys, SeriesIndex, generation_of, rows_of_batch
 from gaugehouse.lake.rows import MEASUREMENTS, HotRows
 
@@ -133,18 +133,6 @@ def test_forgotten_hashes_send_late_rows_to_the_files():
     assert recent.size_bytes() <= 200
     late = rows_of_batch(index, "p", measurement_batch([("a", "m", 50, 1.0)]), 2)
     assert isinstance(classify(late, index, [], recent, no_verdicts(MEASUREMENTS, 0)), Unsure)
-
-
-@given(st.lists(st.integers(-(2**62), 2**62), unique=True, max_size=300), st.lists(st.integers(-(2**62), 2**62)))
-@settings(deadline=None)
-def test_a_number_map_is_a_dictionary(keys, others):
-    numbers = NumberMap()
-    half = len(keys) // 2
-    numbers.add(np.array(keys[:half], np.int64))
-    numbers.add(np.array(keys[half:], np.int64))
-    model = {key: number for number, key in enumerate(keys)}
-    wanted = [*keys, *others]
-    assert numbers.find(np.array(wanted, np.int64)).tolist() == [model.get(key, -1) for key in wanted]
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9)), max_size=60))
