@@ -14,7 +14,7 @@ depends_on = None
 
 def upgrade() -> None:
     with op.batch_alter_table("projects") as batch:
-        batch.add_column(sa.Column("lateness_limit_s", sa.Float(), nullable=True))
+        batch.add_column(sa.Column("lateness_limit_s", sa.Double(), nullable=True))
         batch.add_column(sa.Column("measurements_keep_days", sa.Integer(), nullable=True))
         batch.add_column(sa.Column("events_keep_days", sa.Integer(), nullable=True))
         batch.add_column(sa.Column("archive_dir", sa.Text(), nullable=True))
