@@ -21,7 +21,8 @@ from gaugehouse.lake.keyhash import (
     restore_newest,
     slots_for,
 )
-from gaugehouse.lake.known import RecentKeys, SeriesIndex
+from gaugehouse.lake.known import SeriesIndex
+from gaugehouse.lake.recent import RecentKeys
 from gaugehouse.lake.rows import Column, HotRows, Rows, TableSpec, empty_rows
 
 Positions = NDArray[np.int64]

@@ -17,7 +17,8 @@ import structlog
 
 from gaugehouse.lake.delta import MILLISECOND_US, DeltaStore, FileEntry
 from gaugehouse.lake.durable import make_folder, remove_file, write_file
-from gaugehouse.lake.known import RecentKeys, SeriesIndex, rows_of_keys
+from gaugehouse.lake.known import SeriesIndex, rows_of_keys
+from gaugehouse.lake.recent import RecentKeys
 from gaugehouse.lake.rows import TableSpec
 from gaugehouse.lake.sequencer import now_us
 from gaugehouse.lake.snapshot import Engine, read_keys_after, read_newest
@@ -189,7 +190,7 @@ def _load_ahead(index: SeriesIndex, recent: RecentKeys, store: DeltaStore, engin
     reaching = [entry for entry in store.files.values() if entry.instants_us[1] > start_us]
     for project in sorted({entry.project for entry in reaching}):
         paths = [str(store.root / entry.path) for entry in reaching if entry.project == project]
-        room = recent.ahead_limit - recent.count_ahead()
+        room = recent.ahead_room
         keys = read_keys_after(engine, index.spec, paths, from_epoch_us(start_us), limit=room + 1)
         if keys.num_rows <= room:  # else its series stay as they are: right, only slow
             recent.load_ahead(project, rows_of_keys(index, project, keys), start_us)

@@ -23,13 +23,12 @@ from gaugehouse.lake.delta import FileEntry
 from gaugehouse.lake.keyhash import Int64s
 from gaugehouse.lake.known import (
     BatchColumns,
-    RecentKeys,
     SeriesIndex,
     columns_of_batch,
-    generation_of,
     numbered_rows,
 )
 from gaugehouse.lake.log import Log
+from gaugehouse.lake.recent import RecentKeys, generation_of
 from gaugehouse.lake.rows import EVENTS, MEASUREMENTS, TABLES, HotRows, Rows, TableSpec, timestamp_array
 from gaugehouse.lake.segments import LogRecord
 from gaugehouse.measurements.schema import EVENT_BATCH, TIMESTAMP

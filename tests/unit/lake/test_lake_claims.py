@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from factories import measurement_batch
 from gaugehouse.lake.claims import Classified, Unsure, Verdicts, classify, no_verdicts
 from gaugehouse.lake.keyhash import group_by_code, unsorted_groups
-from gaugehouse.lake.known import RecentKeys, SeriesIndex, generation_of, rows_of_batch
+from gaugehouse.lake.known import SeriesIndex, rows_of_batch
+from gaugehouse.lake.recent import RecentKeys, generation_of
 from gaugehouse.lake.rows import MEASUREMENTS, HotRows
 
 ROW = st.tuples(
