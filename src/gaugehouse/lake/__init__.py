@@ -14,6 +14,9 @@ in the order of `received_at`; a segment is deleted only after its commits are s
 commits.
 """
 
+from gaugehouse.lake.backup import BackedLake as BackedLake
+from gaugehouse.lake.backup import drop_unlisted as drop_unlisted
+from gaugehouse.lake.backup import restore_lake as restore_lake
 from gaugehouse.lake.lock import is_locked as is_locked
 from gaugehouse.lake.maintenance import CompactionDone as CompactionDone
 from gaugehouse.lake.owner import Lake as Lake

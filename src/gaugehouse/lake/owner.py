@@ -15,6 +15,7 @@ from deltalake.exceptions import DeltaError
 
 from gaugehouse.config import Layout, Settings
 from gaugehouse.errors import GaugehouseError, StartRefused, StorageFull
+from gaugehouse.lake.backup import BackedLake, copy_files
 from gaugehouse.lake.commits import settle
 from gaugehouse.lake.delta import DeltaStore
 from gaugehouse.lake.durable import FsyncFailed, make_folder
@@ -427,6 +428,23 @@ class Lake:
             OSError: the archive cannot be written; nothing was dropped.
         """
         return self._maintenance.retain(project, table, before, archive_dir)
+
+    def back_up(self, target: Path, on_progress: Callable[[str, int, int], None] = _quiet) -> BackedLake:
+        """Copy the committed files to a backup folder and say which they are.
+
+        Files that a compaction replaces meanwhile stay long enough; those of a dropped month or a deleted project too,
+        or the copy fails and says so.
+
+        Raises:
+            DamageFound: a file is missing or not what was written.
+            OSError: the target cannot be written.
+        """
+        through_us = self._manifest.through_us  # read first: the files hold all that and perhaps more
+        with self._sequencer.view_lock:
+            files = dict(self._sequencer.files)
+        written = {table: dict(known) for table, known in self._manifest.files.items()}
+        tables = copy_files(self.layout, target, files, written, on_progress)
+        return BackedLake(through_us, tables)
 
     def gone(self, project: str, table: str) -> Gone | None:
         """Return before which instant rows of a project were dropped on purpose, None when none were."""

@@ -1,0 +1,154 @@
+"""Copies of the lake: a pool of data files, each kept once, and lists that say which of them a backup is made of.
+
+Data files are never changed, so a further backup copies only new ones. Every copy is compared with what was written.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from gaugehouse.config import Layout
+from gaugehouse.errors import DamageFound, GaugehouseError
+from gaugehouse.lake.commits import commit_durably, settle
+from gaugehouse.lake.delta import Change, DeltaStore, FileEntry
+from gaugehouse.lake.durable import make_folder, write_file
+from gaugehouse.lake.lock import OwnerLock
+from gaugehouse.lake.manifest import CommittedFile, Manifest, ManifestEntry, manifest_path
+from gaugehouse.lake.rows import TABLES
+from gaugehouse.lake.segments import load_log_uuid
+
+Progress = Callable[[str, int, int], None]
+
+
+class BackedFile(msgspec.Struct, frozen=True):
+    """A data file of a backup: what the table says of it, and its checksum."""
+
+    entry: FileEntry
+    sha256: str
+
+
+class BackedLake(msgspec.Struct, frozen=True):
+    """The lake as it was when it was backed up.
+
+    Args:
+        through_us: Everything received up to this instant is in it. [us]
+        tables: The files of each table.
+    """
+
+    through_us: int
+    tables: dict[str, tuple[BackedFile, ...]]
+
+
+def pool_path(target: Path, table: str, path: str) -> Path:
+    return target / "lake" / table / path
+
+
+def copy_files(
+    layout: Layout,
+    target: Path,
+    files: Mapping[str, Sequence[FileEntry]],
+    written: Mapping[str, Mapping[str, CommittedFile]],
+    on_progress: Progress,
+) -> dict[str, tuple[BackedFile, ...]]:
+    """Copy what the pool does not have yet, synced; return the lists of a backup.
+
+    Raises:
+        DamageFound: a file is missing or not what was written; the backup would not be one.
+    """
+    total = sum(entry.size_bytes for entries in files.values() for entry in entries)
+    done = 0
+    tables: dict[str, tuple[BackedFile, ...]] = {}
+    for table, entries in files.items():
+        backed = []
+        for entry in entries:
+            backed.append(_copy(layout.lake_dir / table, target, entry, written.get(table, {}).get(entry.path)))
+            done += entry.size_bytes
+            on_progress("copying data files", done, total)
+        tables[table] = tuple(backed)
+    return tables
+
+
+def _copy(root: Path, target: Path, entry: FileEntry, known: CommittedFile | None) -> BackedFile:
+    copy = pool_path(target, root.name, entry.path)
+    if known is not None and copy.exists() and copy.stat().st_size == known.size_bytes:
+        return BackedFile(entry=entry, sha256=known.sha256)  # names are never used twice
+    content = _read_checked(root / entry.path, entry, None if known is None else known.sha256, root.name)
+    make_folder(copy.parent)
+    write_file(copy, content)
+    return BackedFile(entry=entry, sha256=hashlib.sha256(content).hexdigest())
+
+
+def _read_checked(path: Path, entry: FileEntry, sha256: str | None, table: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        content = b""
+    is_same = len(content) == entry.size_bytes and sha256 in (None, hashlib.sha256(content).hexdigest())
+    if not is_same:
+        raise DamageFound(
+            f"a file of {table} of project {entry.project}, month {entry.month} is missing or not what was written",
+            code="file_damaged",
+            fields={"table": table, "project": entry.project, "month": entry.month, "file": path.name},
+        )
+    return content
+
+
+def drop_unlisted(target: Path, kept: Iterable[BackedLake]) -> int:
+    """Remove files of the pool that no kept backup is made of; return how many."""
+    listed = {
+        pool_path(target, table, file.entry.path)
+        for lake in kept
+        for table, files in lake.tables.items()
+        for file in files
+    }
+    dead = [path for path in (target / "lake").glob("*/project=*/month=*/*") if path not in listed]
+    for path in dead:
+        path.unlink()
+    return len(dead)
+
+
+def restore_lake(layout: Layout, target: Path, backed: BackedLake, on_progress: Progress) -> int:
+    """Build tables, manifest and an empty log of a new identity from a backup; return how many rows they hold.
+
+    Raises:
+        LakeLocked: somebody owns that folder.
+        DamageFound: a file of the backup is not what was backed up.
+        GaugehouseError: there are tables already.
+    """
+    lock = OwnerLock(layout.data_dir / "LOCK")
+    for folder in (layout.data_dir, layout.lake_dir, layout.log_dir):
+        make_folder(folder)
+    lock.acquire()
+    try:
+        if any(layout.lake_dir.iterdir()):
+            raise GaugehouseError("there is a lake already; restore into an empty folder", code="target_not_empty")
+        load_log_uuid(layout.log_dir)
+        manifest = Manifest(manifest_path(layout))
+        total = sum(file.entry.size_bytes for files in backed.tables.values() for file in files)
+        done = 0
+        for name, spec in TABLES.items():
+            store = DeltaStore(layout.lake_dir / name, spec)
+            store.open()
+            settle(store, manifest)
+            files = backed.tables.get(name, ())
+            for file in files:
+                source = pool_path(target, name, file.entry.path)
+                content = _read_checked(source, file.entry, file.sha256, name)
+                make_folder((store.root / file.entry.path).parent)
+                write_file(store.root / file.entry.path, content)
+                done += file.entry.size_bytes
+                on_progress("restoring data files", done, total)
+            if files:
+                _commit_restored(store, manifest, files)
+        manifest.record(ManifestEntry(through_us=backed.through_us))
+    finally:
+        lock.release()
+    return sum(file.entry.rows for files in backed.tables.values() for file in files)
+
+
+def _commit_restored(store: DeltaStore, manifest: Manifest, files: Sequence[BackedFile]) -> None:
+    change = Change(added=tuple(file.entry for file in files), metadata={"gaugehouse.restored": str(len(files))})
+    described = tuple(CommittedFile(file.entry.path, file.entry.size_bytes, file.sha256) for file in files)
+    commit_durably(store, manifest, change, described)
