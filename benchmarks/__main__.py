@@ -1,4 +1,4 @@
-"""`python -m benchmarks [ingest|flush|report|all]`: measure, print a table, keep a JSON file in benchmarks/results/."""
+"""`python -m benchmarks [ingest|flush|report|series|all]`: measure, print a table, keep JSON in benchmarks/results/."""
 
 import argparse
 import logging
@@ -13,9 +13,10 @@ from benchmarks.flush import run_flush
 from benchmarks.ingest import run_ingest
 from benchmarks.report import run_report
 from benchmarks.results import Results, console, describe_machine
+from benchmarks.series import run_series
 from benchmarks.workload import FORMATS
 
-PARTS = ("ingest", "flush", "report")
+PARTS = ("ingest", "flush", "report", "series")
 MILLION = 1_000_000
 
 
@@ -27,6 +28,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=4, help="concurrent senders")
     parser.add_argument("--format", action="append", choices=[each.name for each in FORMATS], help="only these formats")
     parser.add_argument("--rows", action="append", type=int, help="rows of flush and report (default 1 M and 10 M)")
+    parser.add_argument("--series", type=int, default=3 * MILLION, help="how many series (default 3 M)")
     parser.add_argument("--dir", type=Path, help="where to work; must be a real disk (default: the temporary folder)")
     return parser.parse_args()
 
@@ -60,6 +62,8 @@ def main() -> None:
                 run_flush(results, sizes=sizes, work_dir=work_dir)
             if "report" in parts:
                 run_report(results, sizes=sizes, work_dir=work_dir)
+            if "series" in parts:
+                run_series(results, series=arguments.series, work_dir=work_dir)
         finally:  # what was measured before an interruption is kept
             path = results.save()
     console.print(f"kept as {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")

@@ -66,6 +66,18 @@ COLUMNS = {
         "quantiles_s": ("group-by with exact quantiles [s]", "{:.2f}"),
         "quantiles_ratio": ("x group-by with quantiles", "{:.1f}"),
     },
+    "series": {
+        "series": ("series", "{:,}"),
+        "append_s": ("append, all batches [s]", "{:.2f}"),
+        "append_p99_s": ("append p99 [s]", "{:.3f}"),
+        "close_s": ("stop, index saved [s]", "{:.2f}"),
+        "index_bytes": ("saved index [B]", "{:,}"),
+        "open_s": ("start [s]", "{:.2f}"),
+        "bytes_per_series": ("memory B/series", "{:.0f}"),
+        "newest_one_p50_s": ("newest of one p50 [s]", "{:.5f}"),
+        "newest_one_p99_s": ("newest of one p99 [s]", "{:.5f}"),
+        "newest_all_s": ("newest of all [s]", "{:.2f}"),
+    },
 }
 
 
