@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from gaugehouse.lake.delta import Change, DeltaStore, describe_file
+from gaugehouse.lake.delta import LOG_FOLDER, Change, DeltaStore, describe_file
 from gaugehouse.lake.durable import sync_path
 from gaugehouse.lake.manifest import CommittedFile, Horizon, Manifest, ManifestEntry
 
@@ -21,8 +21,13 @@ class CommitContent:
     removed: tuple[str, ...]
 
 
-def commit_path(log_dir: Path, version: int) -> Path:
-    return log_dir / f"{version:020d}.json"
+def commit_name(version: int) -> str:
+    """Return the path of a log entry below its table."""
+    return f"{LOG_FOLDER}/{version:020d}.json"
+
+
+def commit_path(root: Path, version: int) -> Path:
+    return root / commit_name(version)
 
 
 def read_commit(content: bytes) -> CommitContent | None:
@@ -44,7 +49,10 @@ def commit_entry(root: Path, version: int, content: CommitContent) -> ManifestEn
     return ManifestEntry(
         table=root.name,
         version=version,
-        files=tuple(describe_file(root, path) for path, _size_bytes in content.added),
+        files=(
+            *(describe_file(root, path) for path, _size_bytes in content.added),
+            describe_file(root, commit_name(version)),
+        ),
         removed=content.removed,
         removed_at_us=time.time_ns() // 1_000 if content.removed else -1,
     )
@@ -76,7 +84,7 @@ def commit_durably(
             ManifestEntry(
                 table=store.spec.name,
                 version=store.version,
-                files=files,
+                files=(*files, describe_file(store.root, commit_name(store.version))),
                 removed=removed,
                 removed_at_us=time.time_ns() // 1_000 if removed else -1,
                 dropped=dropped,
@@ -88,7 +96,7 @@ def settle(store: DeltaStore, manifest: Manifest) -> None:
     """Make commits durable that an earlier attempt of this process left behind."""
     with store.commit_lock:
         for version in range(manifest.durable_version.get(store.spec.name, -1) + 1, store.version + 1):
-            path = commit_path(store.log_dir, version)
+            path = commit_path(store.root, version)
             content = read_commit(path.read_bytes())
             assert content is not None  # noqa: S101 - delta-rs has just read it
             sync_path(path)

@@ -39,6 +39,8 @@ from gaugehouse.measurements.schema import TIMESTAMP
 PARTITION_COLUMNS = ["project", "month"]
 ROW_GROUP_ROWS = 131_072
 ZSTD_LEVEL = 3
+LOG_FOLDER = "_delta_log"
+HINT = "_last_checkpoint"
 DICTIONARY = "dictionary"
 INSTANTS = (
     "measured_at",
@@ -112,7 +114,7 @@ class DeltaStore:
 
     @property
     def log_dir(self) -> Path:
-        return self.root / "_delta_log"
+        return self.root / LOG_FOLDER
 
     @property
     def table(self) -> DeltaTable:
@@ -148,7 +150,7 @@ class DeltaStore:
         self.files = {entry.path: entry for entry in list_files(self._table, self.spec)}
 
     def _last_checkpoint_version(self) -> int:
-        hint = self.log_dir / "_last_checkpoint"
+        hint = self.log_dir / HINT
         return int(json.loads(hint.read_bytes())["version"]) if hint.exists() else 0
 
     def transaction_version(self, app_id: str) -> int:
@@ -196,30 +198,31 @@ class DeltaStore:
         with self.commit_lock:
             self.open()
 
-    def checkpoint(self) -> None:
-        """Write a checkpoint of the current version and sync it before anything may rely on it."""
+    def checkpoint(self) -> tuple[CommittedFile, ...]:
+        """Write a checkpoint of the current version and sync it before anything may rely on it; return its files."""
         with self.commit_lock:
             self.table.create_checkpoint()
-            for path in self.log_dir.glob(f"{self.version:020d}.checkpoint*"):
+            paths = [*self.log_dir.glob(f"{self.version:020d}.checkpoint*"), self.log_dir / HINT]
+            for path in paths:
                 sync_path(path)
-            sync_path(self.log_dir / "_last_checkpoint")
             sync_path(self.log_dir)
             self.commits_since_checkpoint = 0
+        return tuple(describe_file(self.root, path.relative_to(self.root).as_posix()) for path in paths)
 
-    def clean_log(self) -> int:
-        """Remove log entries that the kept checkpoints stand for; return how many.
+    def clean_log(self) -> tuple[str, ...]:
+        """Remove log entries that the kept checkpoints stand for; return their paths below the table.
 
         A reader that has read the hint before it moved finds its checkpoint and everything behind it.
         """
         checkpoints = sorted(version for version, _path in self._named(CHECKPOINT_NAME))
         distinct = sorted(set(checkpoints))
         if len(distinct) < CHECKPOINTS_KEPT:
-            return 0
+            return ()
         keep_from = distinct[-CHECKPOINTS_KEPT]
         dead = [path for version, path in self._named(LOG_NAME) if version < keep_from]
         for path in sorted(dead):
             path.unlink(missing_ok=True)
-        return len(dead)
+        return tuple(path.relative_to(self.root).as_posix() for path in dead)
 
     def _named(self, pattern: re.Pattern[str]) -> Iterator[tuple[int, Path]]:
         for path in self.log_dir.iterdir():

@@ -100,9 +100,12 @@ class Maintenance:
                     self._checkpoint(store)
 
     def _checkpoint(self, store: DeltaStore) -> None:
-        store.checkpoint()
+        name, version = store.spec.name, store.version
+        self.manifest.record(ManifestEntry(table=name, version=version, files=store.checkpoint()))
         removed = store.clean_log()
-        logger.info("checkpoint_made", table=store.spec.name, version=store.version, log_entries_removed=removed)
+        if removed:
+            self.manifest.record(ManifestEntry(table=name, version=version, gone=removed))
+        logger.info("checkpoint_made", table=name, version=version, log_entries_removed=len(removed))
 
     def _mergeable(self, table: str) -> list[FileEntry]:
         """Return the files that readers see and that are current: none of a segment whose hot rows still show."""

@@ -74,7 +74,10 @@ class ManifestEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(slots=True)
 class Manifest:
-    """The open manifest of the lake owner. `files` holds current and superseded files, `superseded` since when [us]."""
+    """The open manifest of the lake owner.
+
+    `files` holds current and superseded data files and the files of the Delta log, `superseded` since when [us].
+    """
 
     path: Path
     durable_version: dict[str, int] = field(default_factory=dict)
@@ -84,10 +87,11 @@ class Manifest:
     through_us: int = -1
     segment: int = -1
     line_count: int = 0
+    damaged_lines: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def load(self) -> None:
-        """Read every intact line; cut a torn last line off."""
+        """Read every intact line; cut a torn last line off. A damaged line before others is left out and counted."""
         content = self.path.read_bytes() if self.path.exists() else b""
         intact_bytes = self.take_lines(content)
         if intact_bytes < len(content):
@@ -95,14 +99,18 @@ class Manifest:
             sync_path(self.path)
 
     def take_lines(self, content: bytes) -> int:
-        """Take every intact line up to the first that is not; return their size [bytes]."""
-        intact_bytes = 0
+        """Take every intact line; return the size of all up to the last intact one [bytes]."""
+        intact_bytes = read_bytes = bad_lines = 0
         for line in content.splitlines(keepends=True):
+            read_bytes += len(line)
             entry = _parse(line)
             if entry is None:
-                break
+                bad_lines += 1
+                continue
             self._take(entry)
-            intact_bytes += len(line)
+            intact_bytes = read_bytes
+            self.damaged_lines += bad_lines
+            bad_lines = 0
         return intact_bytes
 
     def _take(self, entry: ManifestEntry) -> None:

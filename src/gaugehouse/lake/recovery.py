@@ -12,11 +12,11 @@ import structlog
 
 from gaugehouse.errors import DamageFound
 from gaugehouse.lake.commits import commit_entry, read_commit
-from gaugehouse.lake.delta import DeltaStore
+from gaugehouse.lake.delta import HINT, LOG_FOLDER, DeltaStore, describe_file
 from gaugehouse.lake.durable import make_folder, remove_file, sync_path, write_file
 from gaugehouse.lake.flush import app_id
 from gaugehouse.lake.known import rows_of_batch
-from gaugehouse.lake.manifest import Manifest
+from gaugehouse.lake.manifest import Manifest, ManifestEntry
 from gaugehouse.lake.rows import TABLES, empty_rows
 from gaugehouse.lake.segments import (
     LogRecord,
@@ -40,7 +40,7 @@ def settle_last_commit(root: Path, manifest: Manifest) -> None:
     Only the last can be unknown: a commit is in the manifest before the next is made. Rows of a torn one are still in
     the log, because a segment is deleted only after its commits are in the manifest.
     """
-    log_dir = root / "_delta_log"
+    log_dir = root / LOG_FOLDER
     if not log_dir.exists():
         return
     version = max((int(m[1]) for path in log_dir.iterdir() if (m := COMMIT_NAME.match(path.name))), default=-1)
@@ -80,15 +80,28 @@ def drop_torn_checkpoints(root: Path) -> None:
 
     A checkpoint is synced before the next is made, so behind one that is whole all are.
     """
-    log_dir = root / "_delta_log"
+    log_dir = root / LOG_FOLDER
     for path in sorted(log_dir.glob("*.checkpoint*.parquet"), reverse=True):
         if _decodes(path):
             break
         remove_file(path)
         logger.warning("torn_checkpoint_dropped", table=root.name, checkpoint=path.name)
-    hint = log_dir / "_last_checkpoint"
+    hint = log_dir / HINT
     if hint.exists() and not _points_to_checkpoint(hint):
         remove_file(hint)
+
+
+def settle_checkpoints(store: DeltaStore, manifest: Manifest) -> None:
+    """Write down checkpoints that are whole and that the manifest missed, with the hint that points to the newest."""
+    known = manifest.files.get(store.spec.name, {})
+    paths = [path.relative_to(store.root).as_posix() for path in store.log_dir.glob("*.checkpoint*.parquet")]
+    missed = [path for path in paths if path not in known]
+    hint = f"{LOG_FOLDER}/{HINT}"
+    if missed and (store.root / hint).exists():
+        missed.append(hint)
+    if missed:
+        files = tuple(describe_file(store.root, path) for path in missed)
+        manifest.record(ManifestEntry(table=store.spec.name, version=store.version, files=files))
 
 
 def _decodes(path: Path) -> bool:
@@ -193,6 +206,7 @@ def _replay_record(record: LogRecord, segment: Segment, tables: set[str], sequen
         index.claim(part)
         rows[name] = part
     sequencer.take_rows(segment, rows, record.received_at_us)
+    segment.answers.extend(record.answers)
     sequencer.publish_segment(segment, {name: hot.count for name, hot in segment.hot.items()})
     sequencer.last_received_us = max(sequencer.last_received_us, record.received_at_us)
 

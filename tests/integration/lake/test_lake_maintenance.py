@@ -1,6 +1,7 @@
 """Files that need no human: merged by policy, mirrored for plain globs, dropped when asked to, cleaned up behind."""
 
 import datetime as dt
+import hashlib
 import threading
 import time
 
@@ -425,3 +426,63 @@ def test_events_are_merged_like_measurements(lake):
     (entry,) = lake.pin().files["events"]
     bodies = pl.read_parquet(lake.layout.lake_dir / "events" / entry.path).sort("body")["body"].to_list()
     assert bodies == [str(i) for i in range(6)]
+
+
+# -- the manifest
+
+
+def test_the_manifest_knows_every_file_of_the_delta_log(lakes):
+    lake = lakes.open(checkpoint_every_commits=4)
+    for i in range(14):
+        send(lake, i, rows=1)
+    root = table_root(lake)
+    for manifest in (lake._manifest, reloaded(lake)):
+        known = {path: file for path, file in manifest.files["measurements"].items() if path.startswith("_delta_log/")}
+        assert known.keys() == {path.relative_to(root).as_posix() for path in (root / "_delta_log").iterdir()}
+        for path, file in known.items():
+            assert hashlib.sha256((root / path).read_bytes()).hexdigest() == file.sha256
+
+
+def reloaded(lake):
+    manifest = Manifest(manifest_path(lake.layout))
+    manifest.load()
+    return manifest
+
+
+def test_a_damaged_line_of_the_manifest_costs_only_what_it_said(lakes):
+    lake = lakes.open()
+    for i in range(3):
+        send(lake, i, rows=1)
+    before = dict(lake._manifest.files["measurements"])
+    committed = lake.committed_through()
+    lakes.crash(lake)
+    path = manifest_path(lake.layout)
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[2] = lines[2][:20] + bytes([lines[2][20] ^ 1]) + lines[2][21:]
+    path.write_bytes(b"".join(lines))
+    manifest = reloaded(lake)
+    assert manifest.damaged_lines == 1
+    assert manifest.files["measurements"].items() <= before.items()
+    assert path.read_bytes() == b"".join(lines)
+    lake = lakes.open()
+    assert lake.committed_through() == committed
+    assert read_all(lake).num_rows == 18
+
+
+def test_a_checkpoint_that_the_manifest_missed_is_written_down_at_the_next_start(lakes, monkeypatch):
+    lake = lakes.open(checkpoint_every_commits=3)
+    record = Manifest.record
+
+    def forget_checkpoints(self, entry):
+        if not any("checkpoint" in file.path for file in entry.files):
+            record(self, entry)
+
+    monkeypatch.setattr(Manifest, "record", forget_checkpoints)
+    for i in range(4):
+        send(lake, i, rows=1)
+    assert not any("checkpoint" in path for path in lake._manifest.files["measurements"])
+    lakes.crash(lake)
+    monkeypatch.undo()
+    known = lakes.open()._manifest.files["measurements"]
+    named = {path.rsplit("/", 1)[1].lstrip("0123456789") for path in known if "checkpoint" in path}
+    assert named == {".checkpoint.parquet", "_last_checkpoint"}
