@@ -17,6 +17,9 @@ commits.
 from gaugehouse.lake.backup import BackedLake as BackedLake
 from gaugehouse.lake.backup import drop_unlisted as drop_unlisted
 from gaugehouse.lake.backup import restore_lake as restore_lake
+from gaugehouse.lake.groups import CONFLICTS as CONFLICTS
+from gaugehouse.lake.groups import Appended as Appended
+from gaugehouse.lake.groups import Delivery as Delivery
 from gaugehouse.lake.lock import is_locked as is_locked
 from gaugehouse.lake.maintenance import CompactionDone as CompactionDone
 from gaugehouse.lake.owner import Lake as Lake
@@ -26,7 +29,5 @@ from gaugehouse.lake.repair import repair_log as repair_log
 from gaugehouse.lake.retention import Dropped as Dropped
 from gaugehouse.lake.retention import Gone as Gone
 from gaugehouse.lake.retention import read_gone as read_gone
-from gaugehouse.lake.sequencer import CONFLICTS as CONFLICTS
-from gaugehouse.lake.sequencer import Appended as Appended
 from gaugehouse.lake.snapshot import Snapshot as Snapshot
 from gaugehouse.lake.snapshot import open_snapshot as open_snapshot

@@ -23,9 +23,10 @@ from gaugehouse.lake.keyhash import (
 )
 from gaugehouse.lake.known import SeriesIndex
 from gaugehouse.lake.recent import RecentKeys
-from gaugehouse.lake.rows import Column, HotRows, Rows, TableSpec, empty_rows
+from gaugehouse.lake.rows import Column, HotRows, Rows, TableSpec, concat_rows, empty_rows
 
 Positions = NDArray[np.int64]
+NOWHERE: Positions = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +42,27 @@ def no_verdicts(spec: TableSpec, generation: int) -> Verdicts:
     return Verdicts(generation=generation, asked=empty_rows(spec), stored=empty_rows(spec))
 
 
+def joined(spec: TableSpec, generation: int, several: Sequence[Verdicts]) -> Verdicts:
+    """Return the verdicts of one generation among several as one; those of another say nothing any more."""
+    valid = [verdicts for verdicts in several if verdicts.generation == generation]
+    if not valid:
+        return no_verdicts(spec, generation)
+    if len(valid) == 1:
+        return valid[0]
+    stored = {id(verdicts.stored): verdicts.stored for verdicts in valid}  # one look into the files answers many
+    return Verdicts(
+        generation=generation,
+        asked=concat_rows([verdicts.asked for verdicts in valid], spec),
+        stored=concat_rows(list(stored.values()), spec),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsure:
-    """Rows that only the files can judge; nothing is claimed."""
+    """Rows that only the files can judge, and their positions in the delivery; nothing is claimed."""
 
     rows: Rows
+    at: Positions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,20 +71,28 @@ class Classified:
 
     Args:
         is_accepted: Which rows are new.
-        late: How many accepted rows are not newer than their series was.
-        duplicates: How many rows repeat a known row.
+        late_at: Positions of accepted rows that are not newer than their series was.
+        duplicate_at: Positions of rows that repeat a known row.
         conflict_at: Positions of rows that contradict a known row.
         conflict_stored: Payload of the known rows, one per conflict.
     """
 
     is_accepted: Bools
-    late: int
-    duplicates: int
+    late_at: Positions
+    duplicate_at: Positions
     conflict_at: Positions
     conflict_stored: dict[str, Column]
     index: SeriesIndex
     series: Int32s
     previous: Int64s
+
+    @property
+    def late(self) -> int:
+        return int(self.late_at.size)
+
+    @property
+    def duplicates(self) -> int:
+        return int(self.duplicate_at.size)
 
     def undo(self) -> None:
         restore_newest(self.index.claimed_to, self.series, self.previous)
@@ -95,16 +120,16 @@ def classify(
     unsure = known.unsure(recent)
     if unsure.size:
         restore_newest(index.claimed_to, rows.series, previous)
-        return Unsure(rows=rows.take(unsure))
+        return Unsure(rows=rows.take(unsure), at=unsure)
     return known.outcome(index, previous)
 
 
 def _all_new(rows: Rows, index: SeriesIndex, previous: Int64s) -> Classified:
     return Classified(
         is_accepted=np.ones(len(rows), np.bool_),
-        late=0,
-        duplicates=0,
-        conflict_at=np.empty(0, np.int64),
+        late_at=NOWHERE,
+        duplicate_at=NOWHERE,
+        conflict_at=NOWHERE,
         conflict_stored=empty_rows(index.spec).payload,
         index=index,
         series=rows.series,
@@ -176,8 +201,8 @@ class _KnownRows:
         is_conflict = is_known & ~is_same
         return Classified(
             is_accepted=is_accepted,
-            late=int(np.count_nonzero(~is_known)),
-            duplicates=int(np.count_nonzero(is_known & is_same)),
+            late_at=self._late_at[~is_known],
+            duplicate_at=self._late_at[is_known & is_same],
             conflict_at=self._late_at[is_conflict],
             conflict_stored={name: column[is_conflict] for name, column in stored.items()},
             index=index,

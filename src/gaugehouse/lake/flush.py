@@ -23,13 +23,14 @@ from gaugehouse.lake.delta import (
     write_data_file,
 )
 from gaugehouse.lake.durable import remove_file
+from gaugehouse.lake.groups import Files
 from gaugehouse.lake.keyhash import Int64s
 from gaugehouse.lake.known import SeriesIndex
 from gaugehouse.lake.manifest import CommittedFile, Manifest, ManifestEntry
 from gaugehouse.lake.plain import PlainMirror
 from gaugehouse.lake.rows import Rows, TableSpec, distinct_codes, payload_arrays, timestamp_array
 from gaugehouse.lake.segments import segment_path
-from gaugehouse.lake.sequencer import Files, Segment, Sequencer
+from gaugehouse.lake.sequencer import Segment, Sequencer
 
 logger = structlog.get_logger()
 

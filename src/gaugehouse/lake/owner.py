@@ -20,6 +20,8 @@ from gaugehouse.lake.commits import settle
 from gaugehouse.lake.delta import DeltaStore
 from gaugehouse.lake.durable import FsyncFailed, make_folder
 from gaugehouse.lake.flush import Flusher
+from gaugehouse.lake.gather import Gather
+from gaugehouse.lake.groups import Appended, Delivery
 from gaugehouse.lake.indexfile import load_index, save_index
 from gaugehouse.lake.known import warm_up
 from gaugehouse.lake.lock import OwnerLock
@@ -35,12 +37,13 @@ from gaugehouse.lake.recovery import (
     remove_uncommitted_files,
     replay,
     scan_log,
+    settle_checkpoints,
     settle_last_commit,
 )
 from gaugehouse.lake.retention import Dropped, Gone, gone_of
 from gaugehouse.lake.rows import TABLES
 from gaugehouse.lake.segments import find_segments, load_log_uuid
-from gaugehouse.lake.sequencer import Appended, Sequencer, now_us
+from gaugehouse.lake.sequencer import Sequencer, now_us
 from gaugehouse.lake.snapshot import Engine, HotView, Snapshot
 from gaugehouse.measurements.selection import from_epoch_us
 
@@ -54,6 +57,7 @@ RETRY_FIRST_S, RETRY_LAST_S = 1.0, 30.0
 MAINTENANCE_PERIOD_S = 1.0
 CLOSED_PROJECT_S = 60.0  # longer than any request that began before the project was deleted
 FAILED_EXIT_CODE = 70
+GATHERED_ROWS = 1_000  # larger deliveries gain nothing from company, and would make it wait
 
 
 def _quiet(_doing: str, _done: int, _total: int) -> None:
@@ -88,6 +92,7 @@ class Lake:
             unflushed_limit_bytes=settings.unflushed_limit_bytes,
             series_limit=settings.series_limit,
         )
+        self._gather = Gather(self._sequencer)
         self._stopping = threading.Event()
         self._flush_wanted = threading.Event()
         self._flushed = threading.Condition()
@@ -154,6 +159,7 @@ class Lake:
             drop_torn_checkpoints(store.root)
             store.open()
             settle(store, self._manifest)  # the creation of a new table
+            settle_checkpoints(store, self._manifest)
         committed = committed_segments(self._stores, str(log_uuid))
         for name, store in self._stores.items():
             remove_uncommitted_files(store, self._manifest)
@@ -221,6 +227,7 @@ class Lake:
             thread = threading.Thread(target=run, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
+        self._gather.start()
         self._flush_wanted.set()
 
     # -- writing
@@ -233,11 +240,25 @@ class Lake:
             StorageFull: below the free-space mark, or the disk is full; nothing was stored.
             Unavailable: the disk refused; nothing is acknowledged.
         """
-        return self._sequencer.append(project, {"measurements": batch})
+        return self.append(project, Delivery(batches={"measurements": batch}))
 
     def append_events(self, project: str, batch: pa.Table) -> Appended:
         """Store what is new in a batch of EVENT_BATCH; return once it is on the disk. Raises as above."""
-        return self._sequencer.append(project, {"events": batch})
+        return self.append(project, Delivery(batches={"events": batch}))
+
+    def append(self, project: str, delivery: Delivery) -> Appended:
+        """Store what is new of a delivery; return once it is on the disk. Raises as above."""
+        if len(delivery) > GATHERED_ROWS:
+            return self._sequencer.append(project, delivery)
+        return self._gather.append(project, delivery)
+
+    def submit(self, project: str, delivery: Delivery, on_done: Callable[[Appended | BaseException], None]) -> None:
+        """Store a small delivery; `on_done` is called in another thread once it is on the disk, or with the error.
+
+        Raises:
+            Unavailable: the lake is closing; `on_done` is not called.
+        """
+        self._gather.submit(project, delivery, on_done)
 
     def _refuse_when_full(self) -> None:
         now_s = time.monotonic()
@@ -333,7 +354,7 @@ class Lake:
     def _keep_once(self) -> None:
         sequencer, now_s = self._sequencer, time.monotonic()
         active = sequencer.active
-        if active.rows:
+        if not active.is_empty:
             is_old = now_s - active.opened_at_s >= self._settings.segment_age_s
             is_big = sequencer.log.size_bytes >= self._settings.segment_size_bytes
             is_forced = self._seal_wanted and now_s - self._last_forced_s >= FORCED_SEAL_PERIOD_S
@@ -479,7 +500,7 @@ class Lake:
         log = self._sequencer.log
         if not log.failed:
             log.wait_durable(log.written)  # requests that are still waiting for it
-        if self._sequencer.active.rows == 0 and not log.failed:
+        if self._sequencer.active.is_empty and not log.failed:
             log.discard_open_segment()
         else:
             log.close()
@@ -490,6 +511,7 @@ class Lake:
         What cannot be committed in time stays in the log and is committed by the next start.
         """
         self._sequencer.stop()
+        self._gather.close()
         try:
             self.flush(timeout_s)
             self._save_indexes()

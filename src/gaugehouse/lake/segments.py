@@ -38,20 +38,42 @@ class RecordKind(IntEnum):
     FOOTER = 3  # the segment is sealed; nothing follows
 
 
+class KeyedAnswer(msgspec.Struct, array_like=True, frozen=True):
+    """What the sender of a delivery with an Idempotency-Key was told.
+
+    Args:
+        key: Digest of project, route and key.
+        fingerprint: SHA-256 of the request's body.
+        status: HTTP status.
+        body: Of the answer.
+        answered_at_us: Microseconds since 1970 UTC. [us]
+    """
+
+    key: bytes
+    fingerprint: bytes
+    status: int
+    body: bytes
+    answered_at_us: int
+
+
 class LogRecord(msgspec.Struct, array_like=True, frozen=True):
     """The payload of a ROWS record: accepted rows of one project, stamped with one received_at.
+
+    Fields are only ever added at the end, each with a default: older records lack them.
 
     Args:
         received_at_us: Microseconds since 1970 UTC. [us]
         project: Slug.
         measurements: Arrow IPC stream of MEASUREMENT_BATCH, empty for none.
         events: Arrow IPC stream of EVENT_BATCH, empty for none.
+        answers: What senders with an Idempotency-Key were told; a record may hold nothing else.
     """
 
     received_at_us: int
     project: str
     measurements: bytes = b""
     events: bytes = b""
+    answers: tuple[KeyedAnswer, ...] = ()
 
 
 encode_record = msgspec.msgpack.Encoder().encode

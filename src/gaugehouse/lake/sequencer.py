@@ -11,62 +11,38 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from hashlib import blake2b
 
 import numpy as np
 import pyarrow as pa
 
-from gaugehouse.errors import NotFound, Overloaded, Unavailable
-from gaugehouse.lake.claims import Classified, Unsure, Verdicts, classify, no_verdicts
+from gaugehouse.errors import NotFound, Overloaded, Refused, Unavailable
+from gaugehouse.lake.claims import Classified, Positions, Unsure, Verdicts, classify, joined, no_verdicts
 from gaugehouse.lake.delta import FileEntry
-from gaugehouse.lake.keyhash import Int64s
-from gaugehouse.lake.known import (
-    BatchColumns,
-    SeriesIndex,
-    columns_of_batch,
-    numbered_rows,
+from gaugehouse.lake.groups import (
+    CONFLICTS,
+    NO_CONFLICTS,
+    Appended,
+    Delivery,
+    Files,
+    Group,
+    Part,
+    Question,
+    Waiting,
+    group_of,
+    part_of,
+    to_ipc,
 )
+from gaugehouse.lake.keyhash import Int64s
+from gaugehouse.lake.known import SeriesIndex, numbered_rows
 from gaugehouse.lake.log import Log
 from gaugehouse.lake.recent import RecentKeys, generation_of
-from gaugehouse.lake.rows import EVENTS, MEASUREMENTS, TABLES, HotRows, Rows, TableSpec, timestamp_array
-from gaugehouse.lake.segments import LogRecord
-from gaugehouse.measurements.schema import EVENT_BATCH, TIMESTAMP
+from gaugehouse.lake.rows import EVENTS, MEASUREMENTS, TABLES, HotRows, Rows, TableSpec, concat_rows, timestamp_array
+from gaugehouse.lake.segments import KeyedAnswer, LogRecord
+from gaugehouse.measurements.schema import EVENT_BATCH
 from gaugehouse.measurements.selection import from_epoch_us
 
 CONFLICT_KIND = "conflict"
-Files = dict[str, tuple[FileEntry, ...]]
-
-CONFLICTS = pa.schema(
-    [
-        pa.field("component", pa.string()),
-        pa.field("metric", pa.string()),
-        pa.field("measured_at", TIMESTAMP),
-        pa.field("stored_value", pa.float64()),
-        pa.field("stored_quality", pa.uint8()),
-        pa.field("refused_value", pa.float64()),
-        pa.field("refused_quality", pa.uint8()),
-    ]
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Appended:
-    """What became of one delivery, once it is durable.
-
-    Args:
-        accepted: New rows, now on the disk.
-        duplicates: Rows that repeat a known row and changed nothing.
-        late: Accepted rows that are not newer than their series was.
-        conflicts: Rows that contradict a known row, in the schema CONFLICTS; each is kept as an event.
-        received_at: The stamp of the accepted rows; for none, the newest stamp there is.
-    """
-
-    accepted: int
-    duplicates: int
-    late: int
-    conflicts: pa.Table
-    received_at: datetime
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,6 +51,7 @@ class Segment:
 
     number: int
     hot: dict[str, HotRows] = field(default_factory=lambda: {name: HotRows(spec) for name, spec in TABLES.items()})
+    answers: list[KeyedAnswer] = field(default_factory=list)
     crc: int = 0
     size_bytes: int = 0
     first_us: int = -1
@@ -84,6 +61,11 @@ class Segment:
     @property
     def rows(self) -> int:
         return sum(hot.count for hot in self.hot.values())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing of it would be missed."""
+        return self.rows == 0 and not self.answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,34 +79,21 @@ class _Pending:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
-    """The batch of one table in a delivery, in every shape that can be made of it without a lock."""
-
-    batch: pa.Table
-    columns: BatchColumns
-    ipc: bytes
-
-
-def _part(batch: pa.Table, spec: TableSpec) -> _Part:
-    return _Part(batch=batch, columns=columns_of_batch(batch, spec), ipc=to_ipc(batch))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Delivery:
-    """What one request brings: parts of one project, empty where it brings none."""
-
-    project: str
-    parts: dict[str, _Part]
-    counted: str  # the table that the receipt is about
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Unjudged:
-    """Rows per table that need a look into the files of this generation."""
+    """Rows of a table that need a look into the files of this generation, and which delivery brought each."""
 
     generation: int
     files: Files
-    rows: dict[str, Rows]
+    table: str
+    rows: Rows
+    members: Positions
+
+    def hand_out(self, together: Sequence[Waiting]) -> list[Waiting]:
+        """Give each delivery the question of its own rows; return those that have none."""
+        for member in np.unique(self.members).tolist():
+            mine = self.rows if len(together) == 1 else self.rows.take(self.members == member)
+            together[member].question = Question(generation=self.generation, files=self.files, rows={self.table: mine})
+        return [one for one in together if one.question is None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,23 +105,33 @@ class _Untold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Told:
-    """The events of a delivery, with one for each of these conflicts."""
+    """The events of a group, with one for each of these conflicts."""
 
     conflicts: pa.Table
-    events: _Part
+    events: Part
 
 
-def _tell(delivery: _Delivery, conflicts: pa.Table) -> _Told:
-    batch = delivery.parts["events"].batch
+def _tell(group: Group, conflicts: pa.Table) -> _Told:
+    batch = group.parts["events"].batch
     if conflicts.num_rows:
         batch = pa.concat_tables([batch, conflict_events(conflicts)]).unify_dictionaries()
-    return _Told(conflicts=conflicts, events=_part(batch, EVENTS))
+    return _Told(conflicts=conflicts, events=part_of(batch, EVENTS))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Claimed:
+    """What a group has claimed of each table, before it is written down."""
+
+    parts: dict[str, Part]
+    rows: dict[str, Rows]
+    outcomes: dict[str, Classified]
+    conflicts: pa.Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Written:
     position: int
-    receipt: Appended
+    receipts: list[Appended]
 
 
 Lookup = Callable[[TableSpec, Rows, Sequence[FileEntry]], Rows]
@@ -208,95 +187,134 @@ class Sequencer:
     def unflushed_rows(self) -> int:
         return sum(segment.rows for segment in [*self.sealed, self.active])
 
-    def append(self, project: str, batches: dict[str, pa.Table]) -> Appended:
+    def append(self, project: str, delivery: Delivery) -> Appended:
         """Store what is new of a delivery; return once it is durable.
 
         Raises:
             Overloaded: too much is waiting to be flushed.
             StorageFull, Unavailable: the disk refused; nothing was stored.
         """
-        parts = {
-            name: _part(batches[name], spec) if name in batches else NO_PARTS[name] for name, spec in TABLES.items()
-        }
-        counted = "measurements" if "measurements" in batches else "events"
-        delivery = _Delivery(project=project, parts=parts, counted=counted)
-        verdicts: dict[str, Verdicts] = {}
-        told = _Told(conflicts=NO_CONFLICTS, events=parts["events"])
+        waiting = Waiting(delivery=delivery)
+        position = self.write_group(project, [waiting])
+        while waiting.question is not None:
+            self.look_up([waiting])
+            position = self.write_group(project, [waiting])
+        appended = waiting.result()
+        self.log.wait_durable(position)
+        return appended
+
+    def write_group(self, project: str, waiting: Sequence[Waiting]) -> int:
+        """Write down what is new of several deliveries as one record; return the position to wait for.
+
+        Each then has its outcome, or the question that files must answer before it can be written. The order of
+        deliveries is that of arrival. One that asks for too many series fails alone.
+
+        Raises:
+            GaugehouseError: none of those without an outcome was stored.
+        """
+        together = list(waiting)
+        while together:
+            try:
+                written = self._claim_together(project, together)
+            except Refused as exc:
+                if len(together) > 1:
+                    return max(self.write_group(project, [one]) for one in together)
+                together[0].outcome = exc
+                return 0
+            if isinstance(written, _Written):
+                for one, appended in zip(together, written.receipts, strict=True):
+                    one.outcome = appended
+                return written.position
+            together = written.hand_out(together)
+        return 0
+
+    def look_up(self, waiting: Sequence[Waiting]) -> None:
+        """Ask the files, outside the lock, about rows that memory cannot judge: one look for all deliveries."""
+        asked: dict[tuple[str, int], list[Waiting]] = {}
+        for one in waiting:
+            if one.question is not None:
+                for name in one.question.rows:
+                    asked.setdefault((name, one.question.generation), []).append(one)
+        for (name, generation), several in asked.items():
+            questions = [one.question for one in several if one.question is not None]
+            rows = concat_rows([question.rows[name] for question in questions], TABLES[name])
+            stored = self.lookup(TABLES[name], rows, questions[0].files[name])
+            for one, question in zip(several, questions, strict=True):
+                fresh = Verdicts(generation=generation, asked=question.rows[name], stored=stored)
+                known = [one.verdicts[name]] if name in one.verdicts else []
+                one.verdicts[name] = joined(TABLES[name], generation, [*known, fresh])
+        for one in waiting:
+            one.question = None
+
+    def _claim_together(self, project: str, together: Sequence[Waiting]) -> _Written | _Unjudged:
+        group = group_of(project, [one.delivery for one in together])
+        told = _Told(conflicts=NO_CONFLICTS, events=group.parts["events"])
         while True:
             with self.lock:
-                outcome = self._claim(delivery, verdicts, told)
-            if isinstance(outcome, _Written):
-                break
-            if isinstance(outcome, _Untold):
-                told = _tell(delivery, outcome.conflicts)
-            else:
-                verdicts = self._look_up(outcome, verdicts)
-        self.log.wait_durable(outcome.position)
-        return outcome.receipt
+                outcome = self._claim(group, together, told)
+            if not isinstance(outcome, _Untold):
+                return outcome
+            told = _tell(group, outcome.conflicts)
 
-    def _look_up(self, unjudged: _Unjudged, earlier: dict[str, Verdicts]) -> dict[str, Verdicts]:
-        """Ask the files, outside the lock, about rows that memory cannot judge."""
-        answers = {name: v for name, v in earlier.items() if v.generation == unjudged.generation}
-        for name, rows in unjudged.rows.items():
-            stored = self.lookup(TABLES[name], rows, unjudged.files[name])
-            answers[name] = Verdicts(generation=unjudged.generation, asked=rows, stored=stored)
-        return answers
-
-    def _claim(self, delivery: _Delivery, verdicts: dict[str, Verdicts], told: _Told) -> _Written | _Unjudged | _Untold:
+    def _refuse(self, project: str) -> None:
+        """Raise whatever keeps every delivery out right now."""
         if self._is_stopped:
             raise Unavailable("the lake is closing; nothing of this request was stored", retry_after_s=5)
-        if self.closed_projects.get(delivery.project, 0.0) > time.monotonic():
+        if self.closed_projects.get(project, 0.0) > time.monotonic():
             raise NotFound("this project was deleted")
         self.refuse_when_unfit()
         if self.unflushed_bytes() > self._unflushed_limit_bytes:
             raise Overloaded("too many rows wait to be written to the lake; send again shortly", retry_after_s=5)
-        rows = self._number(delivery.project, delivery.parts["measurements"], MEASUREMENTS)
-        measured = self._classify(rows, MEASUREMENTS, verdicts)
+
+    def _claim(self, group: Group, together: Sequence[Waiting], told: _Told) -> _Written | _Unjudged | _Untold:
+        self._refuse(group.project)
+        rows = self._number(group.project, group.parts["measurements"], MEASUREMENTS)
+        measured = self._classify(rows, MEASUREMENTS, together)
         if isinstance(measured, Unsure):
-            return self._unjudged(MEASUREMENTS, measured)
+            members = group.members_of("measurements", measured.at)
+            return self._unjudged("measurements", measured, members)
         outcome: _Written | _Unjudged | _Untold | None = None
         try:
-            outcome = self._claim_measured(delivery, verdicts, told, rows, measured)
+            outcome = self._claim_measured(group, together, told, rows, measured)
         finally:
             if not isinstance(outcome, _Written):
                 measured.undo()
         return outcome
 
     def _claim_measured(
-        self, delivery: _Delivery, verdicts: dict[str, Verdicts], told: _Told, rows: Rows, measured: Classified
+        self, group: Group, together: Sequence[Waiting], told: _Told, rows: Rows, measured: Classified
     ) -> _Written | _Unjudged | _Untold:
         """Claim the events, those of conflicts included, and write it all down."""
         conflicts = self._conflicts(rows, measured)
         if not conflicts.equals(told.conflicts):
             return _Untold(conflicts=conflicts)
-        event_rows = self._number(delivery.project, told.events, EVENTS)
-        happened = self._classify(event_rows, EVENTS, verdicts)
+        event_rows = self._number(group.project, told.events, EVENTS)
+        happened = self._classify(event_rows, EVENTS, together)
         if isinstance(happened, Unsure):
-            return self._unjudged(EVENTS, happened)
+            return self._unjudged("events", happened, group.members_of("events", happened.at, measured))
+        claimed = _Claimed(
+            parts={"measurements": group.parts["measurements"], "events": told.events},
+            rows={"measurements": rows, "events": event_rows},
+            outcomes={"measurements": measured, "events": happened},
+            conflicts=conflicts,
+        )
         try:
-            position = self._write(
-                delivery.project,
-                {"measurements": delivery.parts["measurements"], "events": told.events},
-                {"measurements": rows, "events": event_rows},
-                {"measurements": measured, "events": happened},
-            )
+            return self._write(group, claimed)
         except BaseException:
             happened.undo()
             raise
-        return _Written(position=position, receipt=self._receipt(delivery, measured, happened, conflicts))
 
-    def _number(self, project: str, part: _Part, spec: TableSpec) -> Rows:
+    def _number(self, project: str, part: Part, spec: TableSpec) -> Rows:
         return numbered_rows(self.indexes[spec.name], project, part.columns, series_limit=self._series_limit)
 
-    def _classify(self, rows: Rows, spec: TableSpec, verdicts: dict[str, Verdicts]) -> Classified | Unsure:
-        answers = verdicts.get(spec.name)
-        if answers is None or answers.generation != self.generation:
-            answers = no_verdicts(spec, self.generation)
+    def _classify(self, rows: Rows, spec: TableSpec, together: Sequence[Waiting]) -> Classified | Unsure:
+        verdicts = [one.verdicts[spec.name] for one in together if spec.name in one.verdicts]
         hot = [segment.hot[spec.name] for segment in [*self.sealed, self.active]]
+        answers = joined(spec, self.generation, verdicts)
         return classify(rows, self.indexes[spec.name], hot, self.recent[spec.name], answers)
 
-    def _unjudged(self, spec: TableSpec, unsure: Unsure) -> _Unjudged:
-        return _Unjudged(generation=self.generation, files=self.files, rows={spec.name: unsure.rows})
+    def _unjudged(self, table: str, unsure: Unsure, members: Positions) -> _Unjudged:
+        return _Unjudged(generation=self.generation, files=self.files, table=table, rows=unsure.rows, members=members)
 
     def _conflicts(self, rows: Rows, measured: Classified) -> pa.Table:
         if not measured.conflict_at.size:
@@ -315,25 +333,32 @@ class Sequencer:
         ]
         return pa.Table.from_arrays(arrays, schema=CONFLICTS)
 
-    def _write(
-        self, project: str, parts: dict[str, _Part], rows: dict[str, Rows], outcomes: dict[str, Classified]
-    ) -> int:
-        """Append the accepted rows as one record and claim their keys; return the position to wait for."""
-        accepted = {name: _accepted(parts[name], outcome) for name, outcome in outcomes.items()}
-        if not any(accepted.values()):
+    def _write(self, group: Group, claimed: _Claimed) -> _Written:
+        """Append the accepted rows as one record and claim their keys."""
+        accepted = {name: _accepted(claimed.parts[name], outcome) for name, outcome in claimed.outcomes.items()}
+        is_new = any(accepted.values())
+        received_at_us = max(now_us(), self.last_received_us + 1) if is_new else self.last_received_us
+        receipts = group.receipts(claimed.outcomes, claimed.conflicts, from_epoch_us(max(received_at_us, 0)))
+        answers = tuple(
+            delivery.answer(appended)
+            for delivery, appended in zip(group.deliveries, receipts, strict=True)
+            if delivery.answer is not None
+        )
+        if not is_new and not answers:
             # Duplicates of a row that is still pending are acknowledged with it.
-            return self.log.written
-        received_at_us = max(now_us(), self.last_received_us + 1)
+            return _Written(position=self.log.written, receipts=receipts)
         record = LogRecord(
             received_at_us=received_at_us,
-            project=project,
+            project=group.project,
             measurements=accepted["measurements"],
             events=accepted["events"],
+            answers=answers,
         )
-        stamped = {name: _stamped(rows[name], outcomes[name], received_at_us) for name in rows}
+        stamped = {name: _stamped(claimed.rows[name], claimed.outcomes[name], received_at_us) for name in accepted}
 
         def hold(position: int) -> None:
             self.take_rows(self.active, stamped, received_at_us)
+            self.active.answers.extend(answers)
             counts = {name: hot.count for name, hot in self.active.hot.items()}
             self._pending.append(
                 _Pending(position=position, segment=self.active, counts=counts, received_at_us=received_at_us)
@@ -342,12 +367,13 @@ class Sequencer:
         position = self.log.append(record, hold)
         self.last_received_us = received_at_us
         self.last_append_s = time.monotonic()
-        return position
+        return _Written(position=position, receipts=receipts)
 
     def take_rows(self, segment: Segment, rows: dict[str, Rows], received_at_us: int) -> None:
         """Hold rows of a log record as hot rows of its segment."""
-        if segment.rows == 0:
+        if segment.is_empty:
             segment.opened_at_s = time.monotonic()
+        if segment.rows == 0:
             segment.first_us = received_at_us
         for name, part in rows.items():
             if len(part):
@@ -371,22 +397,10 @@ class Sequencer:
                 self.indexes[name].publish(hot.view(counts[name], hot.visible))
                 hot.visible = counts[name]
 
-    def _receipt(
-        self, delivery: _Delivery, measured: Classified, happened: Classified, conflicts: pa.Table
-    ) -> Appended:
-        counted = measured if delivery.counted == "measurements" else happened
-        return Appended(
-            accepted=int(np.count_nonzero(counted.is_accepted)),
-            duplicates=counted.duplicates,
-            late=counted.late,
-            conflicts=conflicts,
-            received_at=from_epoch_us(max(self.last_received_us, 0)),
-        )
-
     def seal(self) -> None:
-        """Close the active segment, if it holds rows, and open the next."""
+        """Close the active segment, if it holds anything, and open the next."""
         with self.lock:
-            if self.active.rows == 0:
+            if self.active.is_empty:
                 return
             self.active.size_bytes = self.log.size_bytes
             _number, self.active.crc = self.log.seal()
@@ -420,7 +434,7 @@ def _no_lookup(spec: TableSpec, rows: Rows, files: Sequence[FileEntry]) -> Rows:
     return no_verdicts(spec, 0).stored
 
 
-def _accepted(part: _Part, outcome: Classified) -> bytes:
+def _accepted(part: Part, outcome: Classified) -> bytes:
     """Return the accepted rows of a part as they go into the log, empty for none."""
     if outcome.is_accepted.all():
         return part.ipc
@@ -431,20 +445,6 @@ def _stamped(rows: Rows, outcome: Classified, received_at_us: int) -> Rows:
     kept = rows if outcome.is_accepted.all() else rows.take(outcome.is_accepted)
     stamps: Int64s = np.full(len(kept), received_at_us, np.int64)
     return Rows(series=kept.series, t=kept.t, extra=kept.extra, received_at=stamps, payload=kept.payload)
-
-
-def to_ipc(table: pa.Table) -> bytes:
-    """Return a table as an Arrow IPC stream, empty for no rows."""
-    if table.num_rows == 0:
-        return b""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table.unify_dictionaries())
-    return bytes(memoryview(sink.getvalue()))
-
-
-NO_PARTS = {spec.name: _part(spec.batch.empty_table(), spec) for spec in TABLES.values()}
-NO_CONFLICTS = CONFLICTS.empty_table()
 
 
 def from_ipc(content: bytes) -> pa.Table:
