@@ -62,6 +62,12 @@ class Settings(BaseSettings):
     rows_limit: int = Field(default=100_000, ge=1, description="Most rows in one request (Parquet, Arrow, CSV, NDJSON)")
     json_rows_limit: int = Field(default=20_000, ge=1, description="Most rows in one JSON array request")
     line_limit_bytes: int = Field(default=64 * 1024, ge=256, description="Longest NDJSON or CSV line [bytes]")
+    line_component_tags: str = Field(
+        default="component,device,host", description="Line protocol: the first of these tags names the component"
+    )
+    line_metric_tags: str = Field(
+        default="", description="Line protocol: values of these tags become part of the metric's name"
+    )
     future_limit_s: float = Field(
         default=86_400.0, ge=0, description="Rows dated further ahead than this are refused [s]"
     )

@@ -5,6 +5,7 @@ GaugehouseError
 ├── Unreadable             invalid          the payload is not what its type says (bad JSON, broken Parquet)
 ├── Refused                refused          readable, but its content is not acceptable
 │   ├── RowsRefused                         one or more rows of a batch are bad; names the first 20
+│   ├── LinesRefused                        the same of line protocol, which is read by line
 │   └── PeriodRefused                       a period, zone or bucket expression cannot be understood
 ├── Unauthenticated        unauthenticated  no or no valid credentials
 ├── Forbidden              forbidden        valid credentials without the scope
@@ -121,6 +122,36 @@ class RowsRefused(Refused):
         )
         self.problems = tuple(problems)
         self.bad_rows = bad_rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineProblem:
+    """One bad line: its 1-based number in the payload, the field (or part of the line), and why."""
+
+    line: int
+    field: str
+    reason: str
+
+    def as_fields(self) -> dict[str, object]:
+        return {"line": self.line, "field": self.field, "reason": self.reason}
+
+
+class LinesRefused(Refused):
+    """Lines of line protocol are bad; `problems` holds the first 20, `bad_lines` counts all."""
+
+    default_code = "lines_refused"
+
+    def __init__(self, problems: Sequence[LineProblem], *, bad_lines: int, code: str | None = None) -> None:
+        named = [problem.as_fields() for problem in problems[:MAX_ROWS_NAMED]]
+        first = problems[0]
+        super().__init__(
+            f"{bad_lines} of the lines cannot be stored, so none was; the first is line {first.line}:"
+            f" {first.field} {first.reason}",
+            code=code,
+            fields={"errors": named, "bad_lines": bad_lines},
+        )
+        self.problems = tuple(problems)
+        self.bad_lines = bad_lines
 
 
 class Unauthenticated(GaugehouseError):

@@ -14,9 +14,10 @@ from gaugehouse.access import Access
 from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database
 from gaugehouse.database.tables import Report
-from gaugehouse.ingest import Limits
+from gaugehouse.ingest import Limits, warm_up
 from gaugehouse.installation import open_access, open_database
 from gaugehouse.inventory import (
+    FirstLabels,
     ProjectSettings,
     Registry,
     delete_project,
@@ -43,6 +44,7 @@ class Runtime:
     database: Database
     access: Access
     registry: Registry
+    labels: FirstLabels
     lake: Lake
 
     def delivery_limits(self, project: str) -> Limits:
@@ -91,6 +93,7 @@ class Runtime:
             reports = list(session.scalars(select(Report.id).where(Report.project_id == project_id)))
             delete_project(session, slug)
         self.registry.forget(slug)
+        self.labels.forget(slug)
         dropped = self.lake.delete_project(slug)
         for report in reports:
             shutil.rmtree(self.layout.reports_dir / report, ignore_errors=True)
@@ -113,6 +116,7 @@ def open_runtime(settings: Settings, on_progress: Progress = _quiet) -> Runtime:
     try:
         database = open_database(settings)
         access = open_access(settings, database)
+        warm_up()
     except BaseException:
         lake.close()
         raise
@@ -122,6 +126,7 @@ def open_runtime(settings: Settings, on_progress: Progress = _quiet) -> Runtime:
         database=database,
         access=access,
         registry=Registry(database),
+        labels=FirstLabels(database),
         lake=lake,
     )
 

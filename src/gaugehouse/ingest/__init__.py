@@ -1,7 +1,7 @@
 """One delivery: decode by format, check, register, append, receipt.
 
-Entry: `accept_measurements`, `accept_events` (a request), `decode_measurements`, `decode_events` (bytes to a batch),
-`read_file` (files of others, for the import command).
+Entry: `accept_measurements`, `accept_events`, `accept_lines` (a request), `decode_measurements`, `decode_events`,
+`decode_lines` (bytes to a batch), `read_file` (files of others, for the import command).
 All or nothing, unless asked for less. May import: inventory, lake, measurements, config, errors.
 Invariants: columnar, no object per row once decoded; whatever the bytes are, the only exceptions are GaugehouseErrors;
 bad rows are named by their 0-based row in the payload; a fast reader that cannot vouch for what it read hands over to a
@@ -9,6 +9,7 @@ slower one, and all of them agree (tests compare each with the row-wise one).
 """
 
 from gaugehouse.ingest.accept import accept_events, accept_measurements
+from gaugehouse.ingest.accept_lines import accept_lines
 from gaugehouse.ingest.check import Decoded
 from gaugehouse.ingest.decode import decode_events, decode_measurements
 from gaugehouse.ingest.file_mapping import ColumnMapping
@@ -16,6 +17,8 @@ from gaugehouse.ingest.file_sources import count_rows_hint
 from gaugehouse.ingest.files import FileSummary, read_file
 from gaugehouse.ingest.instants import TimeUnit
 from gaugehouse.ingest.limits import Limits
+from gaugehouse.ingest.line_keys import LineMapping
+from gaugehouse.ingest.line_protocol import Precision, decode_lines, warm_up
 from gaugehouse.ingest.media import FORMATS, Format, find_format
 from gaugehouse.ingest.receipts import Receipt
 
@@ -26,13 +29,18 @@ __all__ = [
     "FileSummary",
     "Format",
     "Limits",
+    "LineMapping",
+    "Precision",
     "Receipt",
     "TimeUnit",
     "accept_events",
+    "accept_lines",
     "accept_measurements",
     "count_rows_hint",
     "decode_events",
+    "decode_lines",
     "decode_measurements",
     "find_format",
     "read_file",
+    "warm_up",
 ]

@@ -52,7 +52,7 @@ Quality = int | str | None | msgspec.UnsetType
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
-class _Row(msgspec.Struct, forbid_unknown_fields=True, gc=False, kw_only=True):
+class Row(msgspec.Struct, forbid_unknown_fields=True, gc=False, kw_only=True):
     """One row on the wire: lives only until it is cut into columns."""
 
     component: str
@@ -62,7 +62,7 @@ class _Row(msgspec.Struct, forbid_unknown_fields=True, gc=False, kw_only=True):
     quality: Quality = msgspec.UNSET
 
 
-class _EpochRow(_Row, forbid_unknown_fields=True, gc=False, kw_only=True):
+class _EpochRow(Row, forbid_unknown_fields=True, gc=False, kw_only=True):
     measured_at: Int64  # type: ignore[assignment]  # the same row with a declared time_unit
 
 
@@ -79,15 +79,15 @@ class _EpochColumns(_Columns, forbid_unknown_fields=True, gc=False, kw_only=True
 
 
 class _Envelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    measurements: list[_Row]
+    measurements: list[Row]
 
 
 class _EpochEnvelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     measurements: list[_EpochRow]
 
 
-_ROWS, _EPOCH_ROWS = msgspec.json.Decoder(list[_Row]), msgspec.json.Decoder(list[_EpochRow])
-_LINE, _EPOCH_LINE = msgspec.json.Decoder(_Row), msgspec.json.Decoder(_EpochRow)
+ROWS_DECODER, _EPOCH_ROWS = msgspec.json.Decoder(list[Row]), msgspec.json.Decoder(list[_EpochRow])
+_LINE, _EPOCH_LINE = msgspec.json.Decoder(Row), msgspec.json.Decoder(_EpochRow)
 _ENVELOPE, _EPOCH_ENVELOPE = msgspec.json.Decoder(_Envelope), msgspec.json.Decoder(_EpochEnvelope)
 _COLUMNS, _EPOCH_COLUMNS = msgspec.json.Decoder(_Columns), msgspec.json.Decoder(_EpochColumns)
 _NOT_FOR_MSGSPEC = (msgspec.DecodeError, RecursionError)
@@ -185,7 +185,7 @@ def _read_json_by_msgspec(body: bytes, limits: Limits, time_unit: str | None) ->
     start = body.lstrip(b" \t\r\n")[:1]
     try:
         if start == b"[":
-            rows: list[_Row] = (_EPOCH_ROWS if time_unit else _ROWS).decode(body)  # type: ignore[assignment]  # invariance
+            rows: list[Row] = (_EPOCH_ROWS if time_unit else ROWS_DECODER).decode(body)  # type: ignore[assignment]  # invariance
             quotes = 0
         elif _ENVELOPE_START.match(body):
             rows = (_EPOCH_ENVELOPE if time_unit else _ENVELOPE).decode(body).measurements  # type: ignore[assignment]  # invariance
@@ -201,7 +201,7 @@ def _read_json_by_msgspec(body: bytes, limits: Limits, time_unit: str | None) ->
 
 def _read_lines_by_msgspec(body: bytes, limits: Limits, time_unit: str | None) -> RawMeasurements | None:
     try:
-        rows: list[_Row] = (_EPOCH_LINE if time_unit else _LINE).decode_lines(body)  # type: ignore[assignment]  # invariance
+        rows: list[Row] = (_EPOCH_LINE if time_unit else _LINE).decode_lines(body)  # type: ignore[assignment]  # invariance
     except _NOT_FOR_MSGSPEC:
         return None
     if len(rows) > limits.rows_limit:
@@ -213,7 +213,7 @@ def _read_lines_by_msgspec(body: bytes, limits: Limits, time_unit: str | None) -
     return _from_rows(rows, quotes=count_quotes(body), time_unit=time_unit)
 
 
-def _from_rows(rows: list[_Row], *, quotes: int, time_unit: str | None) -> RawMeasurements | None:
+def _from_rows(rows: list[Row], *, quotes: int, time_unit: str | None) -> RawMeasurements | None:
     qualities = [row.quality for row in rows]
     if qualities.count(msgspec.UNSET) == len(rows):
         quality, quality_quotes = np.zeros(len(rows), dtype=np.uint8), 0

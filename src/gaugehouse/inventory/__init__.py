@@ -15,6 +15,7 @@ from gaugehouse.inventory.components import get_component as get_component
 from gaugehouse.inventory.components import restore_component as restore_component
 from gaugehouse.inventory.components import retire_component as retire_component
 from gaugehouse.inventory.components import update_component as update_component
+from gaugehouse.inventory.first_labels import FirstLabels as FirstLabels
 from gaugehouse.inventory.metrics import MetricView as MetricView
 from gaugehouse.inventory.metrics import NewMetric as NewMetric
 from gaugehouse.inventory.metrics import create_metrics as create_metrics

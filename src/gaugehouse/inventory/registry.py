@@ -54,6 +54,11 @@ class Registry:
             new_metrics = [name for name in new_metrics if name not in known.metrics]
         return new_components, new_metrics
 
+    def are_in_memory(self, project: str, components: Sequence[str], metrics: Sequence[str]) -> bool:
+        """Say whether all names are known to be registered, without a look into the database."""
+        known = self._projects.get(project)
+        return known is not None and known.components.issuperset(components) and known.metrics.issuperset(metrics)
+
     def register(self, project: str, components: Sequence[str], metrics: Sequence[str]) -> None:
         """Make names known, whoever else registers them at the same time. They must have passed the name rules.
 

@@ -5,7 +5,7 @@ from starlette.middleware import Middleware
 
 from gaugehouse.runtime import Runtime
 from gaugehouse.web import docs
-from gaugehouse.web.api import ROUTERS
+from gaugehouse.web.api import ROUTERS, influx
 from gaugehouse.web.body import BodyGuard
 from gaugehouse.web.envelope import Envelope
 from gaugehouse.web.openapi import Api, describe
@@ -13,7 +13,7 @@ from gaugehouse.web.problems import install_error_table
 from gaugehouse.web.query_fields import refuse_stray_fields
 from gaugehouse.web.threads import Deliveries, Threads
 
-INGEST_PATHS = frozenset({"/v1/measurements", "/v1/events"})
+INGEST_PATHS = frozenset({"/v1/measurements", "/v1/events"}) | influx.INGEST_PATHS
 
 
 def create_app(runtime: Runtime) -> Api:

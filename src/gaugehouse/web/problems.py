@@ -24,6 +24,7 @@ from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Scope
 
 from gaugehouse.errors import MAX_ROWS_NAMED, GaugehouseError, Kind, Refused, Unreadable, UnsupportedFormat
+from gaugehouse.web.influx_errors import speaks_influx, write_influx_error
 
 log = structlog.get_logger(__name__)
 
@@ -142,6 +143,12 @@ def write_problem(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Return the one error response; every handler ends here."""
+    closing = {"Connection": "close"} if status in CLOSING else {}
+    if speaks_influx(scope.get("path", "")):
+        said, all_headers = _plain_text(detail), closing | dict(headers or {})
+        return write_influx_error(
+            scope["path"], status, code=code, detail=said, fields=fields or {}, headers=all_headers
+        )
     request_id = request_id_of(scope)
     body: dict[str, object] = {
         "type": f"urn:gaugehouse:problem:{code}",
@@ -153,7 +160,6 @@ def write_problem(
         "request_id": request_id,
     }
     body |= {key: _plain(value) for key, value in (fields or {}).items() if key not in body}
-    closing = {"Connection": "close"} if status in CLOSING else {}
     return Response(_fit(body), status, media_type=MEDIA_TYPE, headers=closing | dict(headers or {}))
 
 

@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 
 from gaugehouse.config import MEBIBYTE
 from gaugehouse.errors import Overloaded, Throttled
+from gaugehouse.web.body import is_encoded
 
 DELIVERIES_AT_ONCE = 64  # they wait for one shared fsync: the more wait together, the less each costs
 DELIVERIES_IN_MEMORY_BYTES = 256 * MEBIBYTE  # bodies being received or stored; bounds memory in a burst
@@ -38,22 +39,40 @@ class Deliveries:
         Raises:
             Overloaded: Too many bytes of other deliveries are in memory.
         """
-        with self._admitted(request):
-            body = await request.body()
+        with self._admitted(request) as admit:
+            body = await _read_decoded(request, admit) if is_encoded(request.scope) else await request.body()
             media_type = request.headers.get("content-type", "")
             return await run_sync(accept, body, media_type, limiter=self._limiter)
 
     @contextmanager
-    def _admitted(self, request: Request) -> Iterator[None]:
+    def _admitted(self, request: Request) -> Iterator[Callable[[int], None]]:
+        """Count a body as being in memory; what is yielded counts the bytes by which decoding has made it longer."""
         declared = request.headers.get("content-length")
         size_bytes = self._body_limit_bytes if declared is None else int(declared)  # the body guard has checked it
-        if self._in_memory_bytes + size_bytes > self._in_memory_limit_bytes and self._in_memory_bytes:
-            raise Overloaded("too many deliveries at once; try again in a second", retry_after_s=1)
-        self._in_memory_bytes += size_bytes
+        admitted_bytes = 0
+
+        def admit(more_bytes: int) -> None:
+            nonlocal admitted_bytes
+            others_bytes = self._in_memory_bytes - admitted_bytes
+            if self._in_memory_bytes + more_bytes > self._in_memory_limit_bytes and others_bytes:
+                raise Overloaded("too many deliveries at once; try again in a second", retry_after_s=1)
+            self._in_memory_bytes += more_bytes
+            admitted_bytes += more_bytes
+
         try:
-            yield
+            admit(size_bytes)
+            yield admit
         finally:
-            self._in_memory_bytes -= size_bytes
+            self._in_memory_bytes -= admitted_bytes
+
+
+async def _read_decoded(request: Request, admit: Callable[[int], None]) -> bytes:
+    """Return a body that is longer than its Content-Length says."""
+    parts = []
+    async for part in request.stream():
+        admit(len(part))
+        parts.append(part)
+    return b"".join(parts)
 
 
 class SignIns:

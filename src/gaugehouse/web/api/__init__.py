@@ -1,6 +1,16 @@
 """Endpoints, one module per resource: a scope, one use case, no `try`."""
 
-from gaugehouse.web.api import access, component_rows, components, events, health, measurements, metrics, reports
+from gaugehouse.web.api import (
+    access,
+    component_rows,
+    components,
+    events,
+    health,
+    influx,
+    measurements,
+    metrics,
+    reports,
+)
 
 ROUTERS = (
     measurements.router,
@@ -10,5 +20,6 @@ ROUTERS = (
     metrics.router,
     reports.router,
     access.router,
+    influx.router,
     health.router,
 )

@@ -1,0 +1,421 @@
+"""InfluxDB line protocol: numbers and booleans become measurements, strings become events.
+
+The bytes are split by compiled passes (`line_scan.py`); each distinct key (measurement and tags) and field name is read
+once, by `line_keys.py`; here they meet, are checked as rows of every other format are, and become columns.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gaugehouse.errors import MAX_ROWS_NAMED, LineProblem, LinesRefused, TooLarge
+from gaugehouse.ingest import line_scan as scan
+from gaugehouse.ingest.bodies import BodyRefused, canonical_body, hash_bodies
+from gaugehouse.ingest.check import check_instants, find_bad_names
+from gaugehouse.ingest.columns import Instants, Names
+from gaugehouse.ingest.flaws import Flaws, shown
+from gaugehouse.ingest.instants import LAST_EPOCH_S
+from gaugehouse.ingest.limits import Limits
+from gaugehouse.ingest.line_keys import BadKey, LineMapping, LineSeries, read_field_key, read_key
+from gaugehouse.ingest.texts import read_utf8, refuse_rows
+from gaugehouse.measurements.schema import EVENT_BATCH, MEASUREMENT_BATCH, TIMESTAMP
+from gaugehouse.measurements.selection import to_epoch_us
+
+Column = TypeVar("Column", bound=np.generic)
+
+SHORTEST_FIELD_BYTES = 4  # `,a=1`
+ESCAPED_IN_STRING = re.compile(r'\\(["\\])')
+INFINITE_WORDS = frozenset({"nan", "inf", "infinity"})
+LINE_REASONS = {
+    scan.NO_FIELDS: "are missing",
+    scan.NO_VALUE: "include one without a value",
+    scan.NO_FIELD_KEY: "include one without a name",
+    scan.OPEN_STRING: "include a string that is not closed",
+    scan.BAD_END: "do not go on with a comma, a space or the end behind a value",
+}
+
+
+class Precision(StrEnum):
+    """The unit of timestamps."""
+
+    NANOSECONDS = "ns"
+    MICROSECONDS = "us"
+    MILLISECONDS = "ms"
+    SECONDS = "s"
+    MINUTES = "m"
+    HOURS = "h"
+
+
+UNIT_US = {
+    Precision.MICROSECONDS: 1,
+    Precision.MILLISECONDS: 1_000,
+    Precision.SECONDS: 1_000_000,
+    Precision.MINUTES: 60_000_000,
+    Precision.HOURS: 3_600_000_000,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodedLines:
+    """The rows of one delivery.
+
+    Args:
+        measurements: MEASUREMENT_BATCH, in the order sent.
+        events: EVENT_BATCH, in the order sent; `kind` is what would be the metric.
+        labels: Per component the tags that are no part of a name; the first value of a label counts.
+        origins: Where each distinct field of each distinct key came first.
+    """
+
+    measurements: pa.Table
+    events: pa.Table
+    labels: dict[str, dict[str, str]]
+    origins: "Origins"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origins:
+    """Per distinct field of a key: its component, its metric or kind, and the first line that has it."""
+
+    component: list[str]
+    metric: list[str]
+    line: list[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Split:
+    """All positions in the bytes: see `line_scan` for the rows of `lines` and `cells`."""
+
+    data: scan.Bytes
+    body: bytes
+    lines: NDArray[np.int32]
+    cells: NDArray[np.int32]
+    problems: NDArray[np.int32]
+    bad_lines: int
+
+    def text(self, start: int, stop: int) -> str:
+        return self.body[start:stop].decode(errors="replace")
+
+    def cell_value(self, cell: int) -> str:
+        return self.text(self.cells[scan.VALUE_START, cell], self.cells[scan.VALUE_STOP, cell])
+
+    def line_numbers(self) -> NDArray[np.int32]:
+        """Return for each cell the number of its line, from 1."""
+        numbers: NDArray[np.int32] = self.lines[scan.NUMBER][self.cells[scan.LINE]]
+        return numbers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Topics:
+    """Distinct fields of distinct keys.
+
+    Args:
+        of_cell: Topic of each cell.
+        component, metric: Codes of each topic's names; -1 of a bad one.
+        components, metrics: The distinct names.
+        labels: As in DecodedLines.
+        bad: Topics whose key or names cannot be stored.
+    """
+
+    of_cell: NDArray[np.int32]
+    first_cell: NDArray[np.int32]
+    component: NDArray[np.int32]
+    metric: NDArray[np.int32]
+    components: list[str]
+    metrics: list[str]
+    labels: dict[str, dict[str, str]]
+    bad: dict[int, BadKey]
+
+
+def decode_lines(
+    body: bytes, *, precision: Precision, mapping: LineMapping, limits: Limits, now: datetime
+) -> DecodedLines:
+    """Return the rows of a payload, decoded and checked.
+
+    Args:
+        body: Line protocol, not compressed.
+        precision: Unit of the timestamps; what is finer than a microsecond is cut towards the past.
+        mapping: Which tags mean what.
+        limits: How much one delivery may hold; a row is a field.
+        now: The clock: rows may not be too far ahead of it, and lines without a timestamp get it, all the same.
+
+    Raises:
+        Unreadable: Not UTF-8.
+        LinesRefused: A line is bad.
+        TooLarge: Too many fields, or too long a line.
+    """
+    split = _split(read_utf8(body), limits)
+    topics = _read_topics(split, mapping)
+    flaws = Flaws(split.cells.shape[1])
+    _flag_topics(topics, flaws)
+    values = _read_values(split, flaws)
+    epoch_us = _read_times(split, precision, flaws, limits=limits, now=now)
+    is_string = split.cells[scan.IS_STRING].astype(bool)
+    bodies = _read_strings(split, is_string, flaws, limits)
+    _refuse(split, flaws)
+    return DecodedLines(
+        measurements=_measurements(topics, ~is_string, values, epoch_us),
+        events=_events(topics, is_string, bodies, epoch_us),
+        labels=topics.labels,
+        origins=Origins(
+            component=[topics.components[code] for code in topics.component],
+            metric=[topics.metrics[code] for code in topics.metric],
+            line=split.line_numbers()[topics.first_cell].tolist(),
+        ),
+    )
+
+
+def _split(body: bytes, limits: Limits) -> _Split:
+    data = np.frombuffer(body, np.uint8)
+    most = min(limits.rows_limit, len(body) // SHORTEST_FIELD_BYTES + 1)
+    lines, cells = np.empty((5, most), np.int32), np.empty((6, most), np.int32)
+    problems = np.empty((4, MAX_ROWS_NAMED), np.int32)
+    line_count, cell_count, bad_lines = scan.split_lines(data, lines, cells, problems, limits.line_limit_bytes)
+    split = _Split(
+        data=data,
+        body=body,
+        lines=lines[:, :line_count],
+        cells=cells[:, :cell_count],
+        problems=problems[:, :bad_lines],
+        bad_lines=bad_lines,
+    )
+    reasons = split.problems[scan.PROBLEM_REASON]
+    if scan.TOO_MANY in reasons:
+        raise refuse_rows(limits.rows_limit)
+    if scan.LONG_LINE in reasons:
+        line = split.problems[scan.PROBLEM_LINE][reasons == scan.LONG_LINE][0]
+        raise TooLarge(f"line {line} has more than {limits.line_limit_bytes} bytes", code="line_too_long")
+    return split
+
+
+def _read_topics(split: _Split, mapping: LineMapping) -> _Topics:
+    lines, cells, data = split.lines, split.cells, split.data
+    starts, stops = lines[scan.KEY_START], lines[scan.KEY_STOP]
+    keys, first_line = _number(data, starts, stops, np.zeros(len(starts), np.int32))
+    series = [read_key(split.body[starts[line] : stops[line]], mapping) for line in first_line.tolist()]
+    starts, stops = cells[scan.FIELD_START], cells[scan.FIELD_STOP]
+    of_cell, first_cell = _number(data, starts, stops, keys[cells[scan.LINE]])
+    fields = [read_field_key(split.body[starts[cell] : stops[cell]]) for cell in first_cell.tolist()]
+    key_of_topic = keys[cells[scan.LINE][first_cell]].tolist()
+    bad: dict[int, BadKey] = {}
+    components: dict[str, int] = {}
+    metrics: dict[str, int] = {}
+    codes = np.full((2, len(fields)), -1, np.int32)
+    for topic, (key, field) in enumerate(zip(key_of_topic, fields, strict=True)):
+        one = series[key]
+        if isinstance(one, BadKey):
+            bad[topic] = one
+            continue
+        metric = f"{one.prefix}{field}{one.suffix}"
+        codes[0, topic] = components.setdefault(one.component, len(components))
+        codes[1, topic] = metrics.setdefault(metric, len(metrics))
+    bad |= _find_bad_names("component", list(components), codes[0]) | _find_bad_names("metric", list(metrics), codes[1])
+    return _Topics(
+        of_cell=of_cell,
+        first_cell=first_cell,
+        component=codes[0],
+        metric=codes[1],
+        components=list(components),
+        metrics=list(metrics),
+        labels=_labels(series),
+        bad=bad,
+    )
+
+
+def _number(
+    data: scan.Bytes, starts: scan.Int32s, stops: scan.Int32s, groups: scan.Int32s
+) -> tuple[scan.Int32s, scan.Int32s]:
+    slots, following = scan.slots_for(len(starts)), np.empty(len(starts), np.int32)
+    numbers, firsts = scan.number_texts(data, starts, stops, groups, slots, following)
+    return numbers, firsts
+
+
+def _labels(series: list[LineSeries | BadKey]) -> dict[str, dict[str, str]]:
+    labels: dict[str, dict[str, str]] = {}
+    for one in series:
+        if isinstance(one, LineSeries) and one.labels:
+            mine = labels.setdefault(one.component, {})
+            for name, value in one.labels:
+                mine.setdefault(name, value)
+    return labels
+
+
+def _find_bad_names(field: str, names: list[str], codes: NDArray[np.int32]) -> dict[int, BadKey]:
+    reasons = find_bad_names(pa.array(names, pa.string()))
+    found = np.flatnonzero(np.isin(codes, list(reasons))).tolist() if reasons else []
+    return {topic: BadKey(field=field, reason=reasons[int(codes[topic])]) for topic in found}
+
+
+def _flag_topics(topics: _Topics, flaws: Flaws) -> None:
+    for field in sorted({problem.field for problem in topics.bad.values()}):
+        is_bad = np.zeros(len(topics.component), dtype=bool)
+        is_bad[[topic for topic, problem in topics.bad.items() if problem.field == field]] = True
+        flaws.add(field, is_bad[topics.of_cell], lambda cell: topics.bad[int(topics.of_cell[cell])].reason)
+
+
+def _read_values(split: _Split, flaws: Flaws) -> NDArray[np.float64]:
+    """Return the number of each cell, 0 of strings; flag those that are none."""
+    starts, stops = split.cells[scan.VALUE_START], split.cells[scan.VALUE_STOP]
+    values, kinds = scan.read_values(split.data, starts, stops)
+    kinds[split.cells[scan.IS_STRING].astype(bool)] = scan.FLOAT
+    is_long = kinds == scan.LONG_FLOAT
+    if is_long.any():
+        values[is_long] = _read_long_floats(*scan.gather_texts(split.data, starts[is_long], stops[is_long]))
+    if kinds.max(initial=scan.FLOAT) <= scan.LONG_FLOAT and np.isfinite(values).all():
+        return values
+    flaws.add("value", kinds == scan.NO_NUMBER, lambda cell: _explain_value(split.cell_value(cell)))
+    flaws.add(
+        "value",
+        kinds == scan.BIG_INTEGER,
+        lambda cell: f"is an integer over 2^53, which a float64 cannot keep: {shown(split.cell_value(cell))}",
+    )
+    flaws.add("value", kinds == scan.NEGATIVE_UNSIGNED, "is negative, but marked as unsigned")
+    flaws.add("value", ~np.isfinite(values), lambda cell: _explain_infinite(split.cell_value(cell)))
+    return values
+
+
+def _read_long_floats(joined: scan.Bytes, offsets: scan.Int32s) -> NDArray[np.float64]:
+    """Return texts with more digits than an exact float64 has as the nearest float64 each."""
+    texts = pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(joined))
+    try:
+        floats: NDArray[np.float64] = texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:  # it takes neither 1e999 nor 1e-999
+        floats = np.array([float(text) for text in texts.to_pylist()])
+    return floats
+
+
+def _explain_value(text: str) -> str:
+    if not text:
+        return "is missing"
+    if text.lower().lstrip("+-") in INFINITE_WORDS:
+        return _explain_infinite(text)
+    return f"is no number, boolean or quoted string: {shown(text)}"
+
+
+def _explain_infinite(text: str) -> str:
+    return f"is not a finite number: {shown(text)}"
+
+
+def _read_times(
+    split: _Split, precision: Precision, flaws: Flaws, *, limits: Limits, now: datetime
+) -> NDArray[np.int64]:
+    """Return the instant of each cell, checked. [us since 1970]"""
+    starts, stops, line = split.lines[scan.TIME_START], split.lines[scan.TIME_STOP], split.cells[scan.LINE]
+    counts, kinds = scan.read_times(split.data, starts, stops)
+    unit_us = UNIT_US.get(precision)
+    largest = LAST_EPOCH_S * 1_000_000 // unit_us if unit_us else scan.LARGEST_TIME
+    is_missing = counts == scan.NO_TIME
+    is_absurd = ~is_missing & ((counts >= largest) | (counts <= -largest)) & (kinds == scan.GOOD_TIME)
+    counts[is_absurd | is_missing | (kinds != scan.GOOD_TIME)] = 0
+    epoch_us = counts * unit_us if unit_us else counts // 1_000
+    epoch_us[is_missing] = to_epoch_us(now)
+    if kinds.any() or is_absurd.any():
+
+        def explain(cell: int) -> str:
+            text = split.text(starts[line[cell]], stops[line[cell]])
+            return f"is not a whole number of {precision} since 1970 within the calendar: {shown(text)}"
+
+        flaws.add("timestamp", ((kinds != scan.GOOD_TIME) | is_absurd)[line], explain)
+    cell_us: NDArray[np.int64] = epoch_us[line]
+    is_string = split.cells[scan.IS_STRING].astype(bool)
+    given, now_us = np.ones(len(cell_us), dtype=bool), to_epoch_us(now)
+    for field, others in (("measured_at", is_string), ("occurred_at", ~is_string)):
+        if not others.all():
+            instants = Instants(epoch_us=np.where(others, now_us, cell_us), given=given)
+            check_instants(field, instants, flaws, limits=limits, now=now)
+    return cell_us
+
+
+def _read_strings(split: _Split, is_string: NDArray[np.bool_], flaws: Flaws, limits: Limits) -> list[str]:
+    """Return the body of each string cell: the text as JSON."""
+    bodies, reasons = [], {}
+    for cell in np.flatnonzero(is_string).tolist():
+        text = split.cell_value(cell)
+        text = ESCAPED_IN_STRING.sub(r"\1", text) if "\\" in text else text
+        try:
+            bodies.append(
+                canonical_body(text, depth_limit=limits.depth_limit, size_limit_bytes=limits.line_limit_bytes)
+            )
+        except BodyRefused as exc:
+            reasons[cell] = str(exc)
+    flaws.add_cells("value", reasons)
+    return bodies
+
+
+def _refuse(split: _Split, flaws: Flaws) -> None:
+    """Refuse the delivery when a line is bad: those that could not be split, and those whose cells are flagged."""
+    if not split.bad_lines and not flaws.bad.any():
+        return
+    numbers, cells = split.line_numbers(), split.cells
+    problems = [_explain_line(split, place) for place in range(split.problems.shape[1])]
+    for flaw in flaws.first():
+        field = read_field_key(split.body[cells[scan.FIELD_START, flaw.row] : cells[scan.FIELD_STOP, flaw.row]])
+        name = shown(field) if flaw.field == "value" else flaw.field
+        problems.append(LineProblem(line=int(numbers[flaw.row]), field=name, reason=flaw.reason))
+    problems.sort(key=lambda problem: problem.line)
+    bad_lines = split.bad_lines + len(np.unique(numbers[flaws.bad]))
+    raise LinesRefused(_distinct(problems)[:MAX_ROWS_NAMED], bad_lines=bad_lines)
+
+
+def _distinct(problems: list[LineProblem]) -> list[LineProblem]:
+    """Return problems without repeats: what is wrong with a key is wrong with each of its fields."""
+    return list(dict.fromkeys(problems))
+
+
+def _explain_line(split: _Split, place: int) -> LineProblem:
+    line, reason, start, stop = split.problems[:, place].tolist()
+    return LineProblem(line=line, field="fields", reason=f"{LINE_REASONS[reason]}: {shown(split.text(start, stop))}")
+
+
+def _measurements(
+    topics: _Topics, keep: NDArray[np.bool_], values: NDArray[np.float64], epoch_us: NDArray[np.int64]
+) -> pa.Table:
+    columns = [
+        *_name_columns(topics, keep),
+        _timestamps(epoch_us, keep),
+        pa.array(_kept(values, keep)),
+        pa.array(np.zeros(int(keep.sum()), np.uint8)),
+    ]
+    return pa.Table.from_arrays(columns, schema=MEASUREMENT_BATCH)
+
+
+def _events(topics: _Topics, keep: NDArray[np.bool_], bodies: list[str], epoch_us: NDArray[np.int64]) -> pa.Table:
+    if not bodies:
+        return EVENT_BATCH.empty_table()
+    texts = pa.array(bodies, pa.string())
+    columns = [*_name_columns(topics, keep), _timestamps(epoch_us, keep), texts, hash_bodies(texts)]
+    return pa.Table.from_arrays(columns, schema=EVENT_BATCH)
+
+
+def _name_columns(topics: _Topics, keep: NDArray[np.bool_]) -> list[pa.Array]:
+    of_cell = _kept(topics.of_cell, keep)
+    return [
+        Names(codes=codes[of_cell], distinct=pa.array(distinct, pa.string())).compact().to_arrow()
+        for codes, distinct in ((topics.component, topics.components), (topics.metric, topics.metrics))
+    ]
+
+
+def _kept(column: NDArray[Column], keep: NDArray[np.bool_]) -> NDArray[Column]:
+    return column if keep.all() else column[keep]
+
+
+def _timestamps(epoch_us: NDArray[np.int64], keep: NDArray[np.bool_]) -> pa.Array:
+    return pa.array(_kept(epoch_us, keep)).cast(TIMESTAMP)
+
+
+def warm_up() -> None:
+    """Load the compiled passes, so that the first delivery need not wait for them."""
+    data = np.frombuffer(b"a,component=b c=1.5,d=1 1\n", np.uint8)
+    lines, cells, problems = np.empty((5, 9), np.int32), np.empty((6, 9), np.int32), np.empty((4, 9), np.int32)
+    line_count, cell_count, _ = scan.split_lines(data, lines, cells, problems, 99)
+    lines, cells = lines[:, :line_count], cells[:, :cell_count]
+    _number(data, lines[scan.KEY_START], lines[scan.KEY_STOP], np.zeros(line_count, np.int32))
+    starts, stops = cells[scan.VALUE_START], cells[scan.VALUE_STOP]
+    scan.read_values(data, starts, stops)
+    scan.read_times(data, lines[scan.TIME_START], lines[scan.TIME_STOP])
+    scan.gather_texts(data, starts.copy(), stops.copy())
