@@ -13,11 +13,13 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
+from gaugehouse.errors import TooLarge
 from gaugehouse.lake.keyhash import EMPTY, Bools, Int32s, Int64s, slots_for
 from gaugehouse.lake.rows import distinct_codes, grown, room_for
 
 Letters = NDArray[np.uint8]
 NUMBER_MASK = 0xFFFFFFFF  # the lower half of a slot; that of an empty one says EMPTY
+MAX_LETTERS = 2**31 - 1  # what the int32 offsets of an Arrow string column can reach
 MARK_MASK = np.uint64(0xFFFFFFFF00000000)
 
 
@@ -177,11 +179,16 @@ def drop_names(  # noqa: PLR0913, PLR0917 - numba takes no dataclasses
 
 @njit(cache=True, nogil=True)
 def gather_names(letters: Letters, starts: Int64s, codes: Int64s) -> tuple[Letters, Int32s]:  # pragma: no cover
-    """Return the names of codes as the two buffers of an Arrow string column."""
+    """Return the names of codes as the two buffers of an Arrow string column, without offsets if they do not fit."""
+    total = 0
+    for i in range(codes.size):
+        total += starts[codes[i] + 1] - starts[codes[i]]
+    if total > MAX_LETTERS:
+        return np.empty(0, np.uint8), np.empty(0, np.int32)
     offsets = np.zeros(codes.size + 1, np.int32)
     for i in range(codes.size):
         offsets[i + 1] = offsets[i] + (starts[codes[i] + 1] - starts[codes[i]])
-    picked = np.empty(offsets[-1], np.uint8)
+    picked = np.empty(total, np.uint8)
     for i in range(codes.size):
         at, begin = offsets[i], starts[codes[i]]
         for k in range(offsets[i + 1] - at):
@@ -243,8 +250,14 @@ class NameTable:
             self._slots = slots
 
     def to_arrow(self, codes: Int64s) -> pa.StringArray:
-        """Return the names of codes."""
+        """Return the names of codes.
+
+        Raises:
+            TooLarge: together they are longer than 2 GiB.
+        """
         letters, offsets = gather_names(self._letters, self._starts, codes)
+        if not offsets.size:
+            raise TooLarge("these names are too many for one answer; ask for fewer components", code="too_many_names")
         return pa.StringArray.from_buffers(codes.size, pa.py_buffer(offsets), pa.py_buffer(letters))
 
     def column(self, codes: NDArray[np.integer]) -> pa.DictionaryArray:
