@@ -222,14 +222,16 @@ def test_the_log_is_cleaned_below_the_checkpoint_before_the_newest(lakes):
 
 
 def test_a_long_manifest_is_written_anew_and_says_the_same(lakes, monkeypatch):
-    monkeypatch.setattr("gaugehouse.lake.manifest.REWRITE_LINES", 2)
     lake = lakes.open()
     for i in range(6):
         send(lake, i, rows=1)
         lake.compact()
     before = (dict(lake._manifest.files["measurements"]), dict(lake._manifest.superseded["measurements"]))
     committed = lake.committed_through()
+    lines = lake._manifest.line_count
+    monkeypatch.setattr("gaugehouse.lake.manifest.REWRITE_LINES", -1000)
     assert lake._manifest.rewrite_when_long()
+    assert lake._manifest.line_count < lines
     again = Manifest(manifest_path(lake.layout))
     again.load()
     assert (again.files["measurements"], again.superseded["measurements"]) == before
