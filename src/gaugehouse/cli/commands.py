@@ -45,6 +45,7 @@ Data = Annotated[
 ]
 Project = Annotated[str, typer.Option("--project", help="Project slug")]
 DEFAULT_DATA = Path("data")
+EXIT_DAMAGED = 3
 
 
 @app.command()
@@ -156,6 +157,30 @@ def report(
     )
 
 
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="Folder of the backups, on another disk", file_okay=False)],
+    data: Data = DEFAULT_DATA,
+    keep: Annotated[int | None, typer.Option(min=1, help="Keep this many backups; default all")] = None,
+) -> None:
+    """Back up everything acknowledged so far, while the server runs or not; only new files are copied."""
+    from gaugehouse.cli.backups import back_up
+
+    back_up(data_dir=data, target=target, keep=keep)
+
+
+@app.command()
+def restore(
+    target: Annotated[Path, typer.Argument(help="Folder of the backups", exists=True, file_okay=False)],
+    data: Data = DEFAULT_DATA,
+    name: Annotated[str | None, typer.Option(help="Which backup; default the newest")] = None,
+) -> None:
+    """Build an installation from a backup, in an empty folder; every file is checked on the way."""
+    from gaugehouse.cli.backups import bring_back
+
+    bring_back(data_dir=data, target=target, name=name)
+
+
 def _split(names: str | None) -> tuple[str, ...] | None:
     return tuple(name.strip() for name in names.split(",")) if names else None
 
@@ -244,6 +269,79 @@ def project_set(
         "register_unknown": register_unknown,
     }
     set_project(data_dir=data, slug=name, changes=changes)
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="For programs")]
+
+
+@project_app.command(name="delete")
+def project_delete(
+    name: str,
+    data: Data = DEFAULT_DATA,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a project with every row of it, at once and for good; through the running server, or here."""
+    from gaugehouse.cli.upkeep import delete_project
+
+    if not yes:
+        typer.confirm(f"Delete project {name} with everything it ever stored?", abort=True, err=True)
+    delete_project(data_dir=data, name=name, as_json=as_json)
+
+
+@lake_app.command(name="status")
+def lake_status(
+    data: Data = DEFAULT_DATA,
+    show_all: Annotated[bool, typer.Option("--all", help="Every partition")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show files, sizes, rows and lag; beside a running server or without one."""
+    from gaugehouse.cli.upkeep import status
+
+    status(data_dir=data, as_json=as_json, show_all=show_all)
+
+
+@lake_app.command(name="verify")
+def lake_verify(
+    data: Data = DEFAULT_DATA,
+    keep_in_place: Annotated[
+        bool, typer.Option("--keep-in-place", help="Only name damaged files, do not put them in quarantine")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Prove that every byte, row and key is as promised; exit code 3 on damage."""
+    from gaugehouse.cli.upkeep import verify
+
+    if not verify(data_dir=data, as_json=as_json, keep_in_place=keep_in_place):
+        raise typer.Exit(EXIT_DAMAGED)
+
+
+@lake_app.command(name="compact")
+def lake_compact(
+    data: Data = DEFAULT_DATA,
+    project: Annotated[str | None, typer.Option(help="Only this project")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Merge all files that can be merged; ingestion and reads go on."""
+    from gaugehouse.cli.upkeep import compact
+
+    compact(data_dir=data, project=project, as_json=as_json)
+
+
+@lake_app.command(name="retain")
+def lake_retain(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """Drop now what the projects' settings say is too old; a running server does so every hour."""
+    from gaugehouse.cli.upkeep import retain
+
+    retain(data_dir=data, as_json=as_json)
+
+
+@lake_app.command(name="flush")
+def lake_flush(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """Bring every acknowledged row into the files now."""
+    from gaugehouse.cli.upkeep import flush
+
+    flush(data_dir=data, as_json=as_json)
 
 
 @lake_app.command(name="repair")

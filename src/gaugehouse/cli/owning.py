@@ -18,6 +18,7 @@ from gaugehouse.inventory import Registry
 from gaugehouse.lake import CONFLICTS
 from gaugehouse.logs import configure_logs
 from gaugehouse.runtime import RunningOwner, find_owner, open_runtime
+from gaugehouse.upkeep import answering
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 TIMEOUT_S = 120.0
@@ -109,7 +110,8 @@ def open_writer(settings: Settings, project: str, report: Report) -> Iterator[Wr
     if owner is None:
         runtime = open_runtime(settings, report)
         try:
-            yield Writer(lake=runtime.lake, database=runtime.database, registry=runtime.registry)
+            with answering(runtime):
+                yield Writer(lake=runtime.lake, database=runtime.database, registry=runtime.registry)
         finally:
             runtime.close(flush_timeout_s=600.0)
         return

@@ -25,6 +25,7 @@ from gaugehouse.demo.load import load_first_fleet, register_host
 from gaugehouse.errors import GaugehouseError, StartRefused
 from gaugehouse.logs import configure_logs
 from gaugehouse.runtime import Runtime, announce_owner, open_runtime, withdraw_owner
+from gaugehouse.upkeep import answering
 from gaugehouse.web.app import create_app
 from gaugehouse.web.server import configure_server
 
@@ -61,6 +62,7 @@ def serve_forever(*, data_dir: Path, host: str | None, port: int | None, demo: b
             runtime = open_runtime(settings, report)
             stack.callback(runtime.close, flush_timeout_s=FLUSH_AT_STOP_S)
             is_new = settings.demo and _load_demo(runtime, report)
+        stack.enter_context(answering(runtime))
         stack.enter_context(_announced(layout, url))
         for number in range(settings.workers):
             stack.enter_context(Worker(data_dir=settings.data_dir, number=number))

@@ -1,11 +1,21 @@
 """`gaugehouse lake`: what an operator does about the lake itself."""
 
+import sys
 from pathlib import Path
+from typing import Any
 
-from gaugehouse.cli.progress import out
-from gaugehouse.config import Layout
-from gaugehouse.errors import NotFound
+import msgspec
+
+from gaugehouse.cli.asking import ask_running as ask_running_owner
+from gaugehouse.cli.asking import is_owned, live_asker, owner, require_installation
+from gaugehouse.cli.lake_tables import show_dropped, show_status, show_verdict, size_text
+from gaugehouse.cli.progress import out, progress_bar
+from gaugehouse.config import Layout, Settings
 from gaugehouse.lake import repair_log
+from gaugehouse.lake.findings import Verdict
+from gaugehouse.lake.lock import OwnerLock
+from gaugehouse.lake.status import read_status
+from gaugehouse.lake.verify import broken_files, set_broken_aside, verify_lake
 
 
 def repair(*, data_dir: Path) -> None:
@@ -15,9 +25,7 @@ def repair(*, data_dir: Path) -> None:
         NotFound: there is no installation in this folder.
         LakeLocked: the server runs.
     """
-    layout = Layout(data_dir)
-    if not layout.log_dir.exists():
-        raise NotFound(f"there is no installation in {data_dir}")
+    layout = require_installation(Settings(data_dir=data_dir))
     repaired = repair_log(layout)
     if not repaired:
         out.print("the log is sound; nothing was changed")
@@ -29,3 +37,112 @@ def repair(*, data_dir: Path) -> None:
                 f"segment {segment.number}: {segment.kept_records:,} deliveries kept, "
                 f"[bold]{segment.damaged_bytes:,} bytes lost[/bold]; the original is in log/damaged"
             )
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def status(*, data_dir: Path, as_json: bool, show_all: bool) -> None:
+    """Show how much the lake holds and how far it is behind; beside an owner or without one.
+
+    Raises:
+        NotFound: there is no installation in this folder.
+        Unavailable: the owner does not answer.
+    """
+    layout = require_installation(Settings(data_dir=data_dir))
+    found = read_status(layout, live_asker(layout) if is_owned(layout) else None)
+    if as_json:
+        _print_json(found)
+    else:
+        show_status(found, data_dir, show_all=show_all)
+
+
+def verify(*, data_dir: Path, as_json: bool, keep_in_place: bool) -> bool:
+    """Prove every promise of the lake; set damaged files aside. Return whether all is sound.
+
+    Raises:
+        NotFound: there is no installation in this folder.
+        Unavailable: the owner does not answer.
+    """
+    settings = Settings(data_dir=data_dir)
+    layout = require_installation(settings)
+    if is_owned(layout):
+        verdict = _verify_beside_owner(layout, settings, keep_in_place=keep_in_place)
+    else:
+        lock = OwnerLock(layout.data_dir / "LOCK")
+        lock.acquire()
+        try:
+            with progress_bar() as report:
+                verdict = verify_lake(layout, ask_live=None, keep_s=settings.superseded_keep_s, on_progress=report)
+            if not keep_in_place:
+                verdict.quarantined = set_broken_aside(layout, verdict)
+        finally:
+            lock.release()
+    if as_json:
+        _print_json({"verdict": "damaged" if verdict.is_damaged else "sound", **msgspec.to_builtins(verdict)})
+    else:
+        show_verdict(verdict)
+    return not verdict.is_damaged
+
+
+def _verify_beside_owner(layout: Layout, settings: Settings, *, keep_in_place: bool) -> Verdict:
+    with progress_bar() as report:
+        verdict = verify_lake(
+            layout, ask_live=live_asker(layout), keep_s=settings.superseded_keep_s, on_progress=report
+        )
+        ask = ask_running_owner(layout, report)
+        for finding in () if keep_in_place else broken_files(verdict):
+            given = {"table": finding.table, "path": finding.name, "what": finding.what}
+            if ask("quarantine", given)["is_quarantined"]:
+                verdict.quarantined.append(f"{finding.table}/{finding.name}")
+    return verdict
+
+
+def _ask(data_dir: Path, do: str, given: dict[str, Any]) -> Any:
+    with progress_bar() as report, owner(Settings(data_dir=data_dir), report) as ask:
+        return ask(do, given)
+
+
+def compact(*, data_dir: Path, project: str | None, as_json: bool) -> None:
+    """Merge all files that can be merged and say what that saved."""
+    done = _ask(data_dir, "compact", {"project": project})
+    if as_json:
+        _print_json(done)
+    elif not done["merges"]:
+        out.print(f"nothing to merge: {done['files_before']:,} files")
+    else:
+        out.print(
+            f"{done['merges']:,} merges of {done['rows']:,} rows: "
+            f"[bold]{done['files_before']:,} files are {done['files_after']:,}[/bold], "
+            f"{size_text(done['bytes_before'])} are {size_text(done['bytes_after'])}; replaced files stay a while"
+        )
+
+
+def retain(*, data_dir: Path, as_json: bool) -> None:
+    """Drop what the projects' settings say is too old, and say what that was."""
+    dropped = _ask(data_dir, "retain", {})
+    if as_json:
+        _print_json(dropped)
+    else:
+        show_dropped(dropped)
+
+
+def flush(*, data_dir: Path, as_json: bool) -> None:
+    """Bring every acknowledged row into the files now."""
+    done = _ask(data_dir, "flush", {})
+    if as_json:
+        _print_json(done)
+    else:
+        out.print(f"{done['rows']:,} rows of the log are in files now")
+
+
+def delete_project(*, data_dir: Path, name: str, as_json: bool) -> None:
+    """Delete a project with every row of it, and say what that was."""
+    dropped = _ask(data_dir, "delete_project", {"project": name})
+    if as_json:
+        _print_json(dropped)
+        return
+    rows, files = sum(one["rows"] for one in dropped), sum(one["files"] for one in dropped)
+    out.print(f"project [bold]{name}[/bold] is deleted: {rows:,} rows in {files:,} files")

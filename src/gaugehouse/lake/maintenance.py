@@ -6,7 +6,7 @@ would count every row twice.
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +21,7 @@ from gaugehouse.lake.delta import Change, DeltaStore, FileEntry
 from gaugehouse.lake.durable import remove_file
 from gaugehouse.lake.manifest import Horizon, Manifest, ManifestEntry
 from gaugehouse.lake.plain import PlainMirror
+from gaugehouse.lake.quarantine import FOLDER
 from gaugehouse.lake.retention import (
     Dropped,
     archive_files,
@@ -154,10 +155,18 @@ class Maintenance:
 
     def _show(self, table: str, removed: Sequence[FileEntry], added: Sequence[FileEntry]) -> None:
         self.sequencer.replace_files(table, [entry.path for entry in removed], added)
-        with self.stores[table].commit_lock:
-            partitions = sorted({(entry.project, entry.month) for entry in removed})
-            wanted = [e for e in self.stores[table].files.values() if (e.project, e.month) in partitions]
-            self.mirrors[table].replace(partitions, wanted)
+        self.mirror(self.stores[table], removed)
+
+    def mirror(self, store: DeltaStore, changed: Sequence[FileEntry]) -> None:
+        """Show the current files of the partitions of files that are not there any more."""
+        with store.commit_lock:
+            partitions = sorted({(entry.project, entry.month) for entry in changed})
+            wanted = [e for e in store.files.values() if (e.project, e.month) in partitions]
+            self.mirrors[store.spec.name].replace(partitions, wanted)
+
+    def leave_alone(self, paths: Iterable[str]) -> None:
+        """Merge none of these files: they are in quarantine."""
+        self._damaged.update(paths)
 
     def compact(self, project: str | None, on_progress: Progress) -> CompactionDone:
         """Merge all that can be merged, of one project or of all.
@@ -257,6 +266,7 @@ class Maintenance:
                 mine = f"project={project}/"
                 superseded = self.manifest.superseded.get(table, {})
                 self._remove_superseded(store, [path for path in superseded if path.startswith(mine)])
-                shutil.rmtree(store.root / f"project={project}", ignore_errors=True)
+                for root in (store.root, store.root / FOLDER):
+                    shutil.rmtree(root / f"project={project}", ignore_errors=True)
                 dropped.append(describe_dropped(table, entries, archived=False))
         return dropped

@@ -24,12 +24,14 @@ from gaugehouse.lake.gather import Gather
 from gaugehouse.lake.groups import Appended, Delivery
 from gaugehouse.lake.indexfile import load_index, save_index
 from gaugehouse.lake.known import warm_up
+from gaugehouse.lake.live import LiveFacts, live_facts
 from gaugehouse.lake.lock import OwnerLock
 from gaugehouse.lake.log import Log
 from gaugehouse.lake.lookup import FileLookup
 from gaugehouse.lake.maintenance import CompactionDone, Maintenance
 from gaugehouse.lake.manifest import Manifest, ManifestEntry, manifest_path, read_committed_through_us
 from gaugehouse.lake.plain import PlainMirror
+from gaugehouse.lake.quarantine import Quarantine, is_broken
 from gaugehouse.lake.recovery import (
     committed_segments,
     drop_torn_checkpoints,
@@ -87,6 +89,7 @@ class Lake:
         self._engine = Engine()
         self._stores = {name: DeltaStore(layout.lake_dir / name, spec) for name, spec in TABLES.items()}
         self._manifest = Manifest(manifest_path(layout))
+        self._quarantine = Quarantine(layout.log_dir)
         self._sequencer = Sequencer(
             recent_keys_bytes=settings.recent_keys_bytes,
             unflushed_limit_bytes=settings.unflushed_limit_bytes,
@@ -154,6 +157,7 @@ class Lake:
         log_dir = self.layout.log_dir
         log_uuid = load_log_uuid(log_dir)
         self._manifest.load()
+        self._quarantine.load()
         for store in self._stores.values():
             settle_last_commit(store.root, self._manifest)
             drop_torn_checkpoints(store.root)
@@ -162,6 +166,7 @@ class Lake:
             settle_checkpoints(store, self._manifest)
         committed = committed_segments(self._stores, str(log_uuid))
         for name, store in self._stores.items():
+            self._maintenance.leave_alone(self._quarantine.keep_current(store.root, store.files))
             remove_uncommitted_files(store, self._manifest)
             self._maintenance.mirrors[name].rebuild(store.files.values())
             index, recent = self._sequencer.indexes[name], self._sequencer.recent[name]
@@ -289,6 +294,7 @@ class Lake:
             files=files,
             hot=hot,
             received_through_us=through_us,
+            quarantined=self._quarantine.paths,
         )
 
     def newest(self, project: str, components: Sequence[str] | None = None) -> pa.Table:
@@ -489,6 +495,25 @@ class Lake:
                 index.forget(project)
         self._save_indexes()  # the saved ones still know its rows
         return dropped
+
+    def quarantine(self, table: str, path: str, what: str) -> bool:
+        """Set a current data file aside that is not what was written; False when it is after all, or is not current."""
+        store = self._stores.get(table)
+        entry = store.files.get(path) if store is not None else None
+        if store is None or entry is None:
+            return False
+        with store.commit_lock:
+            written = self._manifest.files[table].get(path)
+            if path not in store.files or not is_broken(store.root, entry, written):
+                return False
+            self._quarantine.add(store.root, entry, what)
+        self._maintenance.leave_alone([path])
+        self._maintenance.mirror(store, [entry])
+        return True
+
+    def facts(self) -> LiveFacts:
+        """Return what only memory knows, as one moment."""
+        return live_facts(self._sequencer)
 
     def _save_indexes(self) -> None:
         through_us = self._sequencer.visible_through_us  # read first: up to it, everything is in the indexes

@@ -16,9 +16,11 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from gaugehouse.config import Layout
 from gaugehouse.errors import Unavailable
 from gaugehouse.lake.delta import FileEntry, list_files
 from gaugehouse.lake.known import SeriesIndex
+from gaugehouse.lake.quarantine import read_quarantined_paths, refuse_quarantined
 from gaugehouse.lake.rows import EVENTS, MEASUREMENTS, TABLES, Rows, TableSpec, concat_rows
 from gaugehouse.lake.scan import RowParts, group_rows, read_file_rows, rows_part
 from gaugehouse.measurements.selection import Selection, from_epoch_us, to_epoch_us
@@ -94,6 +96,7 @@ class Snapshot:
     hot: Mapping[str, HotView]
     received_through_us: int
     as_of: datetime | None = None  # rows received later are not shown, though the files hold them
+    quarantined: frozenset[str] = frozenset()  # 'table/path' of damaged files: what needs one is refused
 
     @property
     def received_through(self) -> datetime | None:
@@ -154,8 +157,14 @@ class Snapshot:
         return view.index.to_arrow(view.select(selection))
 
     def prune(self, selection: Selection, table: TableName = "measurements") -> list[FileEntry]:
-        """Return the files that can hold rows of a selection."""
-        return [entry for entry in self.files[table] if _may_hold(entry, selection)]
+        """Return the files that can hold rows of a selection.
+
+        Raises:
+            Unavailable: one of them is damaged and in quarantine.
+        """
+        entries = [entry for entry in self.files[table] if _may_hold(entry, selection)]
+        refuse_quarantined(self.quarantined, table, entries)
+        return entries
 
     def load_series(self, selection: Selection) -> SeriesRows:
         """Return the measurements of a selection as sorted series, the shape that facts are computed on."""
@@ -314,4 +323,12 @@ def open_snapshot(lake_dir: Path, *, as_of: datetime | None = None) -> Snapshot:
         files[spec.name] = tuple(e for e in entries if limit_us is None or e.received_us[0] <= limit_us)
     newest = max((entry.received_us[1] for entries in files.values() for entry in entries), default=-1)
     through = newest if as_of is None else to_epoch_us(as_of)
-    return Snapshot(engine=Engine(), lake_dir=lake_dir, files=files, hot={}, received_through_us=through, as_of=as_of)
+    return Snapshot(
+        engine=Engine(),
+        lake_dir=lake_dir,
+        files=files,
+        hot={},
+        received_through_us=through,
+        as_of=as_of,
+        quarantined=read_quarantined_paths(Layout(lake_dir.parent).log_dir),
+    )

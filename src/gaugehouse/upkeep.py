@@ -1,0 +1,106 @@
+"""What operators ask of the owner of a lake: the same answers through its socket and where a command owns the lake.
+
+Entry: `answering` beside a running owner, `answers` for a command that is the owner itself.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from gaugehouse.backup import make_backup
+from gaugehouse.errors import Refused
+from gaugehouse.lake.control import Answer, ControlSocket, Progress
+from gaugehouse.lake.live import LiveFacts
+from gaugehouse.runtime import Runtime
+
+Arguments = TypeVar("Arguments")
+
+
+class NoArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of a request that needs nothing."""
+
+
+class CompactArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which project's files to merge; all without one."""
+
+    project: str | None = None
+
+
+class ProjectArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A project by its slug."""
+
+    project: str
+
+
+class QuarantineArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A data file that somebody found damaged, and how."""
+
+    table: str
+    path: str
+    what: str
+
+
+class BackupArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where backups go, as an absolute path, and how many to keep."""
+
+    target: str
+    keep: int | None = None
+
+
+def answers(runtime: Runtime) -> dict[str, Answer]:
+    """Return what an owner does for each request."""
+
+    def status(given: Mapping[str, Any], _report: Progress) -> LiveFacts:
+        _read(given, NoArguments)
+        return runtime.lake.facts()
+
+    def flush(given: Mapping[str, Any], _report: Progress) -> object:
+        _read(given, NoArguments)
+        rows = runtime.lake.unflushed_rows()
+        runtime.lake.flush()
+        return {"rows": rows}
+
+    def compact(given: Mapping[str, Any], report: Progress) -> object:
+        return runtime.lake.compact(_read(given, CompactArguments).project, report)
+
+    def retain(given: Mapping[str, Any], _report: Progress) -> object:
+        _read(given, NoArguments)
+        return [{"project": project, **msgspec.to_builtins(dropped)} for project, dropped in runtime.retain()]
+
+    def delete_project(given: Mapping[str, Any], _report: Progress) -> object:
+        return runtime.delete_project(_read(given, ProjectArguments).project)
+
+    def quarantine(given: Mapping[str, Any], _report: Progress) -> object:
+        asked = _read(given, QuarantineArguments)
+        return {"is_quarantined": runtime.lake.quarantine(asked.table, asked.path, asked.what)}
+
+    def backup(given: Mapping[str, Any], report: Progress) -> object:
+        asked = _read(given, BackupArguments)
+        return make_backup(runtime.lake, runtime.database, Path(asked.target), keep=asked.keep, on_progress=report)
+
+    return {
+        "status": status,
+        "flush": flush,
+        "compact": compact,
+        "retain": retain,
+        "delete_project": delete_project,
+        "quarantine": quarantine,
+        "backup": backup,
+    }
+
+
+def _read(given: Mapping[str, Any], kind: type[Arguments]) -> Arguments:
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError as exc:
+        raise Refused(f"the request cannot be understood: {exc}", code="request_refused") from exc
+
+
+@contextmanager
+def answering(runtime: Runtime) -> Iterator[None]:
+    """Answer commands of this machine's user as long as the owner runs."""
+    with ControlSocket(runtime.layout.run_dir, answers(runtime)):
+        yield
