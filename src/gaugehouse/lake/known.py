@@ -16,6 +16,7 @@ from gaugehouse.errors import Refused
 from gaugehouse.lake import keyhash
 from gaugehouse.lake.keyhash import (
     EMPTY,
+    MIN_SLOTS,
     NEVER,
     NO_EXTRA,
     Bools,
@@ -434,13 +435,14 @@ def _names_and_codes(column: pa.ChunkedArray) -> tuple[Names, Int32s]:
 def warm_up() -> None:
     """Load every compiled loop that a write needs, so that the first write need not wait for it."""
     keyhash.warm_up()
-    index, name, code = SeriesIndex(MEASUREMENTS), _names(("warm",)), np.zeros(1, np.int32)
+    index, count = SeriesIndex(MEASUREMENTS), MIN_SLOTS  # enough names for the tables to grow
+    codes = np.arange(count, dtype=np.int32)
     columns = BatchColumns(
-        components=name,
-        component_codes=code,
-        topics=name,
-        topic_codes=code,
-        t=np.zeros(1, np.int64),
+        components=_names(tuple(str(code) for code in codes)),
+        component_codes=codes,
+        topics=_names(("warm",)),
+        topic_codes=np.zeros(count, np.int32),
+        t=np.zeros(count, np.int64),
         extra=NO_EXTRA,
         payload={},
     )
