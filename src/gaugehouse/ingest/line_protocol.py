@@ -359,7 +359,8 @@ def _refuse(split: _Split, flaws: Flaws) -> None:
         problems.append(LineProblem(line=int(numbers[flaw.row]), field=name, reason=flaw.reason))
     problems.sort(key=lambda problem: problem.line)
     bad_lines = split.bad_lines + len(np.unique(numbers[flaws.bad]))
-    raise LinesRefused(_distinct(problems)[:MAX_ROWS_NAMED], bad_lines=bad_lines)
+    code = None if split.bad_lines else flaws.code
+    raise LinesRefused(_distinct(problems)[:MAX_ROWS_NAMED], bad_lines=bad_lines, code=code)
 
 
 def _distinct(problems: list[LineProblem]) -> list[LineProblem]:
