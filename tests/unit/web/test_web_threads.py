@@ -45,6 +45,35 @@ def test_more_bytes_than_fit_in_memory_are_refused_until_others_are_stored(decla
     asyncio.run(store())
 
 
+def encoded_request_of(*parts):
+    messages = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+    messages[-1]["more_body"] = False
+
+    async def receive():
+        return messages.pop(0)
+
+    headers = [(b"content-length", b"5"), (b"content-encoding", b"gzip")]
+    return Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive)
+
+
+def test_what_a_body_decodes_to_counts_not_what_its_header_says():
+    async def store():
+        deliveries = Deliveries(body_limit_bytes=60, in_memory_limit_bytes=100)
+        release = threading.Event()
+        first = asyncio.create_task(
+            deliveries.store(encoded_request_of(b"x" * 40, b"x" * 40), lambda *_: release.wait(5))
+        )
+        await asyncio.sleep(0.01)
+        with pytest.raises(Overloaded):
+            await deliveries.store(encoded_request_of(b"x" * 5, b"x" * 10), lambda *_: True)
+        assert await deliveries.store(encoded_request_of(b"x" * 5), lambda body, _: len(body)) == 5
+        release.set()
+        assert await first
+        assert await deliveries.store(encoded_request_of(b"x" * 60, b"x" * 60), lambda body, _: len(body)) == 120
+
+    asyncio.run(store())
+
+
 def test_a_delivery_that_fails_gives_its_memory_back():
     async def store():
         deliveries = Deliveries(body_limit_bytes=60, in_memory_limit_bytes=60)
