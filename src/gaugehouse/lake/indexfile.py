@@ -15,6 +15,7 @@ import crc32c
 import pyarrow as pa
 import structlog
 
+from gaugehouse.errors import Unavailable
 from gaugehouse.lake.delta import MILLISECOND_US, DeltaStore, FileEntry
 from gaugehouse.lake.durable import make_folder, remove_file, write_file
 from gaugehouse.lake.known import SeriesIndex, rows_of_keys
@@ -184,13 +185,20 @@ def _load_ahead(index: SeriesIndex, recent: RecentKeys, store: DeltaStore, engin
     """Remember the stored keys that are ahead of the clock.
 
     Without them a series whose clock once jumped a day ahead would count as covered from there on only, and each of
-    its rows until then would need a look into the files.
+    its rows until then would need a look into the files. A project whose files cannot be read, or that has more such
+    keys than there is room for, stays like that: right, only slow.
     """
     start_us = max([now_us(), *(entry.received_us[1] for entry in store.files.values())])
     reaching = [entry for entry in store.files.values() if entry.instants_us[1] > start_us]
     for project in sorted({entry.project for entry in reaching}):
         paths = [str(store.root / entry.path) for entry in reaching if entry.project == project]
         room = recent.ahead_room
-        keys = read_keys_after(engine, index.spec, paths, from_epoch_us(start_us), limit=room + 1)
-        if keys.num_rows <= room:  # else its series stay as they are: right, only slow
+        try:
+            keys = read_keys_after(engine, index.spec, paths, from_epoch_us(start_us), limit=room + 1)
+        except (
+            Unavailable
+        ) as exc:  # a damaged file is for `lake verify` to name; it must not keep the lake from opening
+            logger.warning("keys_ahead_unreadable", table=store.spec.name, project=project, reason=exc.message)
+            continue
+        if keys.num_rows <= room:
             recent.load_ahead(project, rows_of_keys(index, project, keys), start_us)

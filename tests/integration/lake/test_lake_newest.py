@@ -5,6 +5,7 @@ import time
 import pytest
 
 from factories import event_batch, measurement_batch
+from gaugehouse.errors import Unavailable
 from gaugehouse.lake import indexfile, known
 from gaugehouse.lake.compaction import plan_everything
 
@@ -180,3 +181,18 @@ def test_more_jumped_keys_than_there_is_memory_for_make_a_start_slow_but_never_w
     assert append(lake, ("a", "m", now_us(), 2.0)).accepted == 1
     assert len(asked) == 1
     assert append(lake, ("a", "m", first_us, 1.0), ("a", "m", first_us + room, 1.0)).duplicates == 2
+
+
+def test_a_damaged_file_of_jumped_keys_does_not_keep_a_lake_from_opening(lakes):
+    lake = lakes.open()
+    jumped_us = now_us() + DAY_US
+    append(lake, ("a", "m", jumped_us, 1.0))
+    lake.close()
+    lakes._open.remove(lake)
+    (damaged,) = lake._stores["measurements"].files
+    (lake.layout.lake_dir / "measurements" / damaged).write_bytes(b"not Parquet")
+    lake = lakes.open()
+    assert lake.newest("p").num_rows == 1
+    assert append(lake, *[(component, "m", now_us(), 1.0) for component in "ab"]).accepted == 2
+    with pytest.raises(Unavailable):
+        append(lake, ("a", "m", jumped_us, 1.0))
