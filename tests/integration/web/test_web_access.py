@@ -7,6 +7,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 
 from gaugehouse.access import Scope
+from gaugehouse.web.api.influx import authorize_influx
 from gaugehouse.web.security import authorize, authorize_docs
 
 PUBLIC = {
@@ -16,7 +17,9 @@ PUBLIC = {
     ("GET", "/"),
     ("GET", "/b/docs"),
     ("GET", "/static"),
+    ("GET", "/ping"),
 }
+INFLUX = {("POST", "/api/v2/write"), ("POST", "/write"), ("GET", "/query"), ("POST", "/query")}
 DOCS = {("GET", "/docs"), ("GET", "/openapi.json")}
 NO_SCOPE = {("GET", "/v1/me")}
 
@@ -43,7 +46,8 @@ def test_every_route_is_public_on_purpose_or_asks_who_is_calling(app):
         if (method, path) in PUBLIC:
             continue
         calls = {nested.call for nested in context.dependant.dependencies}
-        assert (authorize_docs if (method, path) in DOCS else authorize) in calls, f"{method} {path} has no access rule"
+        rule = authorize_docs if (method, path) in DOCS else authorize_influx if (method, path) in INFLUX else authorize
+        assert rule in calls, f"{method} {path} has no access rule"
 
 
 def test_every_v1_route_asks_for_a_scope(app):
