@@ -1,4 +1,4 @@
-"""`python -m benchmarks [ingest|flush|report|series|all]`: measure, print a table, keep JSON in benchmarks/results/."""
+"""`python -m benchmarks [ingest|small|flush|report|series|all]`: measure, keep JSON in benchmarks/results/."""
 
 import argparse
 import logging
@@ -14,10 +14,12 @@ from benchmarks.ingest import run_ingest
 from benchmarks.report import run_report
 from benchmarks.results import Results, console, describe_machine
 from benchmarks.series import run_series
+from benchmarks.small import run_small
 from benchmarks.workload import FORMATS
 
-PARTS = ("ingest", "flush", "report", "series")
+PARTS = ("ingest", "small", "flush", "report", "series")
 MILLION = 1_000_000
+SMALL_CONNECTIONS = 64  # of senders of single rows
 
 
 def read_arguments() -> argparse.Namespace:
@@ -57,6 +59,8 @@ def main() -> None:
                     formats=formats,
                     work_dir=work_dir,
                 )
+            if "small" in parts:
+                run_small(results, seconds=arguments.seconds, connections=SMALL_CONNECTIONS, work_dir=work_dir)
             sizes = arguments.rows or [MILLION, 10 * MILLION]
             if "flush" in parts:
                 run_flush(results, sizes=sizes, work_dir=work_dir)

@@ -145,8 +145,8 @@ class Access:
             scopes=frozenset(scope for scope in ROLE_SCOPES[standing.role] if scope.value in claims.scopes),
         )
 
-    def caller_of_key(self, key: str) -> Caller:
-        """Return who an API key stands for.
+    def caller_of_key(self, key: str, *, anew: bool = False) -> Caller:
+        """Return who an API key stands for; `anew` is for those who remember the answer themselves.
 
         Raises:
             Unauthenticated: mistyped, unknown, revoked or expired.
@@ -154,7 +154,8 @@ class Access:
         if not is_well_formed_key(key):  # no database is asked about a typo
             raise _key_refused()
         key_hash = hash_key(key)
-        stored = self._keys.find(key_hash, lambda: self._load_key(key_hash))
+        find = self._keys.renew if anew else self._keys.find
+        stored = find(key_hash, lambda: self._load_key(key_hash))
         if stored is None or not hmac.compare_digest(stored.key_hash, key_hash) or stored.is_revoked:
             raise _key_refused()
         if stored.expires_at is not None and stored.expires_at <= datetime.now(UTC):

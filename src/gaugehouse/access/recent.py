@@ -35,6 +35,11 @@ class RecentAnswers(Generic[Answer]):
             known = self._answers.get(question)
         if known is not None and asked_s - known[0] < self._max_age_s:
             return known[1]
+        return self.renew(question, ask)
+
+    def renew(self, question: object, ask: Callable[[], Answer]) -> Answer:
+        """Ask now, and remember the answer."""
+        asked_s = self._clock()
         answer = ask()
         with self._lock:
             self._answers.pop(question, None)  # to the end: the first entry is always the oldest

@@ -12,6 +12,7 @@ from gaugehouse.ingest.accept import accept_events, accept_measurements
 from gaugehouse.ingest.accept_lines import accept_lines
 from gaugehouse.ingest.check import Decoded
 from gaugehouse.ingest.decode import decode_events, decode_measurements
+from gaugehouse.ingest.few_rows import decode_few
 from gaugehouse.ingest.file_mapping import ColumnMapping
 from gaugehouse.ingest.file_sources import count_rows_hint
 from gaugehouse.ingest.files import FileSummary, read_file
@@ -20,7 +21,7 @@ from gaugehouse.ingest.limits import Limits
 from gaugehouse.ingest.line_keys import LineMapping
 from gaugehouse.ingest.line_protocol import Precision, decode_lines, warm_up
 from gaugehouse.ingest.media import FORMATS, Format, find_format
-from gaugehouse.ingest.receipts import Receipt
+from gaugehouse.ingest.receipts import Receipt, receipt_of, write_receipt
 
 __all__ = [
     "FORMATS",
@@ -38,9 +39,12 @@ __all__ = [
     "accept_measurements",
     "count_rows_hint",
     "decode_events",
+    "decode_few",
     "decode_lines",
     "decode_measurements",
     "find_format",
     "read_file",
+    "receipt_of",
+    "write_receipt",
     "warm_up",
 ]

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from pydantic import TypeAdapter
+
 from gaugehouse.errors import RowProblem
+from gaugehouse.lake import Appended
 
 MAX_CONFLICTS_NAMED = 20
 
@@ -32,3 +35,26 @@ class Receipt:
     conflict_rows: tuple[dict[str, object], ...] = ()
     rejected: int = 0
     problems: tuple[RowProblem, ...] = ()
+
+
+_WRITTEN = TypeAdapter(Receipt)
+
+
+def write_receipt(receipt: Receipt) -> bytes:
+    """Return a receipt as the JSON that its sender gets."""
+    return _WRITTEN.dump_json(receipt)
+
+
+def receipt_of(appended: Appended, *, rejected: int = 0, problems: tuple[RowProblem, ...] = ()) -> Receipt:
+    """Return the receipt of rows that went into the lake, beside those that were left out."""
+    conflicts = len(appended.conflicts)
+    return Receipt(
+        accepted=appended.accepted,
+        duplicates=appended.duplicates,
+        conflicts=conflicts,
+        late=appended.late,
+        received_at=appended.received_at,
+        conflict_rows=tuple(appended.conflicts.slice(0, MAX_CONFLICTS_NAMED).to_pylist()) if conflicts else (),
+        rejected=rejected,
+        problems=problems,
+    )

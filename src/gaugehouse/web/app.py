@@ -11,6 +11,7 @@ from gaugehouse.web.envelope import Envelope
 from gaugehouse.web.openapi import Api, describe
 from gaugehouse.web.problems import install_error_table
 from gaugehouse.web.query_fields import refuse_stray_fields
+from gaugehouse.web.small import SmallDeliveries
 from gaugehouse.web.threads import Deliveries, Threads
 
 INGEST_PATHS = frozenset({"/v1/measurements", "/v1/events"}) | influx.INGEST_PATHS
@@ -34,6 +35,7 @@ def create_app(runtime: Runtime) -> Api:
                 timeout_s=settings.body_timeout_s,
                 ingest_paths=INGEST_PATHS,
             ),
+            Middleware(SmallDeliveries, runtime=runtime),
         ],
     )
     app.state.runtime = runtime

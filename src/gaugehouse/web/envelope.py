@@ -1,13 +1,12 @@
 """What goes round every request and answer: id, limits of the address, security headers, access log, last resort."""
 
+import random
 import re
-import secrets
 import time
 from collections.abc import MutableMapping
 from http import HTTPStatus
 
 import structlog
-from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -31,6 +30,9 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_DEFAULT_HEADERS = [
+    (name.lower().encode(), value.encode()) for name, value in {**SECURITY_HEADERS, "Cache-Control": "no-store"}.items()
+]
 STRICT_TRANSPORT_SECURITY = "max-age=31536000; includeSubDomains"
 
 
@@ -39,8 +41,12 @@ def choose_request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             text = value.decode("latin-1")
-            return text if REQUEST_ID.fullmatch(text) else secrets.token_hex(16)
-    return secrets.token_hex(16)
+            return text if REQUEST_ID.fullmatch(text) else _fresh_id()
+    return _fresh_id()
+
+
+def _fresh_id() -> str:
+    return f"{random.getrandbits(128):032x}"
 
 
 def _url_size_bytes(scope: Scope) -> int:
@@ -66,17 +72,20 @@ class _Answer:
         await self._send(message)
 
     def _complete(self, message: MutableMapping[str, object]) -> None:
-        headers = MutableHeaders(scope=message)
-        for name, value in SECURITY_HEADERS.items():
-            headers.setdefault(name, value)
-        headers.setdefault("Cache-Control", "no-store")
-        headers["X-Request-Id"] = self._request_id
+        given = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"x-request-id"]  # type: ignore[attr-defined]  # ASGI says so
+        names = {name.lower() for name, _value in given}
+        given += [pair for pair in _DEFAULT_HEADERS if pair[0] not in names]
+        given.append((b"x-request-id", self._request_id.encode("latin-1")))
         if self._is_secure:  # over plain HTTP browsers ignore it
-            headers["Strict-Transport-Security"] = STRICT_TRANSPORT_SECURITY
+            given.append((b"strict-transport-security", STRICT_TRANSPORT_SECURITY.encode()))
+        message["headers"] = given
 
 
 class Envelope:
-    """Pure ASGI middleware, the outermost: what leaves without it would lack the security headers."""
+    """Pure ASGI middleware, the outermost: what leaves without it would lack the security headers.
+
+    Every request is one line in the log, but for those whose handler says `is_summed` and writes down many as one.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -93,15 +102,19 @@ class Envelope:
             try:
                 await self._serve(scope, receive, answer)
             finally:
-                log.info(
-                    "request_served",
-                    method=scope["method"],
-                    path=scope["path"][:MAX_LOGGED_PATH_CHARS],
-                    status=answer.status or CLIENT_CLOSED_REQUEST,
-                    response_size_bytes=answer.size_bytes,
-                    duration_s=round(time.perf_counter() - started_s, 6),
-                    caller=scope["state"].get("caller"),
-                )
+                if not scope["state"].get("is_summed"):
+                    self._log(scope, answer, time.perf_counter() - started_s)
+
+    def _log(self, scope: Scope, answer: _Answer, duration_s: float) -> None:
+        log.info(
+            "request_served",
+            method=scope["method"],
+            path=scope["path"][:MAX_LOGGED_PATH_CHARS],
+            status=answer.status or CLIENT_CLOSED_REQUEST,
+            response_size_bytes=answer.size_bytes,
+            duration_s=round(duration_s, 6),
+            caller=scope["state"].get("caller"),
+        )
 
     async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         """Run the application; an unknown error becomes a 500 that says nothing, and a full trace in the log."""
