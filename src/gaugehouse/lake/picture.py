@@ -139,10 +139,14 @@ def _read_uuid(log_dir: Path) -> tuple[uuid.UUID | None, list[Finding]]:
     path = log_dir / "uuid"
     if not path.exists():
         return None, [_log_damage("log_identity_missing", "uuid", "the identity of the log is missing")]
+    content = path.read_bytes()
     try:
-        return uuid.UUID(path.read_bytes().decode("ascii").strip()), []
+        found = uuid.UUID(content.decode("ascii").strip())
     except ValueError:
         return None, [_log_damage("log_identity_damaged", "uuid", "the identity of the log cannot be read")]
+    if content != f"{found}\n".encode():
+        return found, [_log_damage("log_identity_damaged", "uuid", "the identity of the log is not as it was written")]
+    return found, []
 
 
 def _read_segments(

@@ -1,0 +1,419 @@
+"""`lake verify` finds every way a lake can be broken, names it, and has nothing to say about a sound one."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import threading
+import time
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from factories import event_batch, measurement_batch
+from gaugehouse.config import Layout, Settings
+from gaugehouse.lake import Lake
+from gaugehouse.lake.commits import commit_durably
+from gaugehouse.lake.contents import read_contents
+from gaugehouse.lake.delta import Change, write_data_file
+from gaugehouse.lake.rows import MEASUREMENTS
+from gaugehouse.lake.verify import set_broken_aside, verify_lake
+
+JANUARY_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
+DAY_US = 86_400_000_000
+SEED = 20261121
+FLIPS = 200
+TORN = {"segment_torn", "manifest_torn"}  # damage at the very end looks like a power cut
+
+
+def quiet(_doing, _done, _total):
+    return None
+
+
+def verify(layout, live=None, keep_s=86_400.0):
+    return verify_lake(layout, ask_live=live, keep_s=keep_s, on_progress=quiet)
+
+
+def codes(verdict):
+    return {finding.code for finding in verdict.findings}
+
+
+def measured(start, rows=60, components=3, base_us=JANUARY_US):
+    return measurement_batch(
+        [
+            (f"pump-{component}", metric, base_us + t * 1_000_000, t * 0.1)
+            for t in range(start, start + rows)
+            for component in range(components)
+            for metric in ("flow", "temperature")
+        ]
+    )
+
+
+def happened(start, rows=10):
+    return event_batch(
+        [
+            ("pump-1", "alarm", JANUARY_US + t * 1_000_000, {"text": body})
+            for t in range(start, start + rows)
+            for body in "ab"
+        ]
+    )
+
+
+def fill(lake):
+    """Everything that a lake can have: projects, months, events, merged and replaced files, checkpoints, a saved index."""
+    for k in range(6):
+        lake.append_measurements("plant", measured(60 * k))
+        lake.append_events("plant", happened(10 * k))
+        lake.flush()
+    lake.append_measurements("north", measured(0, base_us=JANUARY_US + 40 * DAY_US))
+    lake.flush()
+    lake.compact("plant")
+    lake.append_measurements("plant", measured(1000))
+    lake.flush()
+    lake._maintenance.checkpoint_when_due()
+    lake._save_indexes()
+
+
+def copy(source, target):
+    """Copy a folder with its hard links."""
+    subprocess.run(["cp", "-a", str(source), str(target)], check=True)
+    return Layout(target)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """(a closed lake, a lake as a power cut leaves it: with sealed and open log segments)."""
+    folder = tmp_path_factory.mktemp("images")
+    settings = Settings(
+        data_dir=folder / "data",
+        segment_age_s=3600,
+        free_space_bytes=0,
+        checkpoint_every_commits=4,
+        index_every_commits=3,
+    )
+    lake = Lake.open(Layout(settings.data_dir), settings)
+    fill(lake)
+    lake.append_measurements("plant", measured(2000))
+    lake.append_events("plant", happened(2000))
+    lake._sequencer.seal()
+    lake.append_measurements("plant", measured(3000, rows=20))
+    time.sleep(0.4)  # an idle log writes down how far it is durable
+    cut = copy(settings.data_dir, folder / "cut")
+    lake.close()
+    return Layout(settings.data_dir), cut
+
+
+@pytest.fixture
+def closed(images, tmp_path):
+    return copy(images[0].data_dir, tmp_path / "copy")
+
+
+@pytest.fixture
+def cut(images, tmp_path):
+    return copy(images[1].data_dir, tmp_path / "copy")
+
+
+def data_files(layout, table="measurements", pattern="project=plant/month=*/*.parquet"):
+    """Return the current files of a table."""
+    shown = layout.lake_dir / "plain" / table
+    return sorted(layout.lake_dir / table / path.relative_to(shown) for path in shown.glob(pattern))
+
+
+def flip(path, bit):
+    """Change one bit in place, so that hard links see it too."""
+    with path.open("r+b") as file:
+        file.seek(bit // 8)
+        byte = file.read(1)[0]
+        file.seek(bit // 8)
+        file.write(bytes([byte ^ (1 << bit % 8)]))
+
+
+# -- sound lakes
+
+
+def test_a_closed_lake_verifies_without_a_word(closed):
+    verdict = verify(closed)
+    assert verdict.findings == []
+    assert (verdict.figures.rows, verdict.figures.segments) == (6 * 360 + 360 + 360 + 360 + 120 + 7 * 20, 0)
+    assert verdict.figures.superseded_files
+    assert verdict.figures.checkpoints
+
+
+def test_a_lake_after_a_power_cut_verifies_without_a_word(cut):
+    verdict = verify(cut)
+    assert verdict.findings == []
+    assert (verdict.figures.segments, verdict.figures.segment_rows) == (2, 360 + 20 + 120)
+
+
+def test_an_empty_lake_verifies_without_a_word(lakes):
+    lakes.open().close()
+    assert verify(lakes.layout).findings == []
+
+
+def test_verifying_changes_nothing(cut):
+    def contents():
+        paths = [path for path in sorted(cut.data_dir.rglob("*")) if path.is_file()]
+        return {path: (path.stat().st_ino, path.read_bytes()) for path in paths}
+
+    before = contents()
+    verify(cut)
+    assert contents() == before
+
+
+# -- single bits
+
+
+@pytest.mark.parametrize(
+    ("seed", "flips"), [(SEED, FLIPS), pytest.param(SEED + 1, 5_000, marks=pytest.mark.torture)], ids=["few", "many"]
+)
+def test_every_single_flipped_bit_is_found(cut, seed, flips):
+    rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
+    paths = [
+        path
+        for path in sorted(cut.data_dir.rglob("*"))
+        if path.is_file() and "plain" not in path.parts and path.name != "LOCK" and path.stat().st_size
+    ]
+    kinds = {path.suffix or path.name for path in paths}
+    assert {".parquet", ".json", ".seg", ".arrow", "manifest", "uuid", "_last_checkpoint"} <= kinds
+    missed = []
+    for _number in range(flips):
+        path = rng.choice(paths)
+        bit = rng.randrange(8 * path.stat().st_size)
+        flip(path, bit)
+        verdict = verify(cut)
+        if not verdict.is_damaged and not codes(verdict) & TORN:
+            missed.append((seed, path.name, bit))
+        flip(path, bit)
+    assert missed == []
+    assert verify(cut).findings == []
+
+
+# -- one thing at a time
+
+
+def test_a_missing_file_is_named_with_its_project_and_month(closed):
+    path = data_files(closed)[0]
+    path.unlink()
+    (finding,) = [finding for finding in verify(closed).findings if finding.code == "file_missing"]
+    assert (finding.project, finding.month, finding.name) == (
+        "plant", "2026-01", path.relative_to(closed.lake_dir / "measurements").as_posix()
+    )  # fmt: skip
+
+
+def test_a_shortened_file_is_damage(closed):
+    os.truncate(data_files(closed)[0], 100)
+    assert codes(verify(closed)) == {"file_damaged"}
+
+
+def test_a_file_that_nothing_names_is_a_leftover_and_no_damage(closed):
+    path = data_files(closed)[0]
+    shutil.copy(path, path.with_name("part-999999999999-00000000.zstd.parquet"))
+    verdict = verify(closed)
+    assert codes(verdict) == {"file_orphaned"}
+    assert not verdict.is_damaged
+
+
+def test_a_file_that_plain_lacks_or_shows_twice_is_named(closed):
+    shown = closed.lake_dir / "plain" / "measurements" / "project=plant" / "month=2026-01"
+    first = min(shown.iterdir())
+    shutil.copy(first, shown / "part-000000000000-11111111.zstd.parquet")
+    first.unlink()
+    verdict = verify(closed)
+    assert codes(verdict) == {"plain_differs"}
+    assert len(verdict.findings) == 2
+
+
+def test_a_copy_under_the_name_of_a_current_file_in_plain_is_named(closed):
+    shown = min((closed.lake_dir / "plain" / "measurements").rglob("*.parquet"))
+    content = shown.read_bytes()
+    shown.unlink()
+    shown.write_bytes(content)
+    (finding,) = verify(closed).findings
+    assert "another file" in finding.what
+
+
+def test_a_lost_log_segment_is_missed(cut):
+    min(cut.log_dir.glob("*.seg")).unlink()
+    assert "segment_missing" in codes(verify(cut))
+
+
+def test_a_lost_entry_of_the_delta_log_is_missed(closed):
+    log_dir = closed.lake_dir / "measurements" / "_delta_log"
+    max(log_dir.glob("*.json")).unlink()
+    verdict = verify(closed)
+    assert verdict.is_damaged
+    assert codes(verdict) & {"commit_lost", "delta_log_damaged"}
+
+
+def test_a_lost_manifest_is_missed_and_the_rest_still_verified(closed):
+    (closed.log_dir / "manifest").unlink()
+    found = codes(verify(closed))
+    assert {"manifest_missing", "file_unknown"} <= found
+
+
+def test_an_exchanged_log_identity_is_found(closed):
+    (closed.log_dir / "uuid").write_text("00000000-0000-4000-8000-000000000000\n")
+    assert codes(verify(closed)) == {"log_identity_differs"}
+
+
+# -- files that were committed wrong, with right checksums
+
+
+def add_file(layout, entry, rows, name="part-000000000000-22222222.zstd.parquet"):
+    """Commit a file with right checksums, as a bug of ours would."""
+    lake = Lake.open(layout, Settings(data_dir=layout.data_dir, segment_age_s=3600, free_space_bytes=0))
+    store = lake._stores["measurements"]
+    path = f"project={entry['project']}/month={entry['month']}/{name}"
+    file = write_data_file(store.root, path, rows)
+    like = next(iter(store.files.values()))
+    found = read_contents((store.root / path).read_bytes(), MEASUREMENTS)
+    added = replace(
+        like,
+        path=path,
+        size_bytes=file.size_bytes,
+        rows=found.rows,
+        project=entry["project"],
+        month=entry["month"],
+        components=found.components,
+        instants_us=found.instants_us,
+        received_us=found.received_us,
+    )
+    commit_durably(store, lake._manifest, Change(added=(added,)), (file,))
+    lake._maintenance.mirrors["measurements"].rebuild(store.files.values())
+    lake.close()
+
+
+def rows_of(layout, count=10):
+    table = pq.ParquetFile(data_files(layout)[0], read_dictionary=["component", "metric"]).read()
+    return table.select(["component", "metric", "measured_at", "value", "quality", "received_at"]).slice(0, count)
+
+
+def test_a_key_that_is_stored_in_two_files_is_found_and_named(closed):
+    add_file(closed, {"project": "plant", "month": "2026-01"}, rows_of(closed))
+    (finding,) = verify(closed).findings
+    assert finding.code == "key_repeated"
+    assert finding.what.startswith("10 of its keys are stored already, such as pump-0 / flow at 2026-01-01T00:")
+
+
+def test_a_repeated_key_is_found_when_keys_are_compared_share_by_share(closed, monkeypatch):
+    add_file(closed, {"project": "plant", "month": "2026-01"}, rows_of(closed))
+    monkeypatch.setattr("gaugehouse.lake.verify.KEYS_AT_ONCE", 500)
+    findings = verify(closed).findings
+    assert {finding.code for finding in findings} == {"key_repeated"}
+    assert sum(int(finding.what.split()[0]) for finding in findings) == 10
+
+
+def test_rows_of_another_month_are_found(closed):
+    add_file(closed, {"project": "plant", "month": "2026-02"}, rows_of(closed))
+    verdict = verify(closed)
+    assert codes(verdict) == {"partition_wrong"}
+    assert "2026-01" in verdict.findings[0].what
+
+
+def test_unsorted_rows_are_found(closed):
+    later = pc.add(rows_of(closed).column("measured_at"), pa.scalar(10**12, pa.duration("us")))
+    rows = rows_of(closed).set_column(2, "measured_at", later)
+    add_file(closed, {"project": "plant", "month": "2026-01"}, rows.take(list(reversed(range(10)))))
+    (finding,) = verify(closed).findings
+    assert (finding.code, finding.what.split()[0]) == ("file_unsorted", "9")
+
+
+def test_a_commit_that_miscounts_its_rows_is_found(closed):
+    """Both the entry and its checksum are changed: only the sum can tell."""
+    root = closed.lake_dir / "measurements"
+    path = max((root / "_delta_log").glob("*.json"))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        if "commitInfo" in line:
+            line["commitInfo"]["gaugehouse.rows"] = "1"
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    trust(closed, path)
+    assert codes(verify(closed)) == {"commit_miscounts"}
+
+
+def test_statistics_that_are_not_those_of_the_rows_are_found(closed):
+    root = closed.lake_dir / "measurements"
+    path = max((root / "_delta_log").glob("*.json"))
+    path.write_text(path.read_text().replace('pump-2\\"', 'pump-1\\"'))
+    trust(closed, path)
+    for checkpoint in (root / "_delta_log").glob(f"{path.stem}.checkpoint*"):
+        checkpoint.unlink()
+    assert "statistics_wrong" in codes(verify(closed))
+
+
+def trust(layout, path):
+    """Write a file's present checksum into the manifest."""
+    import crc32c  # noqa: PLC0415 - used by this forger alone
+
+    root = layout.lake_dir / "measurements"
+    content = path.read_bytes()
+    file = [path.relative_to(root).as_posix(), len(content), hashlib.sha256(content).hexdigest()]
+    body = json.dumps({"table": "measurements", "version": -1, "files": [file]}).encode()
+    with (layout.log_dir / "manifest").open("ab") as manifest:
+        manifest.write(f"{crc32c.crc32c(body):08x} ".encode() + body + b"\n")
+
+
+# -- beside an owner
+
+
+def test_a_running_lake_verifies_without_a_word_while_it_is_written_merged_and_swept(lakes):
+    lake = lakes.open(segment_age_s=0.2, checkpoint_every_commits=3, index_every_commits=4, superseded_keep_s=0.0)
+    stopping = threading.Event()
+
+    def write():
+        start = 0
+        while not stopping.is_set():
+            lake.append_measurements("plant", measured(start, rows=20))
+            lake.append_events("plant", happened(start, rows=3))
+            start += 20
+
+    def merge():
+        while not stopping.wait(0.05):
+            lake.compact()
+
+    threads = [threading.Thread(target=write), threading.Thread(target=merge)]
+    for thread in threads:
+        thread.start()
+    try:
+        verdicts, deadline_s = [], time.monotonic() + 6.0
+        while time.monotonic() < deadline_s:
+            verdicts.append(verify(lakes.layout, lake.facts, keep_s=0.0))
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join()
+    assert [finding for verdict in verdicts for finding in verdict.findings] == []
+    assert all(verdict.rows_agree for verdict in verdicts)
+    assert verdicts[-1].figures.rows
+
+
+def test_rows_that_the_owner_sees_and_the_disk_lacks_are_found(lake, lakes):
+    lake.append_measurements("plant", measured(0))
+    lake.flush()
+    hot = lake._sequencer.active.hot["measurements"]
+    hot.visible += 1
+    verdict = verify(lakes.layout, lake.facts)
+    hot.visible -= 1
+    assert codes(verdict) == {"rows_disagree"}
+    assert verdict.rows_agree is False
+
+
+# -- quarantine by whoever holds the lock
+
+
+def test_a_broken_file_is_set_aside_listed_and_named_ever_after(closed):
+    path = data_files(closed)[0]
+    flip(path, 800)
+    relative = path.relative_to(closed.lake_dir / "measurements").as_posix()
+    assert set_broken_aside(closed, verify(closed)) == [f"measurements/{relative}"]
+    assert not path.exists()
+    assert (closed.lake_dir / "measurements" / "_quarantine" / relative).exists()
+    assert (closed.lake_dir / "plain" / "measurements" / relative).stat().st_size == 0
+    verdict = verify(closed)
+    assert {finding.code for finding in verdict.findings if finding.is_damage} == {"file_quarantined"}
+    assert verdict.is_damaged
