@@ -6,7 +6,8 @@
 | headers | `X-Influxdb-Error` | `X-Influxdb-Error`, `X-Platform-Error-Code` |
 
 Bad lines are 400 as there (elsewhere here: 422), so that Telegraf drops what can never be stored instead of repeating
-it; rows that are too old stay 422, as there. 429, 503 and 507 say when to come back, and all these clients do.
+it; rows that are too old stay 422, as there. Telegraf drops what any other 4xx refuses, so what a repetition can cure
+(a body that was too slow, too many requests) is 503; 503 and 507 say when to come back, and all these clients do.
 """
 
 import json
@@ -18,6 +19,8 @@ from starlette.responses import Response
 VERSION_1_PATHS = frozenset({"/write", "/query"})
 VERSION_2_PATHS = frozenset({"/api/v2/write"})
 TOO_OLD_CODES = frozenset({"older_than_retention", "too_late"})
+CURABLE = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+DEFAULT_RETRY_AFTER = "1"
 MAX_HEADER_CHARS = 500
 CHALLENGE = 'Basic realm="gaugehouse"'
 NAMES: Mapping[HTTPStatus, str] = {
@@ -28,7 +31,6 @@ NAMES: Mapping[HTTPStatus, str] = {
     HTTPStatus.METHOD_NOT_ALLOWED: "method not allowed",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request too large",
     HTTPStatus.UNPROCESSABLE_ENTITY: "unprocessable entity",
-    HTTPStatus.TOO_MANY_REQUESTS: "too many requests",
     HTTPStatus.INTERNAL_SERVER_ERROR: "internal error",
     HTTPStatus.SERVICE_UNAVAILABLE: "unavailable",
     HTTPStatus.INSUFFICIENT_STORAGE: "unavailable",
@@ -46,12 +48,16 @@ def write_influx_error(
     """Return an error of one of these addresses; `code` and `fields` as of every other error here."""
     if status is HTTPStatus.UNPROCESSABLE_ENTITY and code not in TOO_OLD_CODES:
         status = HTTPStatus.BAD_REQUEST
+    if status in CURABLE:
+        status = HTTPStatus.SERVICE_UNAVAILABLE
     body: dict[str, object] = {"error": detail}
     own_headers = {"X-Influxdb-Error": _header_text(detail)}
     if path in VERSION_2_PATHS:
         name = NAMES.get(status, "invalid")
         body = {"code": name, "message": detail} | _first_line(fields)
         own_headers["X-Platform-Error-Code"] = name
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        own_headers["Retry-After"] = headers.get("Retry-After", DEFAULT_RETRY_AFTER)
     if status is HTTPStatus.UNAUTHORIZED:
         own_headers["WWW-Authenticate"] = CHALLENGE
     content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()

@@ -78,7 +78,8 @@ def _check_project(caller: Caller, field: str, name: str | None) -> None:
     if not name:
         raise Refused(f"{field} is needed: the name of the project", code="project_required")
     if name.partition("/")[0] != caller.project:
-        raise NotFound(f"{field} {name[:63]!r} not found: it is not the project of this key", code="project_not_found")
+        # Telegraf keeps its rows when it reads just this; on any other 404 it drops them.
+        raise NotFound(f"{field} not found: {name[:63]!r} is not the project of this key", code="project_not_found")
 
 
 def _read_precision(text: str | None) -> Precision:
@@ -139,7 +140,7 @@ async def write_version_1(
     consistency: Ignored = None,  # noqa: ARG001
 ) -> Response:
     """Store line protocol as InfluxDB 1 does; 204 means it is on the disk."""
-    _check_project(caller, "db", db)
+    _check_project(caller, "database", db)
     return await _store(request, runtime, threads, caller, _read_precision(precision))
 
 
