@@ -48,6 +48,11 @@ class Settings(BaseSettings):
     recent_keys_bytes: int = Field(
         default=64 * MEBIBYTE, ge=MEBIBYTE, description="Memory for hashes of recently flushed keys [bytes]"
     )
+    file_keys_bytes: int = Field(
+        default=64 * MEBIBYTE,
+        ge=MEBIBYTE,
+        description="Memory for hashes of older keys, per table, read when needed [bytes]",
+    )
     clock_behind_limit_s: float = Field(
         default=300.0, gt=0, description="A start whose clock is further behind the newest row is refused [s]"
     )

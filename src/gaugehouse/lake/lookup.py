@@ -8,9 +8,12 @@ import numpy as np
 import pyarrow as pa
 
 from gaugehouse.lake.delta import DeltaStore, FileEntry, month_name, month_numbers_of
+from gaugehouse.lake.filekeys import FileKeys, keys_of
 from gaugehouse.lake.known import SeriesIndex, rows_of_batch
-from gaugehouse.lake.rows import Rows, TableSpec, concat_rows, empty_rows, timestamp_array
+from gaugehouse.lake.rows import Rows, TableSpec, concat_rows, empty_rows, instants_us, timestamp_array
 from gaugehouse.lake.snapshot import Engine, read_stored
+
+FEW_KEYS = 2_000  # more are found faster by one pass over the files
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,6 +35,7 @@ class FileLookup:
     stores: Mapping[str, DeltaStore]
     indexes: Mapping[str, SeriesIndex]
     number_lock: threading.Lock
+    file_keys: Mapping[str, FileKeys]
     _asking: threading.Lock = field(default_factory=threading.Lock)
     _waiting: list[_Question] = field(default_factory=list)
     _waiting_lock: threading.Lock = field(default_factory=threading.Lock)
@@ -72,16 +76,30 @@ class FileLookup:
         found: list[Rows] = []
         for code, project in enumerate(projects):
             mine = rows.take(codes == code)
-            paths = [
-                str(self.stores[spec.name].root / entry.path)
-                for entry in files
-                if entry.project == project and _may_hold_keys(entry, mine)
-            ]
+            wanted = _wanted(index, mine)
+            entries = [entry for entry in files if entry.project == project and _may_hold_keys(entry, mine)]
+            paths, wanted = self._narrowed(spec, entries, wanted)
             if paths:
-                stored = read_stored(self.engine, spec, paths, _wanted(index, mine))
+                stored = read_stored(self.engine, spec, paths, wanted)
                 with self.number_lock:
                     found.append(rows_of_batch(index, project, stored))
         return concat_rows(found, spec) if found else empty_rows(spec)
+
+    def _narrowed(self, spec: TableSpec, entries: list[FileEntry], wanted: pa.Table) -> tuple[list[str], pa.Table]:
+        """Return which files must be read for which keys: few keys are hardly ever in any."""
+        root = self.stores[spec.name].root
+        if len(wanted) > FEW_KEYS:
+            return [str(root / entry.path) for entry in entries], wanted
+        keys, instants = keys_of(wanted, spec), instants_us(wanted.column(spec.instant))
+        is_hit = np.zeros(len(wanted), np.bool_)
+        paths = []
+        for entry in entries:
+            asked = np.flatnonzero((instants >= entry.instants_us[0]) & (instants <= entry.instants_us[1]))
+            is_here = self.file_keys[spec.name].may_hold(root / entry.path, keys, asked.tolist())
+            is_hit[asked[is_here]] = True
+            if is_here.any():
+                paths.append(str(root / entry.path))
+        return paths, wanted.filter(pa.array(is_hit))
 
 
 def _unstamped(rows: Rows) -> Rows:

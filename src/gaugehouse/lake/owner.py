@@ -19,6 +19,7 @@ from gaugehouse.lake.backup import BackedLake, copy_files
 from gaugehouse.lake.commits import settle
 from gaugehouse.lake.delta import DeltaStore
 from gaugehouse.lake.durable import FsyncFailed, make_folder
+from gaugehouse.lake.filekeys import FileKeys
 from gaugehouse.lake.flush import Flusher
 from gaugehouse.lake.gather import Gather
 from gaugehouse.lake.groups import Appended, Delivery
@@ -196,7 +197,11 @@ class Lake:
         sequencer.files = self._flusher.current_files()
         sequencer.refuse_when_unfit = self._refuse_when_full
         sequencer.lookup = FileLookup(
-            engine=self._engine, stores=self._stores, indexes=sequencer.indexes, number_lock=sequencer.lock
+            engine=self._engine,
+            stores=self._stores,
+            indexes=sequencer.indexes,
+            number_lock=sequencer.lock,
+            file_keys={name: FileKeys(spec, self._settings.file_keys_bytes) for name, spec in TABLES.items()},
         ).find
         logger.info(
             "lake_opened",
