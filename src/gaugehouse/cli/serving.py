@@ -1,5 +1,6 @@
 """`gaugehouse serve`: one process that owns the lake, answers HTTP and keeps its worker alive."""
 
+import gc
 import ipaddress
 import os
 import signal
@@ -72,7 +73,10 @@ def serve_forever(*, data_dir: Path, host: str | None, port: int | None, demo: b
         _greet(runtime, url, is_new=is_new)
         server = uvicorn.Server(configure_server(create_app(runtime), host=settings.host, port=settings.port))
         logger.info("serving", url=url, pid=os.getpid(), demo=settings.demo)
-        server.run(sockets=[listener])
+        try:
+            server.run(sockets=[listener])
+        finally:
+            gc.unfreeze()  # frozen objects would be reported as leaked by DuckDB when Python ends
         logger.info("stopping", url=url)
 
 
