@@ -5,18 +5,18 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from gaugehouse.errors import MAX_ROWS_NAMED, Forbidden, LineProblem, LinesRefused
-from gaugehouse.ingest.accept import AppendOutcome, KnowsNames
+from gaugehouse.ingest.accept import KnowsNames
 from gaugehouse.ingest.limits import Limits
 from gaugehouse.ingest.line_keys import LineMapping
 from gaugehouse.ingest.line_protocol import DecodedLines, Precision, decode_lines
-from gaugehouse.ingest.receipts import MAX_CONFLICTS_NAMED, Receipt
-from gaugehouse.lake import Delivery
+from gaugehouse.ingest.receipts import Receipt, receipt_of
+from gaugehouse.lake import Appended, Delivery
 
 
 class AppendsDeliveries(Protocol):
     """The part of the lake that such a delivery needs."""
 
-    def append(self, project: str, delivery: Delivery) -> AppendOutcome: ...
+    def append(self, project: str, delivery: Delivery) -> Appended: ...
 
 
 class AddsLabels(Protocol):
@@ -66,15 +66,7 @@ def accept_lines(  # noqa: PLR0913 - as accept_measurements
     delivery = Delivery(batches={table: batch for table, batch in batches.items() if batch.num_rows})
     if not len(delivery):
         return Receipt(accepted=0, duplicates=0, conflicts=0, late=0, received_at=None)
-    outcome = lake.append(project, delivery)
-    return Receipt(
-        accepted=outcome.accepted,
-        duplicates=outcome.duplicates,
-        conflicts=len(outcome.conflicts),
-        late=outcome.late,
-        received_at=outcome.received_at,
-        conflict_rows=tuple(outcome.conflicts.slice(0, MAX_CONFLICTS_NAMED).to_pylist()),
-    )
+    return receipt_of(lake.append(project, delivery))
 
 
 def _check_key(decoded: DecodedLines, component: str | None, *, may_add_events: bool) -> None:

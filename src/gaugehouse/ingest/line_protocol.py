@@ -173,7 +173,8 @@ def decode_lines(
 def _split(body: bytes, limits: Limits) -> _Split:
     data = np.frombuffer(body, np.uint8)
     most = min(limits.rows_limit, len(body) // SHORTEST_FIELD_BYTES + 1)
-    lines, cells = np.empty((5, most), np.int32), np.empty((6, most), np.int32)
+    # One column more: a line is entered before it is known to be good.
+    lines, cells = np.empty((5, most + 1), np.int32), np.empty((6, most), np.int32)
     problems = np.empty((4, MAX_ROWS_NAMED), np.int32)
     line_count, cell_count, bad_lines = scan.split_lines(data, lines, cells, problems, limits.line_limit_bytes)
     split = _Split(

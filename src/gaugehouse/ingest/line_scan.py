@@ -78,10 +78,11 @@ def _split_fields(  # noqa: C901 - one pass, see above
     size, newlines = data.size, 0
     while True:
         start = pos
-        while pos < size and data[pos] != NEWLINE and data[pos] != EQUALS and data[pos] != COMMA:
-            if data[pos] == SPACE:
+        while pos < size:
+            byte = data[np.uintp(pos)]
+            if byte in (EQUALS, COMMA, SPACE, NEWLINE):
                 break
-            if data[pos] == BACKSLASH and pos + 1 < size and data[pos + 1] in (SPACE, COMMA, EQUALS):
+            if byte == BACKSLASH and pos + 1 < size and data[pos + 1] in (SPACE, COMMA, EQUALS):
                 pos += 1
             pos += 1
         if pos >= size or data[pos] != EQUALS or pos == start:
@@ -98,7 +99,7 @@ def _split_fields(  # noqa: C901 - one pass, see above
             newlines += inside
             if pos == size:
                 return pos, OPEN_STRING, newlines, count
-        while not is_string and pos < size and data[pos] != COMMA and data[pos] > SPACE:
+        while not is_string and pos < size and data[np.uintp(pos)] != COMMA and data[np.uintp(pos)] > SPACE:
             pos += 1
         cells[VALUE_START, count], cells[VALUE_STOP, count], cells[IS_STRING, count] = start, pos, is_string
         count += 1
@@ -127,7 +128,10 @@ def split_lines(  # noqa: C901, PLR0912 - one pass, see above
         if data[pos] == RETURN if pos < size else False:
             pos += pos + 1 == size or data[pos + 1] == NEWLINE
         if pos < size and data[pos] != HASH and data[pos] != NEWLINE:
-            while pos < size and data[pos] != NEWLINE and (data[pos] != SPACE or data[pos - 1] == BACKSLASH):
+            while pos < size:
+                byte = data[np.uintp(pos)]  # unsigned: nobody asks whether it counts from the end
+                if byte <= SPACE and (byte == NEWLINE or (byte == SPACE and data[pos - 1] != BACKSLASH)):
+                    break
                 pos += 1
             stop = pos
             while pos < size and _is_blank(data[pos]):
@@ -138,7 +142,7 @@ def split_lines(  # noqa: C901, PLR0912 - one pass, see above
                 pos += 1
             lines[TIME_START, count] = pos
         bad_at = pos
-        while pos < size and data[pos] != NEWLINE:
+        while pos < size and data[np.uintp(pos)] != NEWLINE:
             pos += 1
         if pos - begin > line_limit and reason != TOO_MANY:
             reason = LONG_LINE

@@ -36,6 +36,7 @@ class Reader:
         self.text = text
         self.position = 0
         self.line = 0
+        self.begun = 0  # the line on which the current point began: a string may hold newlines
         self.unit = unit
         self.now_us = now_us
         self.component_tags = component_tags
@@ -58,7 +59,7 @@ class Reader:
 
     def need(self, is_true):
         if not is_true:
-            raise BadLine(self.line)
+            raise BadLine(self.begun)
 
     def read_until(self, ends, escaped):
         """Return a text that ends before an unescaped one of `ends`, with its escapes undone."""
@@ -75,7 +76,7 @@ class Reader:
         rows = []
         while self.position < len(self.text):
             self.line += 1
-            line = self.line
+            line = self.begun = self.line
             self.skip_blanks()
             if not self.is_at_line_end() and self.peek() != "#":
                 rows += self.read_point(line)

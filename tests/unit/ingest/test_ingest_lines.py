@@ -245,6 +245,9 @@ def test_limits_are_those_of_other_formats():
     with pytest.raises(TooLarge) as refused:
         decode('m,host=a f=1\n\nm,host=a f="' + "x\n" * 300 + '"', limits=Limits(line_limit_bytes=300))
     assert refused.value.message.startswith("line 3 ")
+    full = "m,host=a f=1\n" * 3
+    assert problems_of(full + "broken", limits=Limits(rows_limit=3))[0][0] == 4
+    assert len(decode(full + "# x\n\n", limits=Limits(rows_limit=3)).measurements) == 3
     with pytest.raises(TooLarge):
         decode("#" * 400, limits=Limits(line_limit_bytes=300))
 
