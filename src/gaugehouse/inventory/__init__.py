@@ -1,6 +1,7 @@
 """Projects, components, metrics and their attributes.
 
-Entry: `Registry` (first sight of names, from memory), `find_components`, `find_metrics`, `resolve_attributes`.
+Entry: `Registry` and `FirstLabels` (first sight of names and labels, from memory), `find_components`, `find_metrics`,
+`resolve_attributes`.
 May import: access, database, measurements, config, errors.
 Invariants: names never change and are never deleted (the lake holds them); a retired component keeps its data and
 still accepts rows; every function is told the project and sees nothing else.
