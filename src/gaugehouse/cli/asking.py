@@ -13,8 +13,6 @@ from gaugehouse.lake import is_locked
 from gaugehouse.lake.control import NobodyAnswers, ask_owner
 from gaugehouse.lake.live import LiveFacts
 from gaugehouse.logs import configure_logs
-from gaugehouse.runtime import open_runtime
-from gaugehouse.upkeep import answers
 
 Ask = Callable[[str, Mapping[str, Any]], Any]
 FLUSH_S = 600.0
@@ -74,6 +72,10 @@ def owner(settings: Settings, report: Report) -> Iterator[Ask]:
     if is_owned(layout):
         yield ask_running(layout, report)
         return
+    # Only who becomes the owner needs database, accounts and all: asking starts in half the time without them.
+    from gaugehouse.runtime import open_runtime  # noqa: PLC0415 - see above
+    from gaugehouse.upkeep import answers  # noqa: PLC0415 - see above
+
     configure_logs(settings, layout.logs_dir, to_stdout=False, file_name="commands.log")
     runtime = open_runtime(settings, report)
     try:

@@ -167,7 +167,8 @@ class Lake:
             settle_checkpoints(store, self._manifest)
         committed = committed_segments(self._stores, str(log_uuid))
         for name, store in self._stores.items():
-            self._maintenance.leave_alone(self._quarantine.keep_current(store.root, store.files))
+            written = self._manifest.files.get(name, {})
+            self._maintenance.leave_alone(self._quarantine.release(store.root, store.files, written))
             remove_uncommitted_files(store, self._manifest)
             self._maintenance.mirrors[name].rebuild(store.files.values())
             index, recent = self._sequencer.indexes[name], self._sequencer.recent[name]

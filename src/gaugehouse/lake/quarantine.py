@@ -8,7 +8,7 @@ that are not what was written. `lake repair` will put a good copy back and take 
 import hashlib
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import crc32c
@@ -130,16 +130,28 @@ class Quarantine:
         self.files = files
         self.paths = frozenset(f"{file.table}/{file.path}" for file in files)
 
-    def keep_current(self, root: Path, current: Iterable[str]) -> list[str]:
-        """Forget files that the table names no more, for their rows were dropped on purpose; return the others."""
+    def release(self, root: Path, current: Mapping[str, FileEntry], written: Mapping[str, CommittedFile]) -> list[str]:
+        """Forget files of a table that are whole again, or that it names no more; return the others.
+
+        Args:
+            root: Folder of the table.
+            current: Its files.
+            written: What each was when it was written.
+        """
         with self._lock:
-            names, table = set(current), root.name
-            dropped = [file for file in self.files if file.table == table and file.path not in names]
-            if dropped:
-                self._write(tuple(file for file in self.files if file not in dropped))
-            for file in dropped:
+            mine = [file for file in self.files if file.table == root.name]
+            free = [
+                file
+                for file in mine
+                if file.path not in current
+                or (file.path in written and not is_broken(root, current[file.path], written[file.path]))
+            ]
+            if free:
+                self._write(tuple(file for file in self.files if file not in free))
+            for file in free:
                 (root / FOLDER / file.path).unlink(missing_ok=True)
-            return [file.path for file in self.files if file.table == table]
+                logger.info("quarantine_released", table=file.table, project=file.project, month=file.month)
+            return [file.path for file in mine if file not in free]
 
     def add(self, root: Path, entry: FileEntry | ListedFile, what: str) -> QuarantinedFile:
         """List a file, then move it; what is listed already stays as it is."""

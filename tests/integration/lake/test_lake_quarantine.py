@@ -138,6 +138,27 @@ def test_a_deleted_project_leaves_nothing_in_quarantine(broken, lakes):
     assert path
 
 
+def test_a_good_copy_in_its_old_place_ends_the_quarantine_at_the_next_start_and_a_bad_one_does_not(broken, lakes):
+    lake, path = broken
+    root = lake.layout.lake_dir / "measurements"
+    bad = (root / "_quarantine" / path).read_bytes()
+    good = bytearray(bad)
+    good[len(good) // 2] ^= 1
+    for content in (bad, good):
+        lake.close()
+        lakes._open.remove(lake)
+        (root / path).write_bytes(content)
+        lake = lakes.open()
+        if content == bad:
+            (root / path).unlink()
+            refused(lambda: count(lake.pin()))  # noqa: B023 - called at once
+    assert count(lake.pin()) == 100
+    assert read_quarantine(lake.layout.log_dir) == ()
+    assert not list((root / "_quarantine").rglob("*.parquet"))
+    assert len(list((lake.layout.lake_dir / "plain" / "measurements").rglob("*.parquet"))) == 3
+    assert verify_lake(lake.layout, ask_live=lake.facts, keep_s=86_400.0, on_progress=lambda *_: None).findings == []
+
+
 def test_a_damaged_list_is_no_reason_not_to_start(broken, lakes):
     lake, _path = broken
     lake.close()
