@@ -2,6 +2,7 @@
 
 Entry: `accept_measurements`, `accept_events`, `accept_lines` (a request), `decode_measurements`, `decode_events`,
 `decode_lines` (bytes to a batch), `read_file` (files of others, for the import command).
+Line protocol is split by compiled passes (`line_scan`), its keys are read by `line_keys`, `line_protocol` joins them.
 All or nothing, unless asked for less. May import: inventory, lake, measurements, config, errors.
 Invariants: columnar, no object per row once decoded; whatever the bytes are, the only exceptions are GaugehouseErrors;
 bad rows are named by their 0-based row in the payload; a fast reader that cannot vouch for what it read hands over to a
@@ -21,7 +22,7 @@ from gaugehouse.ingest.limits import Limits
 from gaugehouse.ingest.line_keys import LineMapping
 from gaugehouse.ingest.line_protocol import Precision, decode_lines, warm_up
 from gaugehouse.ingest.media import FORMATS, Format, find_format
-from gaugehouse.ingest.receipts import Receipt, receipt_of, write_receipt
+from gaugehouse.ingest.receipts import Keep, Receipt, receipt_of, write_receipt
 
 __all__ = [
     "FORMATS",
@@ -29,6 +30,7 @@ __all__ = [
     "Decoded",
     "FileSummary",
     "Format",
+    "Keep",
     "Limits",
     "LineMapping",
     "Precision",
@@ -45,6 +47,6 @@ __all__ = [
     "find_format",
     "read_file",
     "receipt_of",
-    "write_receipt",
     "warm_up",
+    "write_receipt",
 ]

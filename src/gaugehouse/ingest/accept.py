@@ -1,6 +1,6 @@
 """One delivery from bytes to receipt: decode, check, register, append."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -15,29 +15,14 @@ from gaugehouse.ingest.check import Decoded
 from gaugehouse.ingest.decode import decode_events, decode_measurements
 from gaugehouse.ingest.instants import TimeUnit
 from gaugehouse.ingest.limits import Limits
-from gaugehouse.ingest.receipts import MAX_CONFLICTS_NAMED, Receipt
-
-
-class AppendOutcome(Protocol):
-    """What the lake says after its fsync."""
-
-    @property
-    def accepted(self) -> int: ...
-    @property
-    def duplicates(self) -> int: ...
-    @property
-    def late(self) -> int: ...
-    @property
-    def conflicts(self) -> pa.Table: ...
-    @property
-    def received_at(self) -> datetime: ...
+from gaugehouse.ingest.receipts import Keep, Receipt, receipt_of
+from gaugehouse.lake import Appended, Delivery, KeyedAnswer
 
 
 class AppendsRows(Protocol):
     """The part of the lake that a delivery needs."""
 
-    def append_measurements(self, project: str, batch: pa.Table) -> AppendOutcome: ...
-    def append_events(self, project: str, batch: pa.Table) -> AppendOutcome: ...
+    def append(self, project: str, delivery: Delivery) -> Appended: ...
 
 
 class KnowsNames(Protocol):
@@ -61,6 +46,7 @@ def accept_measurements(  # noqa: PLR0913 - one delivery has this many sides, ea
     partial: bool = False,
     component: str | None = None,
     time_unit: TimeUnit | None = None,
+    keep: Keep | None = None,
 ) -> Receipt:
     """Store one delivery of measurements; returns when it is durable.
 
@@ -74,6 +60,7 @@ def accept_measurements(  # noqa: PLR0913 - one delivery has this many sides, ea
         partial: Store the good rows and name the bad ones, instead of refusing all.
         component: The only component that the caller's key may write.
         time_unit: Unit of integer times.
+        keep: How the receipt is kept with the rows, if it is.
 
     Raises:
         Forbidden: A row names another component than the key's.
@@ -85,7 +72,7 @@ def accept_measurements(  # noqa: PLR0913 - one delivery has this many sides, ea
     )
     _check_key_component(decoded.batch, component)
     decoded = _resolve_names(registry, project, decoded, has_metrics=True, partial=partial)
-    return _append(lambda batch: lake.append_measurements(project, batch), decoded)
+    return _append(lake, project, "measurements", decoded, keep)
 
 
 def accept_events(  # noqa: PLR0913 - as accept_measurements
@@ -99,6 +86,7 @@ def accept_events(  # noqa: PLR0913 - as accept_measurements
     partial: bool = False,
     component: str | None = None,
     time_unit: TimeUnit | None = None,
+    keep: Keep | None = None,
 ) -> Receipt:
     """Store one delivery of events; arguments and errors as for measurements. Kinds of events need no registration."""
     decoded = decode_events(
@@ -106,7 +94,7 @@ def accept_events(  # noqa: PLR0913 - as accept_measurements
     )
     _check_key_component(decoded.batch, component)
     decoded = _resolve_names(registry, project, decoded, has_metrics=False, partial=partial)
-    return _append(lambda batch: lake.append_events(project, batch), decoded)
+    return _append(lake, project, "events", decoded, keep)
 
 
 def _distinct(batch: pa.Table, column: str) -> list[str]:
@@ -174,25 +162,28 @@ def _without_unknown(decoded: Decoded, refused: list[_Unknown], *, partial: bool
     )
 
 
-def _append(append: Callable[[pa.Table], AppendOutcome], decoded: Decoded) -> Receipt:
-    if not len(decoded.batch):
-        return Receipt(
-            accepted=0,
-            duplicates=0,
-            conflicts=0,
-            late=0,
-            received_at=None,
-            rejected=decoded.bad_rows,
-            problems=decoded.problems,
-        )
-    outcome = append(decoded.batch)
+def _append(lake: AppendsRows, project: str, table: str, decoded: Decoded, keep: Keep | None) -> Receipt:
+    if not len(decoded.batch) and keep is None:
+        return _receipt(None, decoded)
+
+    def answer(appended: Appended) -> KeyedAnswer:
+        assert keep is not None  # noqa: S101 - called only with one; narrows the type
+        return keep.answer(_receipt(appended, decoded))
+
+    delivery = Delivery(batches={table: decoded.batch}, answer=None if keep is None else answer)
+    return _receipt(lake.append(project, delivery), decoded)
+
+
+def _receipt(appended: Appended | None, decoded: Decoded) -> Receipt:
+    """Return what the sender is told; a delivery without a good row has no part in any log record."""
+    if appended is not None and len(decoded.batch):
+        return receipt_of(appended, rejected=decoded.bad_rows, problems=decoded.problems)
     return Receipt(
-        accepted=outcome.accepted,
-        duplicates=outcome.duplicates,
-        conflicts=len(outcome.conflicts),
-        late=outcome.late,
-        received_at=outcome.received_at,
-        conflict_rows=tuple(outcome.conflicts.slice(0, MAX_CONFLICTS_NAMED).to_pylist()),
+        accepted=0,
+        duplicates=0,
+        conflicts=0,
+        late=0,
+        received_at=None,
         rejected=decoded.bad_rows,
         problems=decoded.problems,
     )

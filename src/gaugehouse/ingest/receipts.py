@@ -1,12 +1,13 @@
 """What a sender is told about a delivery."""
 
+import time
 from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import TypeAdapter
 
 from gaugehouse.errors import RowProblem
-from gaugehouse.lake import Appended
+from gaugehouse.lake import Appended, KeyedAnswer
 
 MAX_CONFLICTS_NAMED = 20
 
@@ -58,3 +59,28 @@ def receipt_of(appended: Appended, *, rejected: int = 0, problems: tuple[RowProb
         rejected=rejected,
         problems=problems,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """What makes the lake keep a receipt with the rows: for a sender that may ask again what became of them.
+
+    Args:
+        key: From `answer_key`.
+        fingerprint: SHA-256 of the request's body.
+        status: Of the answer.
+    """
+
+    key: bytes
+    fingerprint: bytes
+    status: int
+
+    def answer(self, receipt: Receipt) -> KeyedAnswer:
+        """Return a receipt as it is kept."""
+        return KeyedAnswer(
+            key=self.key,
+            fingerprint=self.fingerprint,
+            status=self.status,
+            body=write_receipt(receipt),
+            answered_at_us=time.time_ns() // 1_000,
+        )

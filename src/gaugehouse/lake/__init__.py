@@ -14,6 +14,7 @@ in the order of `received_at`; a segment is deleted only after its commits are s
 commits.
 """
 
+from gaugehouse.lake.answers import answer_key as answer_key
 from gaugehouse.lake.backup import BackedLake as BackedLake
 from gaugehouse.lake.backup import drop_unlisted as drop_unlisted
 from gaugehouse.lake.backup import restore_lake as restore_lake
@@ -22,6 +23,8 @@ from gaugehouse.lake.groups import Appended as Appended
 from gaugehouse.lake.groups import Delivery as Delivery
 from gaugehouse.lake.lock import is_locked as is_locked
 from gaugehouse.lake.maintenance import CompactionDone as CompactionDone
+from gaugehouse.lake.meters import Durations as Durations
+from gaugehouse.lake.meters import RowCounts as RowCounts
 from gaugehouse.lake.owner import Lake as Lake
 from gaugehouse.lake.owner import read_committed_through as read_committed_through
 from gaugehouse.lake.repair import RepairedSegment as RepairedSegment
@@ -29,5 +32,6 @@ from gaugehouse.lake.repair import repair_log as repair_log
 from gaugehouse.lake.retention import Dropped as Dropped
 from gaugehouse.lake.retention import Gone as Gone
 from gaugehouse.lake.retention import read_gone as read_gone
+from gaugehouse.lake.segments import KeyedAnswer as KeyedAnswer
 from gaugehouse.lake.snapshot import Snapshot as Snapshot
 from gaugehouse.lake.snapshot import open_snapshot as open_snapshot

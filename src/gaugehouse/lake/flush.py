@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import structlog
 
+from gaugehouse.lake.answers import Answers
 from gaugehouse.lake.commits import commit_durably, settle
 from gaugehouse.lake.delta import (
     Change,
@@ -30,7 +31,7 @@ from gaugehouse.lake.manifest import CommittedFile, Manifest, ManifestEntry
 from gaugehouse.lake.plain import PlainMirror
 from gaugehouse.lake.rows import Rows, TableSpec, distinct_codes, payload_arrays, timestamp_array
 from gaugehouse.lake.segments import segment_path
-from gaugehouse.lake.sequencer import Segment, Sequencer
+from gaugehouse.lake.sequencer import Segment, Sequencer, now_us
 
 logger = structlog.get_logger()
 
@@ -45,14 +46,17 @@ class Flusher:
     manifest: Manifest
     sequencer: Sequencer
     mirrors: Mapping[str, PlainMirror]
+    answers: Answers
 
     def flush(self, segment: Segment) -> None:
         """Commit one sealed segment to every table it touches, then let go of it."""
+        self.answers.keep(segment.answers, now_us=now_us())
         for name, store in self.stores.items():
             if segment.hot[name].count:
                 self._commit_table(segment, store)
         self.manifest.record(ManifestEntry(segment=segment.number, through_us=segment.through_us))
         self.sequencer.retire(segment, self.current_files)
+        self.answers.forget_log(segment.answers)
         remove_file(segment_path(self.log_dir, segment.number))
         logger.info("segment_flushed", segment=segment.number, rows=segment.rows)
 

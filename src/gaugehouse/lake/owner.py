@@ -14,7 +14,8 @@ import structlog
 from deltalake.exceptions import DeltaError
 
 from gaugehouse.config import Layout, Settings
-from gaugehouse.errors import GaugehouseError, StartRefused, StorageFull
+from gaugehouse.errors import GaugehouseError, StartRefused, StorageFull, Unavailable
+from gaugehouse.lake.answers import Answers
 from gaugehouse.lake.backup import BackedLake, copy_files
 from gaugehouse.lake.commits import settle
 from gaugehouse.lake.delta import DeltaStore
@@ -31,6 +32,7 @@ from gaugehouse.lake.log import Log
 from gaugehouse.lake.lookup import FileLookup
 from gaugehouse.lake.maintenance import CompactionDone, Maintenance
 from gaugehouse.lake.manifest import Manifest, ManifestEntry, manifest_path, read_committed_through_us
+from gaugehouse.lake.meters import LakeMeters
 from gaugehouse.lake.plain import PlainMirror
 from gaugehouse.lake.quarantine import Quarantine, is_broken
 from gaugehouse.lake.recovery import (
@@ -49,6 +51,7 @@ from gaugehouse.lake.segments import find_segments, load_log_uuid
 from gaugehouse.lake.sequencer import Sequencer, now_us
 from gaugehouse.lake.snapshot import Engine, HotView, Snapshot
 from gaugehouse.measurements.selection import from_epoch_us
+from gaugehouse.tracing import span
 
 logger = structlog.get_logger()
 
@@ -97,6 +100,7 @@ class Lake:
             series_limit=settings.series_limit,
         )
         self._gather = Gather(self._sequencer)
+        self.answers = Answers(layout.log_dir / "answers.db")
         self._stopping = threading.Event()
         self._flush_wanted = threading.Event()
         self._flushed = threading.Condition()
@@ -176,6 +180,10 @@ class Lake:
         scans = scan_log(log_dir, log_uuid)
         replay(scans, self._stores, committed, self._sequencer)
         sequencer = self._sequencer
+        self.answers.open()
+        for segment in sequencer.sealed:
+            self.answers.note(segment.answers)
+        sequencer.on_answers = self.answers.note
         sequencer.last_received_us = max(sequencer.last_received_us, newest_received_us(self._stores, self._manifest))
         self._mend_manifest()
         # Also of segments that are committed but were not deleted any more: their rows show in the files.
@@ -194,6 +202,7 @@ class Lake:
             manifest=self._manifest,
             sequencer=sequencer,
             mirrors=self._maintenance.mirrors,
+            answers=self.answers,
         )
         sequencer.files = self._flusher.current_files()
         sequencer.refuse_when_unfit = self._refuse_when_full
@@ -319,6 +328,40 @@ class Lake:
         """Return the newest received_at such that everything up to it is in the Delta tables."""
         return from_epoch_us(self._manifest.through_us) if self._manifest.through_us >= 0 else None
 
+    @property
+    def meters(self) -> LakeMeters:
+        """What was counted since the lake was opened."""
+        return self._sequencer.meters
+
+    def lag_s(self) -> float:
+        """Return the age of the oldest acknowledged row that is not in the Delta tables. [s]"""
+        oldest_us = min((s.first_us for s in [*self._sequencer.sealed, self._sequencer.active] if s.rows), default=-1)
+        return max(0.0, (now_us() - oldest_us) / 1e6) if oldest_us >= 0 else 0.0
+
+    def count_files(self) -> dict[tuple[str, str, str], int]:
+        """Return the current files by (table, project, month)."""
+        counts: dict[tuple[str, str, str], int] = {}
+        for table, entries in self._sequencer.files.items():
+            for entry in entries:
+                key = (table, entry.project, entry.month)
+                counts[key] = counts.get(key, 0) + 1
+        return counts
+
+    def count_series(self) -> dict[str, int]:
+        """Return how many series each table has in memory."""
+        return {name: len(index) for name, index in self._sequencer.indexes.items()}
+
+    def refuse_when_unfit(self) -> None:
+        """Refuse as a write would be refused now.
+
+        Raises:
+            StorageFull: the disk is nearly full.
+            Unavailable: the lake is closing, or the disk has failed.
+        """
+        if self._stopping.is_set() or self._sequencer.log.failed:
+            raise Unavailable("the lake takes no writes", retry_after_s=5)
+        self._refuse_when_full()
+
     def unflushed_rows(self) -> int:
         return self._sequencer.unflushed_rows()
 
@@ -410,7 +453,11 @@ class Lake:
 
     def _flush_oldest(self) -> None:
         assert self._flusher is not None  # noqa: S101 - set before the thread starts
-        self._flusher.flush(self._sequencer.sealed[0])
+        segment, started_s = self._sequencer.sealed[0], time.perf_counter()
+        with span("flush", segment=segment.number, rows=segment.rows):
+            self._flusher.flush(segment)
+        self.meters.flush.observe(time.perf_counter() - started_s)
+        self.meters.flushed_rows += segment.rows
         self._maintenance.checkpoint_when_due()
         self._commits_since_index += 1
         if self._commits_since_index >= self._settings.index_every_commits:
@@ -496,6 +543,7 @@ class Lake:
             sequencer.closed_projects[project] = time.monotonic() + CLOSED_PROJECT_S
         self.flush()
         dropped = self._maintenance.delete_project(project)
+        self.answers.delete_project(project)
         with sequencer.lock:
             for index in sequencer.indexes.values():
                 index.forget(project)
@@ -558,5 +606,6 @@ class Lake:
             logger.warning("lake_closed_while_busy", rows=self.unflushed_rows())
             return
         self._close_log()
+        self.answers.close()
         self._lock.release()
         logger.info("lake_closed", unflushed_segments=len(find_segments(self.layout.log_dir)))

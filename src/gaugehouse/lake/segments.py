@@ -77,6 +77,7 @@ class LogRecord(msgspec.Struct, array_like=True, frozen=True):
 
 
 encode_record = msgspec.msgpack.Encoder().encode
+encode_answer = msgspec.msgpack.Encoder().encode
 _decode_record = msgspec.msgpack.Decoder(LogRecord).decode
 
 

@@ -36,6 +36,7 @@ from gaugehouse.lake.groups import (
 from gaugehouse.lake.keyhash import Int64s
 from gaugehouse.lake.known import SeriesIndex, numbered_rows
 from gaugehouse.lake.log import Log
+from gaugehouse.lake.meters import LakeMeters
 from gaugehouse.lake.recent import RecentKeys, generation_of
 from gaugehouse.lake.rows import EVENTS, MEASUREMENTS, TABLES, HotRows, Rows, TableSpec, concat_rows, timestamp_array
 from gaugehouse.lake.segments import KeyedAnswer, LogRecord
@@ -158,6 +159,8 @@ class Sequencer:
         self.last_append_s = 0.0
         self.lookup: Lookup = _no_lookup
         self.refuse_when_unfit: Callable[[], None] = lambda: None
+        self.on_answers: Callable[[Sequence[KeyedAnswer]], None] = lambda _answers: None
+        self.meters = LakeMeters()
         self._log: Log | None = None
         self._is_stopped = False
         self.closed_projects: dict[str, float] = {}  # deleted ones, until when [monotonic s]
@@ -174,6 +177,7 @@ class Sequencer:
         """Begin to append to `log`, whose open segment is `number`."""
         self._log = log
         log.on_durable = self._publish
+        log.on_synced = self.meters.fsync.observe
         self.active = Segment(number=number)
 
     def stop(self) -> None:
@@ -224,9 +228,18 @@ class Sequencer:
             if isinstance(written, _Written):
                 for one, appended in zip(together, written.receipts, strict=True):
                     one.outcome = appended
+                    self._count(project, one.delivery, appended)
                 return written.position
             together = written.hand_out(together)
         return 0
+
+    def _count(self, project: str, delivery: Delivery, appended: Appended) -> None:
+        table = "measurements" if "measurements" in delivery.batches else "events"
+        conflicts = len(appended.conflicts)
+        self.meters.count(
+            project, table, accepted=appended.accepted, duplicates=appended.duplicates, conflicts=conflicts,
+            late=appended.late,
+        )  # fmt: skip
 
     def look_up(self, waiting: Sequence[Waiting]) -> None:
         """Ask the files, outside the lock, about rows that memory cannot judge: one look for all deliveries."""
@@ -359,6 +372,7 @@ class Sequencer:
         def hold(position: int) -> None:
             self.take_rows(self.active, stamped, received_at_us)
             self.active.answers.extend(answers)
+            self.on_answers(answers)
             counts = {name: hot.count for name, hot in self.active.hot.items()}
             self._pending.append(
                 _Pending(position=position, segment=self.active, counts=counts, received_at_us=received_at_us)

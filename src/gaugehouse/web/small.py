@@ -6,6 +6,7 @@ Whatever is not plainly a small, good delivery of a known caller goes the genera
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -62,12 +63,18 @@ class _Outcomes:
     def expect(self) -> "asyncio.Future[Outcome]":
         return self._loop.create_future()
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it belongs to the event loop that runs now."""
+        return self._loop is asyncio.get_running_loop()
+
     def settle(self, future: "asyncio.Future[Outcome]", outcome: Outcome) -> None:
         """Called in the lake's thread."""
         self._settled.append((future, outcome))
         if not self._is_woken:
             self._is_woken = True
-            self._loop.call_soon_threadsafe(self._hand_out)
+            with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._hand_out)
 
     def _hand_out(self) -> None:
         self._is_woken = False  # first: whatever is settled from now on wakes us again
@@ -151,12 +158,13 @@ class SmallDeliveries:
         return few if self._runtime.registry.are_in_memory(project, few.component, few.metric) else None
 
     async def _store(self, project: str, few: FewMeasurements) -> Outcome:
-        if self._outcomes is None:
-            self._outcomes = _Outcomes()
-        future = self._outcomes.expect()
+        outcomes = self._outcomes
+        if outcomes is None or not outcomes.is_here:
+            outcomes = self._outcomes = _Outcomes()
+        future = outcomes.expect()
         try:
             self._runtime.lake.submit(
-                project, Delivery(batches={"measurements": few}), partial(self._outcomes.settle, future)
+                project, Delivery(batches={"measurements": few}), partial(outcomes.settle, future)
             )
         except GaugehouseError as exc:
             return exc
@@ -186,7 +194,7 @@ class SmallDeliveries:
             while len(self._standings) > STANDINGS_LIMIT:
                 del self._standings[next(iter(self._standings))]
         finally:
-            del self._renewals[digest]
+            self._renewals.pop(digest, None)
 
     def _ask(self, key: str) -> _Standing | None:
         asked_s = monotonic()

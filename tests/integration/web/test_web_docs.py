@@ -63,7 +63,7 @@ def test_every_operation_is_described(app):
         assert operation["description"], name
         assert set(operation["tags"]) <= tags, name
         for parameter in operation.get("parameters", []):
-            assert parameter["in"] in {"query", "path"}, f"{name}: {parameter['name']}"
+            assert parameter["in"] in {"query", "path", "header"}, f"{name}: {parameter['name']}"
 
 
 def test_every_refusal_is_described_with_the_one_schema(app):

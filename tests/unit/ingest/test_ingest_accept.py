@@ -31,15 +31,11 @@ class RememberingLake:
     conflicts: pa.Table = field(default_factory=lambda: NO_CONFLICTS)
     appended: list = field(default_factory=list)
 
-    def append_measurements(self, project, batch):
-        assert batch.schema == MEASUREMENT_BATCH
+    def append(self, project, delivery):
+        ((table, batch),) = delivery.batches.items()
+        assert batch.schema == (MEASUREMENT_BATCH if table == "measurements" else EVENT_BATCH)
         self.appended.append((project, batch))
         return Outcome(len(batch) - len(self.conflicts), self.conflicts)
-
-    def append_events(self, project, batch):
-        assert batch.schema == EVENT_BATCH
-        self.appended.append((project, batch))
-        return Outcome(len(batch))
 
 
 @dataclass

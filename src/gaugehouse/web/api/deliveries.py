@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
+from starlette.responses import Response
 
 from gaugehouse.access import Caller
 from gaugehouse.ingest import Receipt, TimeUnit
 from gaugehouse.runtime import Runtime
+from gaugehouse.web.idempotency import REPLAYED, Told, accept_once
 from gaugehouse.web.problems import CHANGING, WITH_BODY, refusals
 from gaugehouse.web.threads import Threads
 
@@ -38,26 +41,45 @@ async def read_wishes(
 AskedWishes = Annotated[Wishes, Depends(read_wishes)]
 
 
-async def deliver(
-    accept: Callable[..., Receipt],
-    request: Request,
-    runtime: Runtime,
-    threads: Threads,
-    caller: Caller,
-    wishes: Wishes,
-) -> Receipt:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A delivery as it stands before its body is read: who sends it, how it is to be taken, and what it is called."""
+
+    request: Request
+    caller: Caller
+    wishes: Wishes
+    key: str | None
+
+
+async def deliver(accept: Callable[..., Receipt], runtime: Runtime, threads: Threads, sent: Sent) -> Response:
     """Let `accept_measurements` or `accept_events` store the body of a request in a thread."""
-    bound = partial(
-        accept,
-        runtime.lake,
-        runtime.registry,
-        caller.project,
-        limits=runtime.delivery_limits(caller.project),
-        partial=wishes.is_partial,
-        component=caller.component,
-        time_unit=wishes.time_unit,
-    )
-    return await threads.deliveries.store(request, bound)
+    caller = sent.caller
+
+    def store(body: bytes, media_type: str) -> Told:
+        bound = partial(
+            accept,
+            runtime.lake,
+            runtime.registry,
+            caller.project,
+            body,
+            media_type,
+            limits=runtime.delivery_limits(caller.project),
+            partial=sent.wishes.is_partial,
+            component=caller.component,
+            time_unit=sent.wishes.time_unit,
+        )
+        return accept_once(
+            runtime,
+            lambda keep: bound(keep=keep),
+            body=body,
+            project=caller.project,
+            route=sent.request.url.path,
+            key=sent.key,
+            status=HTTPStatus.CREATED,
+        )
+
+    told = await threads.deliveries.store(sent.request, store)
+    return Response(told.body, told.status, told.headers(), media_type="application/json")
 
 
 MEASUREMENT_ROW = {
@@ -114,7 +136,11 @@ EVENT_EXAMPLES = {
         ],
     }
 }
-DELIVERY_REFUSALS = refusals(*CHANGING, *WITH_BODY)
+REPLAY_HEADER = {"description": "`true` when this answer was given before", "schema": {"type": "string"}}
+DELIVERY_REFUSALS: dict[int | str, dict[str, Any]] = {
+    **refusals(*CHANGING, *WITH_BODY, HTTPStatus.CONFLICT),
+    201: {"headers": {REPLAYED: REPLAY_HEADER}},
+}
 
 
 def _columns_of(row: dict[str, Any]) -> dict[str, Any]:

@@ -11,11 +11,13 @@ from gaugehouse.web.api.deliveries import (
     EVENT_EXAMPLES,
     EVENT_ROW,
     AskedWishes,
+    Sent,
     deliver,
     describe_delivery,
 )
 from gaugehouse.web.api.forms import READ_REFUSALS, ROW_FORMS
 from gaugehouse.web.edge import NameList
+from gaugehouse.web.idempotency import AskedKey
 from gaugehouse.web.negotiate import AnswerFormat
 from gaugehouse.web.security import EventReader, EventWriter, InRuntime
 from gaugehouse.web.threads import InThreads
@@ -28,6 +30,7 @@ CSV_EXAMPLE = 'component,kind,occurred_at,body\npump-1,alarm,2026-11-20T10:00:00
 @router.post(
     "",
     status_code=201,
+    response_model=Receipt,
     summary="Deliver events",
     operation_id="add_events",
     responses=DELIVERY_REFUSALS,
@@ -39,12 +42,14 @@ async def add_events(
     threads: InThreads,
     caller: EventWriter,
     wishes: AskedWishes,
-) -> Receipt:
+    key: AskedKey,
+) -> Response:
     """Store events; 201 means they are on disk. All or nothing, unless `partial=true`.
 
     An event with the same component, kind, time and body as a known one is a duplicate and changes nothing.
     """
-    return await deliver(accept_events, request, runtime, threads, caller, wishes)
+    sent = Sent(request=request, caller=caller, wishes=wishes, key=key)
+    return await deliver(accept_events, runtime, threads, sent)
 
 
 @router.get(

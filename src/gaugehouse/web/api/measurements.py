@@ -11,11 +11,13 @@ from gaugehouse.web.api.deliveries import (
     MEASUREMENT_EXAMPLES,
     MEASUREMENT_ROW,
     AskedWishes,
+    Sent,
     deliver,
     describe_delivery,
 )
 from gaugehouse.web.api.forms import READ_REFUSALS, ROW_FORMS
 from gaugehouse.web.edge import NameList
+from gaugehouse.web.idempotency import AskedKey
 from gaugehouse.web.negotiate import AnswerFormat
 from gaugehouse.web.security import InRuntime, MeasurementReader, MeasurementWriter
 from gaugehouse.web.threads import InThreads
@@ -28,6 +30,7 @@ CSV_EXAMPLE = "component,metric,measured_at,value\npump-1,temperature,2026-11-20
 @router.post(
     "",
     status_code=201,
+    response_model=Receipt,
     summary="Deliver measurements",
     operation_id="add_measurements",
     responses=DELIVERY_REFUSALS,
@@ -39,13 +42,16 @@ async def add_measurements(
     threads: InThreads,
     caller: MeasurementWriter,
     wishes: AskedWishes,
-) -> Receipt:
+    key: AskedKey,
+) -> Response:
     """Store rows; 201 means they are on disk. All or nothing, unless `partial=true`.
 
     A row whose key (component, metric, measured_at) is known changes nothing: with the same value it is a duplicate,
     with another one a conflict, which is named here and kept as an event. Sending a delivery again is always safe.
     """
-    return await deliver(accept_measurements, request, runtime, threads, caller, wishes)
+    return await deliver(
+        accept_measurements, runtime, threads, Sent(request=request, caller=caller, wishes=wishes, key=key)
+    )
 
 
 @router.get(
