@@ -19,8 +19,9 @@ from gaugehouse.ingest.file_sources import count_rows_hint
 from gaugehouse.ingest.files import FileSummary, read_file
 from gaugehouse.ingest.instants import TimeUnit
 from gaugehouse.ingest.limits import Limits
+from gaugehouse.ingest.line_cells import Precision
 from gaugehouse.ingest.line_keys import LineMapping
-from gaugehouse.ingest.line_protocol import Precision, decode_lines, warm_up
+from gaugehouse.ingest.line_protocol import decode_lines, warm_up
 from gaugehouse.ingest.media import FORMATS, Format, find_format
 from gaugehouse.ingest.receipts import Keep, Receipt, receipt_of, write_receipt
 

@@ -7,8 +7,9 @@ from typing import Protocol
 from gaugehouse.errors import MAX_ROWS_NAMED, Forbidden, LineProblem, LinesRefused
 from gaugehouse.ingest.accept import KnowsNames
 from gaugehouse.ingest.limits import Limits
+from gaugehouse.ingest.line_cells import Precision
 from gaugehouse.ingest.line_keys import LineMapping
-from gaugehouse.ingest.line_protocol import DecodedLines, Precision, decode_lines
+from gaugehouse.ingest.line_protocol import DecodedLines, decode_lines
 from gaugehouse.ingest.receipts import Receipt, receipt_of
 from gaugehouse.lake import Appended, Delivery
 

@@ -1,64 +1,32 @@
 """InfluxDB line protocol: numbers and booleans become measurements, strings become events.
 
-The bytes are split by compiled passes (`line_scan.py`); each distinct key (measurement and tags) and field name is read
-once, by `line_keys.py`; here they meet, are checked as rows of every other format are, and become columns.
+The bytes are split by compiled passes (`line_scan.py`, called by `line_split.py` and `line_cells.py`); each distinct
+key (measurement and tags) and field name is read once, by `line_keys.py`; here they meet, are checked as rows of every
+other format are, and become columns.
 """
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gaugehouse.errors import MAX_ROWS_NAMED, LineProblem, LinesRefused, TooLarge
+from gaugehouse.errors import MAX_ROWS_NAMED, LineProblem, LinesRefused
 from gaugehouse.ingest import line_scan as scan
-from gaugehouse.ingest.bodies import BodyRefused, canonical_body, hash_bodies
-from gaugehouse.ingest.check import check_instants, find_bad_names
-from gaugehouse.ingest.columns import Instants, Names
+from gaugehouse.ingest.bodies import hash_bodies
+from gaugehouse.ingest.check import find_bad_names
+from gaugehouse.ingest.columns import Names
 from gaugehouse.ingest.flaws import Flaws, shown
-from gaugehouse.ingest.instants import LAST_EPOCH_S
 from gaugehouse.ingest.limits import Limits
+from gaugehouse.ingest.line_cells import Precision, read_strings, read_times, read_values
 from gaugehouse.ingest.line_keys import BadKey, LineMapping, LineSeries, read_field_key, read_key
-from gaugehouse.ingest.texts import read_utf8, refuse_rows
+from gaugehouse.ingest.line_split import SplitBody, explain_line, split_body
+from gaugehouse.ingest.texts import read_utf8
 from gaugehouse.measurements.schema import EVENT_BATCH, MEASUREMENT_BATCH, TIMESTAMP
-from gaugehouse.measurements.selection import to_epoch_us
 
 Column = TypeVar("Column", bound=np.generic)
-
-SHORTEST_FIELD_BYTES = 4  # `,a=1`
-ESCAPED_IN_STRING = re.compile(r'\\(["\\])')
-INFINITE_WORDS = frozenset({"nan", "inf", "infinity"})
-LINE_REASONS = {
-    scan.NO_FIELDS: "are missing",
-    scan.NO_VALUE: "include one without a value",
-    scan.NO_FIELD_KEY: "include one without a name",
-    scan.OPEN_STRING: "include a string that is not closed",
-    scan.BAD_END: "do not go on with a comma, a space or the end behind a value",
-}
-
-
-class Precision(StrEnum):
-    """The unit of timestamps."""
-
-    NANOSECONDS = "ns"
-    MICROSECONDS = "us"
-    MILLISECONDS = "ms"
-    SECONDS = "s"
-    MINUTES = "m"
-    HOURS = "h"
-
-
-UNIT_US = {
-    Precision.MICROSECONDS: 1,
-    Precision.MILLISECONDS: 1_000,
-    Precision.SECONDS: 1_000_000,
-    Precision.MINUTES: 60_000_000,
-    Precision.HOURS: 3_600_000_000,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,29 +53,6 @@ class Origins:
     component: list[str]
     metric: list[str]
     line: list[int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Split:
-    """All positions in the bytes: see `line_scan` for the rows of `lines` and `cells`."""
-
-    data: scan.Bytes
-    body: bytes
-    lines: NDArray[np.int32]
-    cells: NDArray[np.int32]
-    problems: NDArray[np.int32]
-    bad_lines: int
-
-    def text(self, start: int, stop: int) -> str:
-        return self.body[start:stop].decode(errors="replace")
-
-    def cell_value(self, cell: int) -> str:
-        return self.text(self.cells[scan.VALUE_START, cell], self.cells[scan.VALUE_STOP, cell])
-
-    def line_numbers(self) -> NDArray[np.int32]:
-        """Return for each cell the number of its line, from 1."""
-        numbers: NDArray[np.int32] = self.lines[scan.NUMBER][self.cells[scan.LINE]]
-        return numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,14 +94,14 @@ def decode_lines(
         LinesRefused: A line is bad.
         TooLarge: Too many fields, or too long a line.
     """
-    split = _split(read_utf8(body), limits)
+    split = split_body(read_utf8(body), limits)
     topics = _read_topics(split, mapping)
     flaws = Flaws(split.cells.shape[1])
     _flag_topics(topics, flaws)
-    values = _read_values(split, flaws)
-    epoch_us = _read_times(split, precision, flaws, limits=limits, now=now)
+    values = read_values(split, flaws)
+    epoch_us = read_times(split, precision, flaws, limits=limits, now=now)
     is_string = split.cells[scan.IS_STRING].astype(bool)
-    bodies = _read_strings(split, is_string, flaws, limits)
+    bodies = read_strings(split, is_string, flaws, limits)
     _refuse(split, flaws)
     return DecodedLines(
         measurements=_measurements(topics, ~is_string, values, epoch_us),
@@ -170,31 +115,7 @@ def decode_lines(
     )
 
 
-def _split(body: bytes, limits: Limits) -> _Split:
-    data = np.frombuffer(body, np.uint8)
-    most = min(limits.rows_limit, len(body) // SHORTEST_FIELD_BYTES + 1)
-    # One column more: a line is entered before it is known to be good.
-    lines, cells = np.empty((5, most + 1), np.int32), np.empty((6, most), np.int32)
-    problems = np.empty((4, MAX_ROWS_NAMED), np.int32)
-    line_count, cell_count, bad_lines = scan.split_lines(data, lines, cells, problems, limits.line_limit_bytes)
-    split = _Split(
-        data=data,
-        body=body,
-        lines=lines[:, :line_count],
-        cells=cells[:, :cell_count],
-        problems=problems[:, :bad_lines],
-        bad_lines=bad_lines,
-    )
-    reasons = split.problems[scan.PROBLEM_REASON]
-    if scan.TOO_MANY in reasons:
-        raise refuse_rows(limits.rows_limit)
-    if scan.LONG_LINE in reasons:
-        line = split.problems[scan.PROBLEM_LINE][reasons == scan.LONG_LINE][0]
-        raise TooLarge(f"line {line} has more than {limits.line_limit_bytes} bytes", code="line_too_long")
-    return split
-
-
-def _read_topics(split: _Split, mapping: LineMapping) -> _Topics:
+def _read_topics(split: SplitBody, mapping: LineMapping) -> _Topics:
     lines, cells, data = split.lines, split.cells, split.data
     starts, stops = lines[scan.KEY_START], lines[scan.KEY_STOP]
     keys, first_line = _number(data, starts, stops, np.zeros(len(starts), np.int32))
@@ -259,101 +180,12 @@ def _flag_topics(topics: _Topics, flaws: Flaws) -> None:
         flaws.add(field, is_bad[topics.of_cell], lambda cell: topics.bad[int(topics.of_cell[cell])].reason)
 
 
-def _read_values(split: _Split, flaws: Flaws) -> NDArray[np.float64]:
-    """Return the number of each cell, 0 of strings; flag those that are none."""
-    starts, stops = split.cells[scan.VALUE_START], split.cells[scan.VALUE_STOP]
-    values, kinds = scan.read_values(split.data, starts, stops)
-    kinds[split.cells[scan.IS_STRING].astype(bool)] = scan.FLOAT
-    is_long = kinds == scan.LONG_FLOAT
-    if is_long.any():
-        values[is_long] = _read_long_floats(*scan.gather_texts(split.data, starts[is_long], stops[is_long]))
-    if kinds.max(initial=scan.FLOAT) <= scan.LONG_FLOAT and np.isfinite(values).all():
-        return values
-    flaws.add("value", kinds == scan.NO_NUMBER, lambda cell: _explain_value(split.cell_value(cell)))
-    flaws.add(
-        "value",
-        kinds == scan.BIG_INTEGER,
-        lambda cell: f"is an integer over 2^53, which a float64 cannot keep: {shown(split.cell_value(cell))}",
-    )
-    flaws.add("value", kinds == scan.NEGATIVE_UNSIGNED, "is negative, but marked as unsigned")
-    flaws.add("value", ~np.isfinite(values), lambda cell: _explain_infinite(split.cell_value(cell)))
-    return values
-
-
-def _read_long_floats(joined: scan.Bytes, offsets: scan.Int32s) -> NDArray[np.float64]:
-    """Return texts with more digits than an exact float64 has as the nearest float64 each."""
-    texts = pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(joined))
-    try:
-        floats: NDArray[np.float64] = texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid:  # it takes neither 1e999 nor 1e-999
-        floats = np.array([float(text) for text in texts.to_pylist()])
-    return floats
-
-
-def _explain_value(text: str) -> str:
-    if not text:
-        return "is missing"
-    if text.lower().lstrip("+-") in INFINITE_WORDS:
-        return _explain_infinite(text)
-    return f"is no number, boolean or quoted string: {shown(text)}"
-
-
-def _explain_infinite(text: str) -> str:
-    return f"is not a finite number: {shown(text)}"
-
-
-def _read_times(
-    split: _Split, precision: Precision, flaws: Flaws, *, limits: Limits, now: datetime
-) -> NDArray[np.int64]:
-    """Return the instant of each cell, checked. [us since 1970]"""
-    starts, stops, line = split.lines[scan.TIME_START], split.lines[scan.TIME_STOP], split.cells[scan.LINE]
-    counts, kinds = scan.read_times(split.data, starts, stops)
-    unit_us = UNIT_US.get(precision)
-    largest = LAST_EPOCH_S * 1_000_000 // unit_us if unit_us else scan.LARGEST_TIME
-    is_missing = counts == scan.NO_TIME
-    is_absurd = ~is_missing & ((counts >= largest) | (counts <= -largest)) & (kinds == scan.GOOD_TIME)
-    counts[is_absurd | is_missing | (kinds != scan.GOOD_TIME)] = 0
-    epoch_us = counts * unit_us if unit_us else counts // 1_000
-    epoch_us[is_missing] = to_epoch_us(now)
-    if kinds.any() or is_absurd.any():
-
-        def explain(cell: int) -> str:
-            text = split.text(starts[line[cell]], stops[line[cell]])
-            return f"is not a whole number of {precision} since 1970 within the calendar: {shown(text)}"
-
-        flaws.add("timestamp", ((kinds != scan.GOOD_TIME) | is_absurd)[line], explain)
-    cell_us: NDArray[np.int64] = epoch_us[line]
-    is_string = split.cells[scan.IS_STRING].astype(bool)
-    given, now_us = np.ones(len(cell_us), dtype=bool), to_epoch_us(now)
-    for field, others in (("measured_at", is_string), ("occurred_at", ~is_string)):
-        if not others.all():
-            instants = Instants(epoch_us=np.where(others, now_us, cell_us), given=given)
-            check_instants(field, instants, flaws, limits=limits, now=now)
-    return cell_us
-
-
-def _read_strings(split: _Split, is_string: NDArray[np.bool_], flaws: Flaws, limits: Limits) -> list[str]:
-    """Return the body of each string cell: the text as JSON."""
-    bodies, reasons = [], {}
-    for cell in np.flatnonzero(is_string).tolist():
-        text = split.cell_value(cell)
-        text = ESCAPED_IN_STRING.sub(r"\1", text) if "\\" in text else text
-        try:
-            bodies.append(
-                canonical_body(text, depth_limit=limits.depth_limit, size_limit_bytes=limits.line_limit_bytes)
-            )
-        except BodyRefused as exc:
-            reasons[cell] = str(exc)
-    flaws.add_cells("value", reasons)
-    return bodies
-
-
-def _refuse(split: _Split, flaws: Flaws) -> None:
+def _refuse(split: SplitBody, flaws: Flaws) -> None:
     """Refuse the delivery when a line is bad: those that could not be split, and those whose cells are flagged."""
     if not split.bad_lines and not flaws.bad.any():
         return
     numbers, cells = split.line_numbers(), split.cells
-    problems = [_explain_line(split, place) for place in range(split.problems.shape[1])]
+    problems = [explain_line(split, place) for place in range(split.problems.shape[1])]
     for flaw in flaws.first():
         field = read_field_key(split.body[cells[scan.FIELD_START, flaw.row] : cells[scan.FIELD_STOP, flaw.row]])
         name = shown(field) if flaw.field == "value" else flaw.field
@@ -367,11 +199,6 @@ def _refuse(split: _Split, flaws: Flaws) -> None:
 def _distinct(problems: list[LineProblem]) -> list[LineProblem]:
     """Return problems without repeats: what is wrong with a key is wrong with each of its fields."""
     return list(dict.fromkeys(problems))
-
-
-def _explain_line(split: _Split, place: int) -> LineProblem:
-    line, reason, start, stop = split.problems[:, place].tolist()
-    return LineProblem(line=line, field="fields", reason=f"{LINE_REASONS[reason]}: {shown(split.text(start, stop))}")
 
 
 def _measurements(
