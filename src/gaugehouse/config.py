@@ -79,6 +79,20 @@ class Settings(BaseSettings):
     page_limit_rows: int = Field(default=50_000, ge=1, description="Most rows in one JSON page")
     series_limit: int = Field(default=5_000_000, ge=1, description="Most distinct series in one project")
 
+    metrics_host: str = Field(default="127.0.0.1", description="Address of the separate listener for /metrics")
+    metrics_port: int | None = Field(
+        default=None, ge=0, le=65535, description="Port of a separate listener for /metrics, open to all who reach it"
+    )
+    metrics_token: str | None = Field(
+        default=None,
+        min_length=16,
+        repr=False,
+        description="Bearer token that opens /metrics, projects included, on any address",
+    )
+    otlp_endpoint: str | None = Field(
+        default=None, description="OTLP/HTTP address that OpenTelemetry traces go to; none are made without it"
+    )
+
     token_lifetime_s: int = Field(default=900, ge=60, le=86_400, description="Lifetime of an access token [s]")
     lease_s: float = Field(
         default=30.0, gt=0, description="A job whose worker is silent for this long is run again [s]"

@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 
 from gaugehouse.config import Settings
+from gaugehouse.tracing import current_trace_id
 
 CHATTY_LIBRARIES = ("alembic", "uvicorn", "httpx", "httpcore", "numba")  # their INFO says what ours says better
 REDACTED_KEYS = frozenset({"password", "token", "authorization", "api_key", "secret"})
@@ -16,6 +17,13 @@ REDACTED_KEYS = frozenset({"password", "token", "authorization", "api_key", "sec
 def _redact(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     for key in REDACTED_KEYS & event.keys():
         event[key] = "***"
+    return event
+
+
+def _name_trace(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    trace_id = current_trace_id()
+    if trace_id is not None:
+        event["trace_id"] = trace_id
     return event
 
 
@@ -31,6 +39,7 @@ def configure_logs(
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         _redact,
+        _name_trace,
     ]
 
     def formatter(*rendering: structlog.typing.Processor) -> logging.Formatter:

@@ -15,7 +15,9 @@ from typing import Any
 
 import structlog
 import uvicorn
+from prometheus_client import start_http_server
 
+from gaugehouse import __version__
 from gaugehouse.access import ensure_demo_users, has_users
 from gaugehouse.cli.progress import Report, progress_bar
 from gaugehouse.cli.supervising import Worker
@@ -26,9 +28,12 @@ from gaugehouse.demo.load import load_first_fleet, register_host
 from gaugehouse.errors import GaugehouseError, StartRefused
 from gaugehouse.logs import configure_logs
 from gaugehouse.runtime import Runtime, announce_owner, open_runtime, withdraw_owner
+from gaugehouse.tracing import close_tracing, configure_tracing
 from gaugehouse.upkeep import answering
 from gaugehouse.web.app import create_app
+from gaugehouse.web.exposition import registry_of
 from gaugehouse.web.server import configure_server
+from gaugehouse.web.traffic import Traffic
 
 logger = structlog.get_logger()
 
@@ -55,7 +60,9 @@ def serve_forever(*, data_dir: Path, host: str | None, port: int | None, demo: b
         _refuse_public_demo(settings.host)
     layout = Layout(settings.data_dir)
     configure_logs(settings, layout.logs_dir)
+    configure_tracing(settings.otlp_endpoint, process="serve", version=__version__)
     with ExitStack() as stack:
+        stack.callback(close_tracing)
         stack.enter_context(_orderly_stop())
         listener = stack.enter_context(_bound(settings.host, settings.port))
         url = _url(settings.host, listener)
@@ -71,12 +78,12 @@ def serve_forever(*, data_dir: Path, host: str | None, port: int | None, demo: b
         if settings.demo:
             stack.enter_context(_host_collector(runtime))
         _greet(runtime, url, is_new=is_new)
-        server = uvicorn.Server(configure_server(create_app(runtime), host=settings.host, port=settings.port))
+        app = create_app(runtime)
+        stack.enter_context(_metrics_listener(runtime, app.state.traffic))
+        server = uvicorn.Server(configure_server(app, host=settings.host, port=settings.port))
         logger.info("serving", url=url, pid=os.getpid(), demo=settings.demo)
-        try:
+        with _settled_memory():
             server.run(sockets=[listener])
-        finally:
-            gc.unfreeze()  # frozen objects would be reported as leaked by DuckDB when Python ends
         logger.info("stopping", url=url)
 
 
@@ -159,6 +166,43 @@ def _load_demo(runtime: Runtime, report: Report) -> bool:
         has_rows=runtime.lake.newest_received_at() is not None,
         on_progress=lambda done, total: report("loading the demo plant", done, total),
     )
+
+
+@contextmanager
+def _settled_memory() -> Iterator[None]:
+    """Let Python look for garbage among what is new only.
+
+    What is loaded by now stays as long as we serve: looking through half a million objects again and again let every
+    request of that moment wait for 60 ms.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()  # DuckDB would report frozen objects as leaked when Python ends
+
+
+@contextmanager
+def _metrics_listener(runtime: Runtime, traffic: Traffic) -> Iterator[None]:
+    """Serve totals to a scraper on an address of its own, where one is set."""
+    port, host = runtime.settings.metrics_port, runtime.settings.metrics_host
+    if port is None:
+        yield
+        return
+    try:
+        server, thread = start_http_server(port, host, registry_of(runtime, traffic, by_project=False))
+    except OSError as exc:
+        raise StartRefused(
+            f"cannot listen on {host}:{port} for metrics: {exc.strerror}; choose another port", code="port_taken"
+        ) from exc
+    logger.info("serving_metrics", url=f"http://{host}:{server.server_port}/metrics")
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 @contextmanager

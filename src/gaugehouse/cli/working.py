@@ -13,12 +13,14 @@ from types import FrameType
 
 import structlog
 
+from gaugehouse import __version__
 from gaugehouse.config import Layout, Settings
 from gaugehouse.installation import open_database
 from gaugehouse.jobs import run_worker
 from gaugehouse.kpi import warm_up
 from gaugehouse.logs import configure_logs
 from gaugehouse.reports import JOB_KIND, ReportWorker, run_report
+from gaugehouse.tracing import close_tracing, configure_tracing
 
 logger = structlog.get_logger()
 
@@ -30,6 +32,7 @@ def work_forever(*, data_dir: Path, with_parent: bool) -> None:
     settings = Settings(data_dir=data_dir)
     layout = Layout(settings.data_dir)
     configure_logs(settings, layout.logs_dir, file_name="worker.log")
+    configure_tracing(settings.otlp_endpoint, process="worker", version=__version__)
     stop = threading.Event()
 
     def leave(_number: int, _frame: FrameType | None) -> None:
@@ -56,6 +59,7 @@ def work_forever(*, data_dir: Path, with_parent: bool) -> None:
     database.dispose()
     if with_parent:
         parent_watch.join()  # DuckDB prints what it calls leaks when a thread is alive while Python ends
+    close_tracing()
     logger.info("worker_stopped", worker=name)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -45,6 +46,7 @@ class Log:
     log_uuid: uuid.UUID
     number: int
     on_durable: Callable[[int], None] = _nothing
+    on_synced: Callable[[float], None] = lambda _duration_s: None
     on_failure: Callable[[], None] = lambda: None
     size_bytes: int = 0
     written: int = 0
@@ -148,11 +150,13 @@ class Log:
             self._sync(descriptor, target)
 
     def _sync(self, descriptor: int, target: int) -> None:
+        started_s = time.perf_counter()
         try:
             sync_file_descriptor(descriptor)
         except FsyncFailed:
             self._fail()
             raise
+        self.on_synced(time.perf_counter() - started_s)
         # Rows become visible before anyone who waits for them is told.
         try:
             self.on_durable(target)

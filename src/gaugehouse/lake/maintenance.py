@@ -6,6 +6,7 @@ would count every row twice.
 
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -117,6 +118,7 @@ class Maintenance:
         """Merge files of one partition; return the new file, None when stopped, or when a file is damaged."""
         store = self.stores[table]
         self._refuse_when_full(store.root, sum(entry.size_bytes for entry in merge.entries))
+        started_s = time.perf_counter()
         try:
             made = write_merged(store.root, merge, store.spec, self.manifest.files.get(table, {}), self.should_stop)
         except FileDamaged as exc:
@@ -143,6 +145,9 @@ class Maintenance:
                 remove_file(store.root / entry.path)
             raise
         self._show(table, merge.entries, (entry,))
+        meters = self.sequencer.meters
+        meters.compaction.observe(time.perf_counter() - started_s)
+        meters.compacted_rows += entry.rows
         logger.info(
             "files_merged", table=table, project=entry.project, month=entry.month, files=len(merge.entries),
             tier=merge.tier, rows=entry.rows, size_bytes=entry.size_bytes,

@@ -19,6 +19,7 @@ from gaugehouse.reports.compute import compute_report
 from gaugehouse.reports.digest import digest_result
 from gaugehouse.reports.pin import decode_pin, encode_pin
 from gaugehouse.reports.result import publish_result, result_path, write_result
+from gaugehouse.tracing import span
 
 WAITING_PERCENT = 5.0  # waiting for the lake is the first part of the bar, writing the last
 COMPUTED_PERCENT = 95.0
@@ -62,18 +63,21 @@ def run_report(job: Job, control: Control, *, worker: ReportWorker) -> None:
             raise NotFound("the report of this job does not exist", code="report_not_found")
         pin, revision = decode_pin(row.pin), row.revision
     refuse_gone(read_gone(worker.layout, pin.project, "measurements"), pin.period)
-    _wait_for_lake(worker, pin.as_of, control)
+    with span("report.wait_for_lake", report=job.subject_id):
+        _wait_for_lake(worker, pin.as_of, control)
     snapshot = None if pin.as_of is None else open_snapshot(worker.layout.lake_dir, as_of=pin.as_of)
 
     def on_progress(percent: float, doing: str) -> None:
         span = COMPUTED_PERCENT - WAITING_PERCENT
         control.progress(WAITING_PERCENT + percent / 100 * span, doing)
 
-    result = compute_report(snapshot, pin, threads=worker.threads, limits=worker.limits, on_progress=on_progress)
+    with span("report.compute", report=job.subject_id, series=len(pin.series)):
+        result = compute_report(snapshot, pin, threads=worker.threads, limits=worker.limits, on_progress=on_progress)
     control.progress(COMPUTED_PERCENT, "writing the result")
     digest = digest_result(encode_pin(pin), result)
     control.check()
-    _store(worker, job, revision, result, digest)
+    with span("report.store", report=job.subject_id, rows=result.num_rows):
+        _store(worker, job, revision, result, digest)
 
 
 def _wait_for_lake(worker: ReportWorker, as_of: datetime | None, control: Control) -> None:

@@ -13,6 +13,7 @@ from gaugehouse.web.problems import install_error_table
 from gaugehouse.web.query_fields import refuse_stray_fields
 from gaugehouse.web.small import SmallDeliveries
 from gaugehouse.web.threads import Deliveries, Threads
+from gaugehouse.web.traffic import Traffic
 
 INGEST_PATHS = frozenset({"/v1/measurements", "/v1/events"}) | influx.INGEST_PATHS
 
@@ -20,6 +21,7 @@ INGEST_PATHS = frozenset({"/v1/measurements", "/v1/events"}) | influx.INGEST_PAT
 def create_app(runtime: Runtime) -> Api:
     """Return the application; it owns nothing: whoever made the runtime closes it."""
     settings = runtime.settings
+    traffic = Traffic()
     app = Api(
         **describe(),
         docs_url=None,  # ours is in web/docs.py: FastAPI's loads from a CDN and has an inline script
@@ -28,7 +30,7 @@ def create_app(runtime: Runtime) -> Api:
         redirect_slashes=False,  # a redirect would build an absolute address from the caller's Host header
         dependencies=[Depends(refuse_stray_fields)],
         middleware=[
-            Middleware(Envelope),
+            Middleware(Envelope, traffic=traffic),
             Middleware(
                 BodyGuard,
                 limit_bytes=settings.body_limit_bytes,
@@ -39,6 +41,7 @@ def create_app(runtime: Runtime) -> Api:
         ],
     )
     app.state.runtime = runtime
+    app.state.traffic = traffic
     app.state.threads = Threads(deliveries=Deliveries(body_limit_bytes=settings.body_limit_bytes))
     install_error_table(app)
     app.include_router(docs.router)

@@ -10,7 +10,9 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gaugehouse.tracing import is_tracing, span
 from gaugehouse.web.problems import write_problem, write_unexpected
+from gaugehouse.web.traffic import Traffic, route_of
 
 log = structlog.get_logger(__name__)
 
@@ -87,8 +89,9 @@ class Envelope:
     Every request is one line in the log, but for those whose handler says `is_summed` and writes down many as one.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, traffic: Traffic | None = None) -> None:
         self._app = app
+        self._traffic = traffic or Traffic()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -98,12 +101,24 @@ class Envelope:
         request_id = choose_request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         answer = _Answer(send, scope, request_id)
+        self._traffic.begin()
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
-                await self._serve(scope, receive, answer)
+                await self._serve_traced(scope, receive, answer)
             finally:
+                self._traffic.end(scope, answer.status or CLIENT_CLOSED_REQUEST, time.perf_counter() - started_s)
                 if not scope["state"].get("is_summed"):
                     self._log(scope, answer, time.perf_counter() - started_s)
+
+    async def _serve_traced(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        if not is_tracing():
+            await self._serve(scope, receive, answer)
+            return
+        parent = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        with span(f"HTTP {scope['method']}", parent) as current:
+            await self._serve(scope, receive, answer)
+            current.update_name(f"{scope['method']} {route_of(scope)}")
+            current.set_attribute("http.response.status_code", answer.status)
 
     def _log(self, scope: Scope, answer: _Answer, duration_s: float) -> None:
         log.info(

@@ -1,7 +1,5 @@
 """How uvicorn serves the application: what it must not say, log or wait for."""
 
-import gc
-
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -14,13 +12,7 @@ DRAIN_S = 8  # after SIGTERM; `serve` promises to be gone within 20 s, flush inc
 def configure_server(
     app: ASGIApp, *, host: str, port: int, connection: type[Connection] = Connection
 ) -> uvicorn.Config:
-    """Return the server's configuration; logs go where structlog was told to.
-
-    What is loaded by now stays for ever: looking through half a million objects for garbage, again and again, let every
-    request of that moment wait for 60 ms.
-    """
-    gc.collect()
-    gc.freeze()
+    """Return the server's configuration; logs go where structlog was told to."""
     return uvicorn.Config(
         app,
         host=host,

@@ -10,6 +10,7 @@ from gaugehouse.web.api import (
     measurements,
     metrics,
     reports,
+    scraping,
 )
 
 ROUTERS = (
@@ -22,4 +23,5 @@ ROUTERS = (
     access.router,
     influx.router,
     health.router,
+    scraping.router,
 )

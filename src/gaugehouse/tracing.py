@@ -1,0 +1,89 @@
+"""OpenTelemetry traces, off by default: spans that cost one comparison until `configure_tracing` was called."""
+
+import importlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from gaugehouse.errors import StartRefused
+
+# The packages are an extra: without them, and without an endpoint, nothing of OpenTelemetry is loaded.
+_tracer: Any = None
+_api: Any = None
+_propagator: Any = None
+_provider: Any = None
+
+
+def configure_tracing(endpoint: str | None, *, process: str, version: str, exporter: Any = None) -> None:
+    """Send spans to an OTLP collector over HTTP; do nothing without an endpoint.
+
+    Args:
+        endpoint: `http://collector:4318/v1/traces`.
+        process: `serve` or `worker`, the service's name behind `gaugehouse-`.
+        version: Of Gaugehouse.
+        exporter: Another exporter than OTLP, for tests.
+
+    Raises:
+        StartRefused: an endpoint is set, but the extra `otel` is not installed.
+    """
+    global _tracer, _api, _propagator, _provider  # noqa: PLW0603 - one tracer per process, set once at its start
+    if endpoint is None and exporter is None:
+        return
+    try:
+        _api = importlib.import_module("opentelemetry.trace")
+        sdk = importlib.import_module("opentelemetry.sdk.trace")
+        export = importlib.import_module("opentelemetry.sdk.trace.export")
+        resources = importlib.import_module("opentelemetry.sdk.resources")
+        propagation = importlib.import_module("opentelemetry.trace.propagation.tracecontext")
+        otlp = importlib.import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+    except ImportError as exc:
+        raise StartRefused(
+            "traces need the extra packages: install gaugehouse[otel], or leave GAUGEHOUSE_OTLP_ENDPOINT out",
+            code="otel_missing",
+        ) from exc
+    resource = resources.Resource.create({"service.name": f"gaugehouse-{process}", "service.version": version})
+    _provider = sdk.TracerProvider(resource=resource)
+    if exporter is not None:
+        _provider.add_span_processor(export.SimpleSpanProcessor(exporter))
+    else:
+        _provider.add_span_processor(export.BatchSpanProcessor(otlp.OTLPSpanExporter(endpoint=endpoint)))
+    _tracer = _provider.get_tracer("gaugehouse", version)
+    _propagator = propagation.TraceContextTextMapPropagator()
+
+
+def close_tracing() -> None:
+    """Send what is still waiting, and be off again."""
+    global _tracer, _provider  # noqa: PLW0603 - see configure_tracing
+    if _provider is not None:
+        _provider.shutdown()
+    _tracer = _provider = None
+
+
+def is_tracing() -> bool:
+    """Whether spans go anywhere."""
+    return _tracer is not None
+
+
+@contextmanager
+def span(name: str, parent: Mapping[str, str] | None = None, **attributes: str | float) -> Iterator[Any]:
+    """Time a piece of work; give the span, or None while traces are off.
+
+    Args:
+        name: What is done.
+        parent: Headers with a W3C `traceparent`, to continue somebody else's trace.
+        attributes: What is known before it begins.
+    """
+    if _tracer is None:
+        yield None
+        return
+    context = _propagator.extract(parent) if parent else None
+    with _tracer.start_as_current_span(name, context=context, attributes=attributes) as current:
+        yield current
+
+
+def current_trace_id() -> str | None:
+    """Return the id of the trace that this thread or task works for, 32 hexadecimal digits."""
+    if _tracer is None:
+        return None
+    context = _api.get_current_span().get_span_context()
+    return f"{context.trace_id:032x}" if context.is_valid else None
