@@ -23,7 +23,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Scope
 
-from gaugehouse.errors import MAX_ROWS_NAMED, GaugehouseError, Kind, Refused, RowsRefused, Unreadable, UnsupportedFormat
+from gaugehouse.errors import MAX_ROWS_NAMED, GaugehouseError, Kind, Refused, Unreadable, UnsupportedFormat
 from gaugehouse.web.influx_errors import speaks_influx, write_influx_error
 
 log = structlog.get_logger(__name__)
@@ -175,8 +175,8 @@ def write_error(scope: Scope, error: GaugehouseError) -> Response:
     if error.kind is Kind.UNAUTHENTICATED:
         challenge = error.fields.get("challenge", BEARER_CHALLENGE)
         headers["WWW-Authenticate"] = str(challenge)
-    if isinstance(error, RowsRefused):
-        scope.setdefault("state", {})["rejected"] = (error.code, error.bad_rows)
+    if "bad_rows" in error.fields:
+        scope.setdefault("state", {})["rejected"] = (error.code, error.fields["bad_rows"])
     fields = {key: value for key, value in error.fields.items() if key != "challenge"}
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("request_failed", code=error.code, detail=error.message)
