@@ -158,11 +158,15 @@ def show_verdict(verdict: Verdict) -> None:
     )
     damaged = sum(finding.is_damage for finding in verdict.findings)
     leftovers = len(verdict.findings) - damaged
-    also = f", {leftovers:,} leftovers that break no promise" if leftovers else ""
+    also = f", {_counted(leftovers, 'leftover')} without harm" if leftovers else ""
     if damaged:
-        out.print(Text(f"verdict: DAMAGED, {damaged:,} findings{also}", "bold red"))
+        out.print(Text(f"verdict: DAMAGED, {_counted(damaged, 'finding')}{also}", "bold red"))
     else:
         out.print(Text(f"verdict: SOUND{also}", "bold green"))
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _findings(verdict: Verdict) -> Table:

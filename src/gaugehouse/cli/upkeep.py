@@ -16,6 +16,7 @@ from gaugehouse.lake.findings import Verdict
 from gaugehouse.lake.lock import OwnerLock
 from gaugehouse.lake.status import read_status
 from gaugehouse.lake.verify import broken_files, set_broken_aside, verify_lake
+from gaugehouse.logs import configure_logs
 
 
 def repair(*, data_dir: Path) -> None:
@@ -68,6 +69,7 @@ def verify(*, data_dir: Path, as_json: bool, keep_in_place: bool) -> bool:
     """
     settings = Settings(data_dir=data_dir)
     layout = require_installation(settings)
+    configure_logs(settings, layout.logs_dir, to_stdout=False, file_name="commands.log")
     if is_owned(layout):
         verdict = _verify_beside_owner(layout, settings, keep_in_place=keep_in_place)
     else:

@@ -60,7 +60,7 @@ def check_leftovers(layout: Layout, table: str, picture: Picture, keep_s: float)
     root = layout.lake_dir / table
     superseded = picture.manifest.superseded.get(table, {})
     state = picture.logs[table].state
-    named = state.files.keys() | picture.current(table) | superseded.keys()
+    named = state.files.keys() | picture.current(table) | superseded.keys()  # two of them: a commit may be unsettled
     orphans = [path for path in _stored(root) if path not in named]
     if picture.live is not None:  # the owner goes on: look again who names them now
         manifest = read_manifest(manifest_path(layout))

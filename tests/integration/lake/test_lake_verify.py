@@ -6,9 +6,11 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -150,6 +152,36 @@ def test_a_lake_after_a_power_cut_verifies_without_a_word(cut):
     assert (verdict.figures.segments, verdict.figures.segment_rows) == (2, 360 + 20 + 120)
 
 
+def test_a_last_commit_that_the_manifest_does_not_know_yet_is_no_damage(closed):
+    path = closed.log_dir / "manifest"
+    lines = path.read_bytes().splitlines(keepends=True)
+    last = max(number for number, line in enumerate(lines) if b'"measurements"' in line and b"part-" in line)
+    version = json.loads(lines[last][9:])["version"]
+    kept = [line for line in lines if not (b'"measurements"' in line and json.loads(line[9:])["version"] >= version)]
+    path.write_bytes(b"".join(kept))
+    verdict = verify(closed)
+    assert codes(verdict) == {"commit_unsettled"}
+    assert not verdict.is_damaged
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(60, marks=pytest.mark.torture)])
+def test_a_lake_whose_owner_was_killed_while_it_merged_and_cleaned_up_has_leftovers_at_most(tmp_path, kills):
+    rng = random.Random(SEED)  # noqa: S311 - reproducible, not secret
+    layout = Layout(tmp_path / "data")
+    layout.data_dir.mkdir()
+    script = str(Path(__file__).with_name("lake_writer.py"))
+    for kill in range(kills):
+        with (tmp_path / "said").open("wb") as said:
+            command = [sys.executable, script, str(layout.data_dir), str(kill)]
+            owner = subprocess.Popen(command, stdout=said, stderr=subprocess.DEVNULL)
+            while not (tmp_path / "said").stat().st_size:
+                time.sleep(0.02)
+            time.sleep(rng.uniform(0.3, 2.0))
+            owner.kill()
+            owner.wait()
+        assert [finding for finding in verify(layout, keep_s=0.3).findings if finding.is_damage] == []
+
+
 def test_an_empty_lake_verifies_without_a_word(lakes):
     lakes.open().close()
     assert verify(lakes.layout).findings == []
@@ -177,7 +209,10 @@ def test_every_single_flipped_bit_is_found(cut, seed, flips):
         path
         for path in sorted(cut.data_dir.rglob("*"))
         # answers.db holds no rows; each of its answers has a checksum of its own (test_lake_answers).
-        if path.is_file() and "plain" not in path.parts and path.name not in {"LOCK", "answers.db"} and path.stat().st_size
+        if path.is_file()
+        and "plain" not in path.parts
+        and path.name not in {"LOCK", "answers.db"}
+        and path.stat().st_size
     ]
     kinds = {path.suffix or path.name for path in paths}
     assert {".parquet", ".json", ".seg", ".arrow", "manifest", "uuid", "_last_checkpoint"} <= kinds
