@@ -13,7 +13,11 @@ FORMATS = [JSON, NDJSON, CSV, ARROW, PARQUET]
 
 
 def rows_of_ages(*ages):
-    return [("pump-1", "temperature", NOW - age, 1.0, 0) for age in ages]
+    return [row_of(NOW - age) for age in ages]
+
+
+def row_of(moment):
+    return {"component": "pump-1", "metric": "temperature", "measured_at": moment, "value": 1.0, "quality": 0}
 
 
 def decode(rows, media_type=JSON, *, partial=False, **bounds):
@@ -51,7 +55,7 @@ def test_a_partial_delivery_stores_what_is_not_too_late():
 
 
 def test_a_delivery_with_other_flaws_keeps_the_general_code():
-    rows = [*rows_of_ages(timedelta(hours=3)), ("pump-1", "temperature", NOW + timedelta(days=9), 1.0, 0)]
+    rows = [*rows_of_ages(timedelta(hours=3)), row_of(NOW + timedelta(days=9))]
     with pytest.raises(RowsRefused) as refused:
         decode(rows, lateness_limit_s=3600.0)
     assert refused.value.code == "rows_refused"
