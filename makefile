@@ -7,6 +7,8 @@ UV := $(TOOLS)/bin/uv
 BIN := .venv/bin
 DATA ?= data
 PORT ?= 8080
+SECONDS ?= 3600
+RATE ?= 30000
 UV_VERSION := 0.13.8
 
 # uv and its caches stay inside the checkout's reach: a fresh machine needs only Python >= 3.11, make and git.
@@ -63,8 +65,11 @@ check: lint test  ## What CI runs
 
 ##@ Measure
 
-bench: install  ## Benchmarks against a plain DuckDB, as ratios of one run (about 20 minutes)
+bench: install  ## Benchmarks beside other databases, as ratios of one run (about 40 minutes)
 	@$(BIN)/python -m benchmarks
+
+soak: install  ## Mixed ingestion, readers and compaction with every bound checked (SECONDS=3600, RATE=30000)
+	@$(BIN)/python -m benchmarks soak --seconds $(SECONDS) --rate $(RATE)
 
 torture: install  ## Long fault and fuzz runs
 	@$(BIN)/pytest -m torture -o addopts="--strict-markers --import-mode=importlib" --timeout 7200
@@ -74,4 +79,4 @@ torture: install  ## Long fault and fuzz runs
 clean:  ## Remove the virtual environment and caches, keep data
 	@rm -rf .venv $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help run install test test-postgres test-unit format lint check bench torture clean
+.PHONY: help run install test test-postgres test-unit format lint check bench soak torture clean

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 
+from benchmarks.peers.duckdb_table import DuckTable
+
 DURABILITY = "DuckDB file database, no key, autocommit per batch: write-ahead log + fdatasync at each commit"
-CREATE = "CREATE TABLE t (component VARCHAR, metric VARCHAR, measured_at TIMESTAMPTZ, value DOUBLE)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,28 +25,22 @@ class Inserted:
         return self.rows / self.duration_s
 
 
-def insert_plainly(database_path: Path, batches: Iterable[pa.Table], *, threads: int | None = None) -> Inserted:
+def insert_plainly(database_path: Path, batches: Iterable[pa.Table]) -> Inserted:
     """Insert each batch with `INSERT INTO t SELECT * FROM batch`; only the inserts are timed.
 
     Args:
         database_path: A file that does not exist yet; it is removed afterwards.
         batches: component, metric, measured_at, value.
-        threads: DuckDB's threads; its own choice by default.
     """
-    connection = duckdb.connect(str(database_path))
-    if threads:
-        connection.execute(f"SET threads = {threads:d}")
-    connection.execute(CREATE)
+    table = DuckTable(database_path)
     rows = 0
     duration_s = 0.0
     for batch in batches:
-        connection.register("batch", batch)
         begun_s = time.perf_counter()
-        connection.execute("INSERT INTO t SELECT component, metric, measured_at, value FROM batch")
+        table.insert(batch)
         duration_s += time.perf_counter() - begun_s
-        connection.unregister("batch")
         rows += len(batch)
-    connection.close()
+    table.close()
     for path in database_path.parent.glob(f"{database_path.name}*"):
         path.unlink()
     return Inserted(rows=rows, duration_s=duration_s)

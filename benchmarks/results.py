@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import psutil
 from rich import box
@@ -42,6 +43,53 @@ COLUMNS = {
         "retries": ("retries", "{}"),
         "is_exact": ("files hold exactly these rows", "{}"),
         "has_run_dry": ("payloads ended early", "{}"),
+    },
+    "peers": {
+        "system": ("system", "{}"),
+        "acknowledged": ("acknowledged in", "{}"),
+        "drops_duplicates": ("drops duplicates", "{}"),
+        "rows_per_s": ("rows/s", "{:,.0f}"),
+        "ratio": ("Gaugehouse's rows/s by its", "{:.2f}"),
+        "seconds": ("sent for [s]", "{:.1f}"),
+        "response_p50_s": ("p50 [s]", "{:.3f}"),
+        "response_p99_s": ("p99 [s]", "{:.3f}"),
+        "sender_cpu_s": ("sender CPU [s]", "{:.1f}"),
+        "cpu_s": ("its CPU [s]", "{:.1f}"),
+        "memory_bytes": ("its memory [B]", "{:,}"),
+        "is_exact": ("holds exactly these rows", "{}"),
+    },
+    "backfill": {
+        "rows": ("old rows", "{:,}"),
+        "rows_per_s": ("rows/s", "{:,.0f}"),
+        "ratio": ("x Arrow rate", "{:.2f}"),
+        "arrow_rows_per_s": ("Arrow rows/s", "{:,.0f}"),
+        "months": ("months", "{}"),
+        "seconds": ("sent for [s]", "{:.1f}"),
+        "late": ("counted as late", "{:,}"),
+        "response_p50_s": ("p50 [s]", "{:.3f}"),
+        "response_p99_s": ("p99 [s]", "{:.3f}"),
+        "sender_cpu_s": ("sender CPU [s]", "{:.1f}"),
+        "server_cpu_s": ("server CPU [s]", "{:.1f}"),
+        "server_memory_bytes": ("memory [B]", "{:,}"),
+        "rows_behind": ("behind at end", "{:,}"),
+        "drain_s": ("drained in [s]", "{:.1f}"),
+        "retries": ("retries", "{}"),
+        "is_exact": ("files hold exactly these rows", "{}"),
+    },
+    "size": {
+        "system": ("system", "{}"),
+        "sent_as": ("sent as", "{}"),
+        "rows": ("rows", "{:,}"),
+        "bytes_per_row": ("B/row", "{:.2f}"),
+        "ratio": ("Gaugehouse's by its", "{:.2f}"),
+        "drops_duplicates": ("keeps a key", "{}"),
+        "is_exact": ("holds exactly these rows", "{}"),
+    },
+    "soak": {
+        "bound": ("what", "{}"),
+        "found": ("found", "{}"),
+        "limit": ("bound", "{}"),
+        "is_kept": ("kept", "{}"),
     },
     "flush": {
         "rows": ("rows", "{:,}"),
@@ -92,6 +140,7 @@ COLUMNS = {
         "newest_all_s": ("newest of all [s]", "{:.2f}"),
     },
 }
+BY_ROW = {"size", "soak"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,6 +155,11 @@ class Results:
         """Keep a section and print it."""
         self.sections[name] = {"rows": rows, "notes": notes}
         _print_section(name, rows, notes)
+
+    def rows(self, name: str) -> list[dict[str, object]]:
+        """Return the rows of a section, none when this run has not measured it."""
+        section: Any = self.sections.get(name, {"rows": []})
+        return list(section["rows"])
 
     def save(self) -> Path:
         """Write everything as JSON and return where."""
@@ -144,15 +198,37 @@ def _file_system(work_dir: Path) -> str:
 
 
 def _print_section(name: str, rows: list[dict[str, object]], notes: list[str]) -> None:
-    """Print one column per measurement, which fits any terminal."""
-    table = Table(title=name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-    columns = list(COLUMNS[name].items())
-    table.add_column(columns[0][1][0], style="bold")
+    """Print its tables: of peers one per format."""
+    by_title: dict[str, list[dict[str, object]]] = {}
     for row in rows:
-        table.add_column(columns[0][1][1].format(row[columns[0][0]]), justify="right")
-    for key, (heading, shape) in columns[1:]:
-        table.add_row(Text(heading), *(shape.format(row[key]) for row in rows))
-    console.print(table)
+        by_title.setdefault(f"{name}: {row['format']}" if name == "peers" else name, []).append(row)
+    for title, shown in by_title.items():
+        table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+        fill = _fill_by_row if name in BY_ROW else _fill_by_column
+        fill(table, list(COLUMNS[name].items()), shown)
+        console.print(table)
     for note in notes:
         console.print(Text(f"  {note}", style="dim"))
     console.print()
+
+
+def _fill_by_column(table: Table, columns: list[tuple[str, tuple[str, str]]], rows: list[dict[str, object]]) -> None:
+    """Show one column per measurement, which fits any terminal."""
+    first, (heading, shape) = columns[0]
+    table.add_column(heading, style="bold")
+    for row in rows:
+        table.add_column(shape.format(row[first]), justify="right")
+    for key, (heading, shape) in columns[1:]:
+        table.add_row(Text(heading), *(_text(row[key], shape) for row in rows))
+
+
+def _fill_by_row(table: Table, columns: list[tuple[str, tuple[str, str]]], rows: list[dict[str, object]]) -> None:
+    """Show one row per measurement: for many of few figures."""
+    for number, (_, (heading, _)) in enumerate(columns):
+        table.add_column(heading, justify="right" if number > 1 else "left")
+    for row in rows:
+        table.add_row(*(_text(row[key], shape) for key, (_, shape) in columns))
+
+
+def _text(value: object, shape: str) -> str:
+    return "" if value is None else shape.format(value)

@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,9 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 from deltalake import DeltaTable
+
+from benchmarks.sending import Target
+from benchmarks.workload import Format
 
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 60
@@ -37,6 +41,11 @@ class Service:
     key: str
     pid: int
 
+    def target(self, each: Format) -> Target:
+        """Return where requests of a format go."""
+        headers = {"Content-Type": each.content_type, "X-API-Key": self.key}
+        return Target(port=self.port, path=each.path, headers=headers)
+
     def cpu_s(self) -> float:
         """Return processor seconds of the server and its children so far."""
         server = psutil.Process(self.pid)
@@ -48,11 +57,24 @@ class Service:
 
     def committed_rows(self) -> int:
         """Return the rows that the lake's measurement files hold, from the Delta log alone."""
-        table_dir = self.data_dir / "lake" / "measurements"
+        return sum(self.files()["num_records"].to_pylist())
+
+    def committed_bytes(self) -> int:
+        """Return the bytes of the lake's measurement files that count."""
+        return sum(self.files()["size_bytes"].to_pylist())
+
+    def files(self, table: str = "measurements") -> pa.Table:
+        """Return path, num_records and size_bytes of a table's current files."""
+        table_dir = self.data_dir / "lake" / table
         if not (table_dir / "_delta_log").is_dir() or not any((table_dir / "_delta_log").iterdir()):
-            return 0
-        actions = pa.table(DeltaTable(table_dir).get_add_actions(flatten=True))
-        return sum(actions["num_records"].to_pylist())
+            return pa.table({"path": [], "num_records": [], "size_bytes": []})
+        actions = DeltaTable(table_dir).get_add_actions(flatten=True)
+        return pa.table(actions).select(["path", "num_records", "size_bytes"])
+
+
+def lake_command(service: Service, *arguments: str) -> str:
+    """Run `gaugehouse lake ...` beside the server; return what it printed."""
+    return _run(service.data_dir, "lake", *arguments)
 
 
 def _run(data_dir: Path, *arguments: str, stdin: str | None = None) -> str:
@@ -93,9 +115,20 @@ def _wait_for_port(data_dir: Path, server: "subprocess.Popen[bytes]") -> int:
         if owner_path.exists():
             owner = json.loads(owner_path.read_text())
             if owner.get("url") and owner["pid"] == server.pid:
-                return int(owner["url"].rstrip("/").rpartition(":")[2])
+                port = int(owner["url"].rstrip("/").rpartition(":")[2])
+                if _listens(port):
+                    return port
         time.sleep(0.05)
     raise SystemExit(f"the server did not answer within {START_TIMEOUT_S} s: {_last_output(data_dir)}")
+
+
+def _listens(port: int) -> bool:
+    """Say whether a server that has told its address listens there already."""
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def _last_output(data_dir: Path) -> str:

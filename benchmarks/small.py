@@ -2,16 +2,16 @@
 
 import json
 import random
-import select
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks.results import Results, show_progress
 from benchmarks.service import Service, serve
+from benchmarks.thin import CREATED, Connection, exchange, request_head
 from benchmarks.workload import Sender, encode_arrow
 
 ACKNOWLEDGEMENT = "201 after the row's log record is fsynced; duplicates checked against every stored key"
@@ -21,9 +21,6 @@ RECENT_KEYS_BYTES = 1024 * 1024  # so few hashes that old rows need a look into 
 LATE_SHARES = (0.0, 0.2)
 ROOM_PER_S = 6_000  # requests made in advance, so that making them costs no time while sending
 LATE_REACH_MINUTES = 50
-CREATED = b"HTTP/1.1 201"
-HEAD_END = b"\r\n\r\n"
-LENGTH = b"content-length: "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,19 +47,6 @@ class Measured:
     sender_cpu: float
     server_cpu: float
     is_exact: bool
-
-
-@dataclass(slots=True, kw_only=True)
-class _Connection:
-    """A socket, the requests that go over it, and what came back."""
-
-    socket: socket.socket
-    requests: Iterator[tuple[bytes, bool]]
-    is_late: bool = False
-    sent_at_s: float = 0.0
-    answer: bytes = b""
-    response_s: list[float] = field(default_factory=list)
-    late_response_s: list[float] = field(default_factory=list)
 
 
 def run_small(results: Results, *, seconds: float, connections: int, work_dir: Path) -> None:
@@ -112,8 +96,8 @@ def _send_history(service: Service) -> int:
     for turn in range(HISTORY_ROUNDS):
         batch = sender.batch(turn * minutes, minutes)
         rows += len(batch)
-        head = _head(service, "application/vnd.apache.arrow.stream")
-        with _connect(service) as one:
+        head = request_head(service.key, "application/vnd.apache.arrow.stream")
+        with socket.create_connection(("127.0.0.1", service.port)) as one:
             body = encode_arrow(batch)
             one.sendall(head % len(body) + body)
             if not one.recv(65_536).startswith(CREATED):
@@ -123,28 +107,11 @@ def _send_history(service: Service) -> int:
     return rows
 
 
-def _connect(service: Service) -> socket.socket:
-    """Connect to a server that has said where, and may not listen for a moment yet."""
-    for _attempt in range(100):
-        try:
-            return socket.create_connection(("127.0.0.1", service.port))
-        except ConnectionRefusedError:
-            time.sleep(0.1)
-    raise SystemExit("the server does not listen")
-
-
-def _head(service: Service, content_type: str) -> bytes:
-    return (
-        f"POST /v1/measurements HTTP/1.1\r\nHost: bench\r\nX-API-Key: {service.key}\r\n"
-        f"Content-Type: {content_type}\r\nContent-Length: %d\r\n\r\n"
-    ).encode()
-
-
 def _requests(
     service: Service, number: int, *, count: int, late_share: float, first: int
 ) -> Iterator[tuple[bytes, bool]]:
     """Yield requests of one row of one series, and whether the row is late; all keys differ."""
-    head = _head(service, "application/json")
+    head = request_head(service.key, "application/json")
     draw = random.Random(number + first)  # noqa: S311 - a workload, the same each time
     newest = datetime(2024, 1, 1, tzinfo=UTC)
     history = datetime(2020, 1, 1, tzinfo=UTC)
@@ -167,57 +134,14 @@ def _requests(
 
 def _run(
     service: Service, *, connections: int, seconds: float, late_share: float, first: int
-) -> tuple[list[_Connection], float]:
+) -> tuple[list[Connection], float]:
     """Keep one request under way per connection until time is up; return the connections and the duration. [s]"""
     count = int(seconds * ROOM_PER_S / connections)
-    opened: dict[int, _Connection] = {}
-    poll = select.epoll()
-    for number in range(connections):
-        one = _connect(service)
-        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        requests = list(_requests(service, number, count=count, late_share=late_share, first=first))
-        opened[one.fileno()] = _Connection(socket=one, requests=iter(requests))
-    begun_s = time.perf_counter()
-    for descriptor, connection in opened.items():
-        poll.register(descriptor, select.EPOLLIN)
-        _send_next(connection)
-    busy = len(opened)
-    while busy:
-        for descriptor, _event in poll.poll():
-            connection = opened[descriptor]
-            if not _take(connection):
-                continue
-            if time.perf_counter() - begun_s >= seconds or not _send_next(connection):
-                poll.unregister(descriptor)
-                connection.socket.close()
-                busy -= 1
-    poll.close()
-    return list(opened.values()), time.perf_counter() - begun_s
-
-
-def _send_next(connection: _Connection) -> bool:
-    request, connection.is_late = next(connection.requests, (b"", False))
-    connection.sent_at_s = time.perf_counter()
-    connection.socket.sendall(request)
-    return bool(request)
-
-
-def _take(connection: _Connection) -> bool:
-    """Read what has come; say whether the answer is whole."""
-    connection.answer += connection.socket.recv(65_536)
-    end = connection.answer.find(HEAD_END)
-    if end < 0:
-        return False
-    at = connection.answer.index(LENGTH) + len(LENGTH)
-    size_bytes = int(connection.answer[at : connection.answer.index(b"\r", at)])
-    if len(connection.answer) < end + len(HEAD_END) + size_bytes:
-        return False
-    if not connection.answer.startswith(CREATED):
-        raise SystemExit(f"refused: {connection.answer.decode(errors='replace')}")
-    taken = connection.late_response_s if connection.is_late else connection.response_s
-    taken.append(time.perf_counter() - connection.sent_at_s)
-    connection.answer = b""
-    return True
+    requests = [
+        list(_requests(service, number, count=count, late_share=late_share, first=first))
+        for number in range(connections)
+    ]
+    return exchange(service.port, [iter(each) for each in requests], seconds=seconds)
 
 
 def _is_exact(service: Service, rows: int) -> bool:

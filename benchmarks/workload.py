@@ -41,12 +41,12 @@ class Sender:
         """Return how many minutes of all series make about `rows` rows."""
         return max(1, rows // (len(self.components) * len(METRICS)))
 
-    def batch(self, first_minute: int, minutes: int) -> pa.Table:
-        """Return consecutive minutes of all this sender's series, ordered by time."""
+    def batch(self, first_minute: int, minutes: int, *, every_minutes: int = 1) -> pa.Table:
+        """Return so many rows of all this sender's series, ordered by time: one per `every_minutes`."""
         components = self.components
         per_minute = len(components) * len(METRICS)
         rows = minutes * per_minute
-        minute = np.arange(first_minute, first_minute + minutes)
+        minute = first_minute + np.arange(minutes) * every_minutes
         phase = np.arange(per_minute)
         noise = np.random.default_rng([SEED, self.number, first_minute]).normal(0, 0.8, (minutes, per_minute))
         values = 50 + phase[None, :] % 17 + 8 * np.sin(2 * np.pi * minute / 1440)[:, None] + noise
@@ -107,6 +107,32 @@ def encode_parquet(batch: pa.Table) -> bytes:
     return sink.getvalue()
 
 
+def _line_columns(batch: pa.Table) -> pl.DataFrame:
+    """Return component, field (`name=value`) and time (ns, as InfluxDB's clients and Telegraf send it) as text."""
+    return pl.DataFrame(pl.from_arrow(batch)).select(
+        component=pl.concat_str(pl.lit("plant,component="), pl.col("component").cast(pl.String)),
+        field=pl.concat_str(pl.col("metric").cast(pl.String), pl.lit("="), pl.col("value").cast(pl.String)),
+        time=pl.concat_str(pl.col("measured_at").dt.epoch("us").cast(pl.String), pl.lit("000")),
+    )
+
+
+def encode_lines(batch: pa.Table) -> bytes:
+    """Return line protocol, one line per component and minute with all its metrics as fields."""
+    columns = _line_columns(batch)
+    names = [f"field-{number}" for number in range(len(METRICS))]
+    fields = pl.DataFrame(columns["field"].to_numpy().reshape(-1, len(METRICS)), schema=names)
+    heads = columns.gather_every(len(METRICS)).select("component", "time")
+    lines = pl.concat([heads, fields], how="horizontal")
+    text = pl.concat_str("component", pl.concat_str(names, separator=","), "time", separator=" ")
+    return ("\n".join(lines.select(text).to_series().to_list()) + "\n").encode()
+
+
+def encode_single_lines(batch: pa.Table) -> bytes:
+    """Return line protocol, one line per row."""
+    text = pl.concat_str("component", "field", "time", separator=" ")
+    return ("\n".join(_line_columns(batch).select(text).to_series().to_list()) + "\n").encode()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
     """How payloads of a format are made and announced; `rows` per request stays inside the service's limits."""
@@ -115,13 +141,26 @@ class Format:
     content_type: str
     encode: Callable[[pa.Table], bytes]
     rows: int
+    path: str = "/v1/measurements"
+
+    @property
+    def is_lines(self) -> bool:
+        """Whether servers of other makers take it, too."""
+        return self.path == LINES_PATH
+
+
+LINES_PATH = "/api/v2/write?bucket=default&precision=ns"
+LINES = 10_000  # in a body
 
 
 FORMATS = (
     Format(name="json", content_type="application/json", encode=encode_json, rows=20_000),
+    Format(name="json-1000", content_type="application/json", encode=encode_json, rows=1_000),
     Format(name="columnar-json", content_type="application/json", encode=encode_columnar_json, rows=20_000),
     Format(name="ndjson", content_type="application/x-ndjson", encode=encode_ndjson, rows=50_000),
     Format(name="csv", content_type="text/csv", encode=encode_csv, rows=50_000),
     Format(name="arrow", content_type="application/vnd.apache.arrow.stream", encode=encode_arrow, rows=50_000),
     Format(name="parquet", content_type="application/vnd.apache.parquet", encode=encode_parquet, rows=50_000),
+    Format(name="lines", content_type="text/plain", encode=encode_lines, rows=len(METRICS) * LINES, path=LINES_PATH),
+    Format(name="lines-1-field", content_type="text/plain", encode=encode_single_lines, rows=LINES, path=LINES_PATH),
 )
