@@ -7,7 +7,8 @@ May import: kpi, measurements, config, errors.
 Where to look: `owner` ties it together; `sequencer` claims and stamps (`claims` decides what is new, `known` remembers
 keys, `lookup` asks files); `log` makes it durable (`segments` is its file format, `repair` mends it); `flush` turns
 sealed segments into commits (`commits`, `delta`, `manifest`); `maintenance` keeps files few (`compaction`, `retention`,
-`plain`); `recovery` runs at start; `snapshot` and `scan` read.
+`plain`); `recovery` runs at start; `snapshot` and `scan` read; `control` is the owner's socket, `status` and `verify`
+(`picture`, `deltalog`, `contents`, `surroundings`) look at the disk, `quarantine` keeps damaged files away.
 
 Invariants: an acknowledged row is fsynced; a key is stored once and the first accepted value wins; rows become visible
 in the order of `received_at`; a segment is deleted only after its commits are synced; only the holder of the lock
