@@ -129,10 +129,14 @@ class SmallDeliveries:
         if standing is None:
             await self._app(scope, receive, send)
             return
-        message = await receive()
-        few = self._read(message, standing)
+        try:
+            messages = await _read_all(receive)
+        except GaugehouseError as exc:  # the body guard's: nobody behind us has a say in it
+            await write_error(scope, exc)(scope, receive, send)
+            return
+        few = self._read(messages, standing)
         if few is None:
-            await self._app(scope, _Replayed(message, receive), send)
+            await self._app(scope, _Replayed(messages, receive), send)
             return
         scope["state"]["caller"] = standing.caller.name
         outcome = await self._store(standing.caller.project, few)
@@ -145,11 +149,12 @@ class SmallDeliveries:
             scope["state"]["is_summed"] = True
             self._summary.add(len(few), monotonic() - started_s)
 
-    def _read(self, message: Message, standing: _Standing) -> FewMeasurements | None:
+    def _read(self, messages: list[Message], standing: _Standing) -> FewMeasurements | None:
         """Return the rows of a body if all are good and none brings a new name."""
-        if message["type"] != "http.request" or message.get("more_body", False):
-            return None
-        few = decode_few(message.get("body", b""), limits=standing.limits, now=datetime.now(UTC))
+        if messages[-1]["type"] != "http.request" or messages[-1].get("more_body", False):
+            return None  # it is not whole
+        body = b"".join(message.get("body", b"") for message in messages)
+        few = decode_few(body, limits=standing.limits, now=datetime.now(UTC))
         if few is None:
             return None
         own, project = standing.caller.component, standing.caller.project
@@ -208,16 +213,27 @@ class SmallDeliveries:
         return _Standing(caller=caller, limits=limits, asked_s=asked_s)
 
 
-class _Replayed:
-    """ASGI `receive` that gives a message again that was read too early."""
+async def _read_all(receive: Receive) -> list[Message]:
+    """Return the messages of a body until it ends, breaks off, or is larger than it said."""
+    messages: list[Message] = []
+    size_bytes = 0
+    while True:
+        message = await receive()
+        messages.append(message)
+        size_bytes += len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body", False) or size_bytes > LIMIT_BYTES:
+            return messages
 
-    def __init__(self, message: Message, receive: Receive) -> None:
-        self._message: Message | None = message
+
+class _Replayed:
+    """ASGI `receive` that gives messages again that were read too early."""
+
+    def __init__(self, messages: list[Message], receive: Receive) -> None:
+        self._messages = deque(messages)
         self._receive = receive
 
     async def __call__(self) -> Message:
-        message, self._message = self._message, None
-        return await self._receive() if message is None else message
+        return self._messages.popleft() if self._messages else await self._receive()
 
 
 def _find_key(scope: Scope) -> bytes | None:

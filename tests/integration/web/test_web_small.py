@@ -1,0 +1,252 @@
+"""The short way for small deliveries answers as the general way does, and a repeated request as the first time."""
+
+import asyncio
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from gaugehouse.errors import Overloaded, StorageFull
+from gaugehouse.ingest import decode
+from gaugehouse.web import small
+
+DAY = "2026-11-19"
+JSON = {"Content-Type": "application/json"}
+
+
+def row(component, second, value=1.0, **more):
+    return {
+        "component": component,
+        "metric": "level",
+        "measured_at": f"{DAY}T10:00:{second:02}Z",
+        "value": value,
+        **more,
+    }
+
+
+@pytest.fixture(scope="module")
+def device(make_key):
+    return make_key()
+
+
+def send(client, rows, **headers):
+    return client.post("/v1/measurements", content=json.dumps(rows), headers=JSON | headers)
+
+
+def counts(answer):
+    assert answer.status_code == 201, answer.text
+    return {name: answer.json()[name] for name in ("accepted", "duplicates", "late", "conflicts")}
+
+
+def test_a_known_series_takes_the_short_way(device, monkeypatch):
+    send(device, [row("short", 1)])
+    monkeypatch.setitem(decode._MEASUREMENT_READERS, decode.Format.JSON, None)
+    assert counts(send(device, [row("short", 3)])) == {"accepted": 1, "duplicates": 0, "late": 0, "conflicts": 0}
+    assert counts(send(device, [row("short", 2)])) == {"accepted": 1, "duplicates": 0, "late": 1, "conflicts": 0}
+    assert counts(send(device, [row("short", 2)])) == {"accepted": 0, "duplicates": 1, "late": 0, "conflicts": 0}
+
+
+def test_both_ways_answer_in_the_same_words(device):
+    send(device, [row("same", 1)])
+    short = send(device, [row("same", 1, 2.0), row("same", 0)])
+    general = device.post(
+        "/v1/measurements?partial=false", content=json.dumps([row("same", 1, 2.0), row("same", 0)]), headers=JSON
+    )
+    assert counts(short) == {"accepted": 1, "duplicates": 0, "late": 1, "conflicts": 1}
+    assert counts(general) == {"accepted": 0, "duplicates": 1, "late": 0, "conflicts": 1}
+    assert short.json()["conflict_rows"] == general.json()["conflict_rows"]
+    assert list(short.json()) == list(general.json())
+    differing = {"date", "x-request-id", "content-length"}
+    assert {k: v for k, v in short.headers.items() if k not in differing} == {
+        k: v for k, v in general.headers.items() if k not in differing
+    }
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[",
+        b"[]",
+        b"{}",
+        b'[{"component":"same"}]',
+        json.dumps([row("same", 5, float("nan"))]).encode(),
+        json.dumps([row("same", 5, unit="K")]).encode(),
+        json.dumps([row("same ", 5)]).encode(),
+        b"\xff",
+    ],
+)
+def test_bad_rows_are_refused_in_the_same_words(device, body):
+    send(device, [row("same", 1)])
+    short = device.post("/v1/measurements", content=body, headers=JSON)
+    general = device.post("/v1/measurements?partial=false", content=body, headers=JSON)
+    told = [
+        {k: v for k, v in answer.json().items() if k not in {"request_id", "instance", "received_at"}}
+        for answer in (short, general)
+    ]
+    assert short.status_code == general.status_code
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(Overloaded("too much waits", retry_after_s=5), 503), (StorageFull("nearly full", retry_after_s=30), 507)],
+)
+def test_a_lake_that_takes_nothing_says_so_the_short_way_too(device, runtime, monkeypatch, error, status):
+    send(device, [row("full", 1)])
+
+    def refuse():
+        raise error
+
+    monkeypatch.setattr(runtime.lake._sequencer, "refuse_when_unfit", refuse)
+    answer = send(device, [row("full", status % 60)])
+    assert answer.status_code == status
+    assert answer.headers["retry-after"] == str(error.retry_after_s)
+    assert answer.headers["content-type"] == "application/problem+json"
+    monkeypatch.undo()
+    assert counts(send(device, [row("full", status % 60)]))["accepted"] == 1
+
+
+def test_a_key_writes_its_own_component_only_and_only_with_the_scope(make_key):
+    own = make_key(component="own")
+    assert counts(send(own, [row("own", 1)]))["accepted"] == 1
+    assert counts(send(own, [row("own", 2)]))["accepted"] == 1
+    assert send(own, [row("foreign", 2)]).json()["code"] == "other_component"
+    assert send(make_key(scopes=["events:write"]), [row("own", 3)]).status_code == 403
+
+
+def test_wrong_and_double_credentials_are_refused_as_ever(anonymous, device, manager):
+    assert send(anonymous, [row("own", 1)]).status_code == 401
+    assert send(anonymous, [row("own", 1)], **{"X-API-Key": "ghk_nonsense"}).status_code == 401
+    token = manager.headers["Authorization"]
+    assert send(device, [row("own", 1)], Authorization=token).json()["code"] == "two_credentials"
+
+
+def test_a_revoked_key_is_out_after_a_second(make_key, runtime, monkeypatch):
+    device = make_key()
+    send(device, [row("revoked", 1)])
+    assert counts(send(device, [row("revoked", 2)]))["accepted"] == 1
+    later_s = small.monotonic() + small.STANDING_AGE_S
+    monkeypatch.setattr(small, "monotonic", lambda: later_s)
+    monkeypatch.setattr(runtime.access, "_load_key", lambda _hash: None)
+    monkeypatch.setattr(runtime.access._keys, "_answers", {})
+    assert send(device, [row("revoked", 3)]).status_code == 401
+
+
+def test_many_at_once_each_get_their_own_receipt(app, make_key):
+    device = make_key()
+    send(device, [row("many", 0)])
+
+    async def all_at_once():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://gaugehouse.test", headers=device.headers | JSON
+        ) as client:
+            sent = [client.post("/v1/measurements", content=json.dumps([row("many", n % 50)])) for n in range(200)]
+            return await asyncio.gather(*sent)
+
+    answers = asyncio.run(all_at_once())
+    assert {answer.status_code for answer in answers} == {201}
+    assert sum(answer.json()["accepted"] for answer in answers) == 49
+    assert sum(answer.json()["duplicates"] for answer in answers) == 151
+
+
+# --- Idempotency-Key
+
+
+def keyed(client, rows, key, path="/v1/measurements"):
+    return client.post(path, content=json.dumps(rows), headers=JSON | {"Idempotency-Key": key})
+
+
+def test_a_repeated_request_gets_the_first_answer_again(device):
+    first = keyed(device, [row("keyed", 1), row("keyed", 1)], "delivery-1")
+    assert counts(first) == {"accepted": 1, "duplicates": 1, "late": 0, "conflicts": 0}
+    assert "idempotency-replayed" not in first.headers
+    again = keyed(device, [row("keyed", 1), row("keyed", 1)], "delivery-1")
+    assert (again.status_code, again.content) == (201, first.content)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert counts(keyed(device, [row("keyed", 1), row("keyed", 1)], "delivery-2"))["duplicates"] == 2
+
+
+def test_another_body_under_the_same_key_is_refused(device):
+    keyed(device, [row("keyed", 2)], "delivery-3")
+    refused = keyed(device, [row("keyed", 3)], "delivery-3")
+    assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused")
+
+
+def test_a_key_counts_per_route(device):
+    event = {"component": "keyed", "kind": "alarm", "occurred_at": f"{DAY}T10:00:00Z", "body": 1}
+    assert keyed(device, [row("keyed", 4)], "delivery-4").status_code == 201
+    assert keyed(device, [event], "delivery-4", "/v1/events").json()["accepted"] == 1
+    assert keyed(device, [event], "delivery-4", "/v1/events").headers["idempotency-replayed"] == "true"
+
+
+def test_a_refused_request_keeps_no_answer_and_its_key_may_come_again(device):
+    assert keyed(device, [row("keyed", 5, None)], "delivery-5").status_code == 422
+    assert counts(keyed(device, [row("keyed", 5)], "delivery-5"))["accepted"] == 1
+
+
+def test_a_partial_delivery_names_its_bad_rows_again(device):
+    rows = [row("keyed", 6), row("keyed", 7, None)]
+    first = keyed(device, rows, "delivery-6", "/v1/measurements?partial=true")
+    assert first.json()["rejected"] == 1
+    assert keyed(device, rows, "delivery-6", "/v1/measurements?partial=true").content == first.content
+    none = keyed(device, rows[1:], "delivery-7", "/v1/measurements?partial=true")
+    assert (none.json()["received_at"], none.json()["rejected"]) == (None, 1)
+    assert keyed(device, rows[1:], "delivery-7", "/v1/measurements?partial=true").headers["idempotency-replayed"]
+
+
+def test_a_request_whose_first_is_still_running_is_told_to_wait(device, runtime, monkeypatch):
+    begun, release = threading.Event(), threading.Event()
+    append = runtime.lake.append
+
+    def slow(*args):
+        begun.set()
+        release.wait(30)
+        return append(*args)
+
+    monkeypatch.setattr(type(runtime.lake), "append", lambda _lake, *args: slow(*args))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(keyed, device, [row("keyed", 8)], "delivery-8")
+        assert begun.wait(30)
+        second = keyed(device, [row("keyed", 8)], "delivery-8")
+        release.set()
+        assert first.result().status_code == 201
+    assert (second.status_code, second.json()["code"]) == (409, "idempotency_key_running")
+    assert keyed(device, [row("keyed", 8)], "delivery-8").headers["idempotency-replayed"] == "true"
+
+
+@pytest.mark.parametrize("key", ["short", "x" * 256, "umlaut-ä-key", "tab\tinside-key"])
+def test_what_is_no_key_is_refused(device, key):
+    answer = device.post("/v1/measurements", content=b"[]", headers=JSON | {"Idempotency-Key": key.encode("latin-1")})
+    assert (answer.status_code, answer.json()["code"]) == (400, "idempotency_key_unreadable")
+
+
+def test_a_body_that_does_not_come_is_refused_as_ever(app, make_key, monkeypatch):
+    device = make_key()
+    send(device, [row("slow", 1)])
+    told = []
+
+    async def receive():
+        await asyncio.sleep(3600)
+
+    async def note(message):
+        told.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/measurements",
+        "raw_path": b"/v1/measurements",
+        "query_string": b"",
+        "scheme": "http",
+        "headers": [
+            (b"x-api-key", device.headers["X-API-Key"].encode()),
+            (b"content-type", b"application/json"),
+            (b"content-length", b"100"),
+        ],
+    }
+    monkeypatch.setattr("gaugehouse.web.body.GRACE_S", 0.05)
+    asyncio.run(app(scope, receive, note))
+    assert told[0]["status"] == 408
