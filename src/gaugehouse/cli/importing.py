@@ -12,6 +12,7 @@ from gaugehouse.cli.progress import Report, out, progress_bar
 from gaugehouse.config import Settings
 from gaugehouse.errors import Refused
 from gaugehouse.ingest import ColumnMapping, FileSummary, Limits, count_rows_hint, read_file
+from gaugehouse.lake import Delivery
 
 TIME_PARTS = ("year", "month", "day", "hour", "minute", "second")
 
@@ -103,7 +104,7 @@ def _import_file(
     limits = Limits.from_settings(Settings())
     for batch in read_file(path, mapping, limits=limits, summary=summary):
         _register(batch, writer, project)
-        outcome = writer.lake.append_measurements(project, batch)
+        outcome = writer.lake.append(project, Delivery(batches={"measurements": batch}))
         imported = replace(
             imported,
             accepted=imported.accepted + outcome.accepted,

@@ -15,7 +15,7 @@ from gaugehouse.errors import GaugehouseError, Unavailable
 from gaugehouse.ingest.accept import AppendsRows
 from gaugehouse.installation import open_access, open_database
 from gaugehouse.inventory import Registry
-from gaugehouse.lake import CONFLICTS
+from gaugehouse.lake import CONFLICTS, Appended, Delivery
 from gaugehouse.logs import configure_logs
 from gaugehouse.runtime import RunningOwner, find_owner, open_runtime
 from gaugehouse.upkeep import answering
@@ -35,31 +35,20 @@ class Writer:
     registry: Registry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteOutcome:
-    """A server's receipt; conflicts are counted by their rows, of which only the first are named."""
-
-    accepted: int
-    duplicates: int
-    late: int
-    conflicts: pa.Table
-    received_at: datetime
-
-
 class RemoteLake:
     """Appends through the HTTP interface of the running server, as the operator of this machine."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
-    def append_measurements(self, project: str, batch: pa.Table) -> RemoteOutcome:  # noqa: ARG002 - the token's project
-        return self._post("/v1/measurements", batch)
-
-    def append_events(self, project: str, batch: pa.Table) -> RemoteOutcome:  # noqa: ARG002 - the token's project
+    def append(self, project: str, delivery: Delivery) -> Appended:  # noqa: ARG002 - the token's project
+        """Post the one table of a delivery; conflicts are counted by their rows, of which only the first are named."""
+        ((table, batch),) = delivery.batches.items()
+        assert isinstance(batch, pa.Table)  # noqa: S101 - commands bring no handful of rows
         columns = [name for name in batch.column_names if name != "body_hash"]
-        return self._post("/v1/events", batch.select(columns))
+        return self._post(f"/v1/{table}", batch.select(columns))
 
-    def _post(self, path: str, batch: pa.Table) -> RemoteOutcome:
+    def _post(self, path: str, batch: pa.Table) -> Appended:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, batch.schema) as writer:
             writer.write_table(batch.unify_dictionaries())
@@ -67,7 +56,7 @@ class RemoteLake:
         receipt = checked(self._client.post(path, content=body, headers={"Content-Type": ARROW_STREAM})).json()
         nothing = CONFLICTS.empty_table()
         rows = pa.nulls(receipt["conflicts"], pa.string())
-        return RemoteOutcome(
+        return Appended(
             accepted=receipt["accepted"],
             duplicates=receipt["duplicates"],
             late=receipt.get("late", 0),

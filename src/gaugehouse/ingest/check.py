@@ -162,9 +162,7 @@ def check_instants(field: str, instants: Instants, flaws: Flaws, *, limits: Limi
         _flag_older(field, instants, flaws, too_late, "comes too late for this project", "too_late")
 
 
-def _flag_older(
-    field: str, instants: Instants, flaws: Flaws, earliest: datetime, what: str, code: str
-) -> None:
+def _flag_older(field: str, instants: Instants, flaws: Flaws, earliest: datetime, what: str, code: str) -> None:
     """Flag the rows before an instant."""
     flaws.add(
         field,
