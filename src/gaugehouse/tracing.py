@@ -1,8 +1,8 @@
 """OpenTelemetry traces, off by default: spans that cost one comparison until `configure_tracing` was called."""
 
 import importlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from gaugehouse.errors import StartRefused
@@ -12,6 +12,7 @@ _tracer: Any = None
 _api: Any = None
 _propagator: Any = None
 _provider: Any = None
+_OFF: AbstractContextManager[None] = nullcontext()
 
 
 def configure_tracing(endpoint: str | None, *, process: str, version: str, exporter: Any = None) -> None:
@@ -64,21 +65,39 @@ def is_tracing() -> bool:
     return _tracer is not None
 
 
-@contextmanager
-def span(name: str, parent: Mapping[str, str] | None = None, **attributes: str | float) -> Iterator[Any]:
-    """Time a piece of work; give the span, or None while traces are off.
+def span(name: str, **attributes: str | float) -> AbstractContextManager[Any]:
+    """Time a piece of work, as a part of what this thread or task is tracing; gives the span, None while off.
 
     Args:
         name: What is done.
-        parent: Headers with a W3C `traceparent`, to continue somebody else's trace.
         attributes: What is known before it begins.
     """
     if _tracer is None:
-        yield None
-        return
-    context = _propagator.extract(parent) if parent else None
-    with _tracer.start_as_current_span(name, context=context, attributes=attributes) as current:
-        yield current
+        return _OFF
+    started: AbstractContextManager[Any] = _tracer.start_as_current_span(name, attributes=attributes)
+    return started
+
+
+def serving_span(name: str, headers: Mapping[str, str]) -> AbstractContextManager[Any]:
+    """Time the answer to a request whose headers may name the caller's trace (W3C `traceparent`)."""
+    if _tracer is None:
+        return _OFF
+    context = _propagator.extract(headers)
+    started: AbstractContextManager[Any] = _tracer.start_as_current_span(
+        name, context=context, kind=_api.SpanKind.SERVER
+    )
+    return started
+
+
+def note(**attributes: str | float) -> None:
+    """Add what became known to the span that this thread or task is in, if there is one."""
+    if _tracer is not None:
+        _api.get_current_span().set_attributes(attributes)
+
+
+def mark_failed(current: Any) -> None:
+    """Say that the work of a span failed, where no exception says so."""
+    current.set_status(_api.StatusCode.ERROR)
 
 
 def current_trace_id() -> str | None:

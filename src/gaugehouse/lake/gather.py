@@ -6,6 +6,7 @@ that nobody else waits for that. Alone a delivery waits for nobody; among many e
 
 import copy
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -13,6 +14,7 @@ from queue import SimpleQueue
 from gaugehouse.errors import Unavailable
 from gaugehouse.lake.groups import Appended, Delivery, Waiting
 from gaugehouse.lake.sequencer import Sequencer
+from gaugehouse.tracing import note
 
 DELIVERIES_TOGETHER = 512  # one group commit stays short, however many wait
 
@@ -25,6 +27,7 @@ class _Submitted(Waiting):
 
     project: str
     on_done: OnDone
+    sync_wait_s: float = 0.0
 
 
 Arrivals = SimpleQueue[_Submitted | None]
@@ -48,7 +51,7 @@ class Gather:
             thread.start()
             self._threads.append(thread)
 
-    def submit(self, project: str, delivery: Delivery, on_done: OnDone) -> None:
+    def submit(self, project: str, delivery: Delivery, on_done: OnDone) -> _Submitted:
         """Take a delivery; `on_done` is called once, in the writing thread, and must be quick.
 
         Raises:
@@ -57,13 +60,16 @@ class Gather:
         with self._lock:  # nothing may come behind the mark that ends the threads
             if self._is_closed:
                 raise Unavailable("the lake is closing; nothing of this request was stored", retry_after_s=5)
-            self._arrived.put(_Submitted(delivery=delivery, project=project, on_done=on_done))
+            submitted = _Submitted(delivery=delivery, project=project, on_done=on_done)
+            self._arrived.put(submitted)
+        return submitted
 
     def append(self, project: str, delivery: Delivery) -> Appended:
         """Store what is new of a delivery; return once it is durable. Raises as the sequencer does."""
         answers: SimpleQueue[Appended | BaseException] = SimpleQueue()
-        self.submit(project, delivery, answers.put)
+        submitted = self.submit(project, delivery, answers.put)
         outcome = answers.get()
+        note(sync_wait_s=submitted.sync_wait_s)
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
@@ -86,11 +92,14 @@ class Gather:
                 if one.outcome is None:  # no look into the files has failed
                     by_project.setdefault(one.project, []).append(one)
             position = max((self._write_group(project, several) for project, several in by_project.items()), default=0)
+            started_s = time.perf_counter()
             try:
                 self._sequencer.log.wait_durable(position)
             except BaseException as exc:  # noqa: BLE001 - handed to everybody who waits
                 _fail(arrived, exc)
+            sync_wait_s = time.perf_counter() - started_s
             for one in arrived:
+                one.sync_wait_s = sync_wait_s
                 if one.outcome is not None:
                     one.on_done(one.outcome)
                 elif self._is_closed:

@@ -268,9 +268,10 @@ class Lake:
 
     def append(self, project: str, delivery: Delivery) -> Appended:
         """Store what is new of a delivery; return once it is on the disk. Raises as above."""
-        if len(delivery) > GATHERED_ROWS:
-            return self._sequencer.append(project, delivery)
-        return self._gather.append(project, delivery)
+        with span("append", rows=len(delivery)):
+            if len(delivery) > GATHERED_ROWS:
+                return self._sequencer.append(project, delivery)
+            return self._gather.append(project, delivery)
 
     def submit(self, project: str, delivery: Delivery, on_done: Callable[[Appended | BaseException], None]) -> None:
         """Store a small delivery; `on_done` is called in another thread once it is on the disk, or with the error.
@@ -335,7 +336,10 @@ class Lake:
 
     def lag_s(self) -> float:
         """Return the age of the oldest acknowledged row that is not in the Delta tables. [s]"""
-        oldest_us = min((s.first_us for s in [*self._sequencer.sealed, self._sequencer.active] if s.rows), default=-1)
+        sequencer = self._sequencer
+        with sequencer.view_lock:  # while one is being sealed it is in neither place
+            segments = [*sequencer.sealed, sequencer.active]
+        oldest_us = min((segment.first_us for segment in segments if segment.rows), default=-1)
         return max(0.0, (now_us() - oldest_us) / 1e6) if oldest_us >= 0 else 0.0
 
     def count_files(self) -> dict[tuple[str, str, str], int]:
@@ -346,6 +350,10 @@ class Lake:
                 key = (table, entry.project, entry.month)
                 counts[key] = counts.get(key, 0) + 1
         return counts
+
+    def count_commits(self) -> dict[str, int]:
+        """Return how many commits each Delta table has had since it was made."""
+        return {name: store.version + 1 for name, store in self._stores.items()}
 
     def count_series(self) -> dict[str, int]:
         """Return how many series each table has in memory."""

@@ -9,7 +9,7 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -42,6 +42,7 @@ from gaugehouse.lake.rows import EVENTS, MEASUREMENTS, TABLES, HotRows, Rows, Ta
 from gaugehouse.lake.segments import KeyedAnswer, LogRecord
 from gaugehouse.measurements.schema import EVENT_BATCH
 from gaugehouse.measurements.selection import from_epoch_us
+from gaugehouse.tracing import note
 
 CONFLICT_KIND = "conflict"
 
@@ -133,6 +134,7 @@ class _Claimed:
 class _Written:
     position: int
     receipts: list[Appended]
+    outcomes: Mapping[str, Classified]
 
 
 Lookup = Callable[[TableSpec, Rows, Sequence[FileEntry]], Rows]
@@ -204,7 +206,9 @@ class Sequencer:
             self.look_up([waiting])
             position = self.write_group(project, [waiting])
         appended = waiting.result()
+        started_s = time.perf_counter()
         self.log.wait_durable(position)
+        note(sync_wait_s=time.perf_counter() - started_s)
         return appended
 
     def write_group(self, project: str, waiting: Sequence[Waiting]) -> int:
@@ -228,18 +232,24 @@ class Sequencer:
             if isinstance(written, _Written):
                 for one, appended in zip(together, written.receipts, strict=True):
                     one.outcome = appended
-                    self._count(project, one.delivery, appended)
                 return written.position
             together = written.hand_out(together)
         return 0
 
-    def _count(self, project: str, delivery: Delivery, appended: Appended) -> None:
-        table = "measurements" if "measurements" in delivery.batches else "events"
-        conflicts = len(appended.conflicts)
-        self.meters.count(
-            project, table, accepted=appended.accepted, duplicates=appended.duplicates, conflicts=conflicts,
-            late=appended.late,
-        )  # fmt: skip
+    def _count(self, group: Group, outcomes: Mapping[str, Classified]) -> None:
+        """Count what became of a group's rows. Events behind its own tell of conflicts: nobody sent them."""
+        for table, outcome in outcomes.items():
+            sent = int(group.ends[table][-1])
+            if not sent:
+                continue
+            duplicates, late, conflicts = outcome.duplicates, outcome.late, len(outcome.conflict_at)
+            if len(outcome.is_accepted) > sent:
+                duplicates = int(np.count_nonzero(outcome.duplicate_at < sent))
+                late = int(np.count_nonzero(outcome.late_at < sent))
+            accepted = sent - duplicates - conflicts
+            self.meters.count(
+                group.project, table, accepted=accepted, duplicates=duplicates, conflicts=conflicts, late=late
+            )
 
     def look_up(self, waiting: Sequence[Waiting]) -> None:
         """Ask the files, outside the lock, about rows that memory cannot judge: one look for all deliveries."""
@@ -265,6 +275,8 @@ class Sequencer:
         while True:
             with self.lock:
                 outcome = self._claim(group, together, told)
+            if isinstance(outcome, _Written):
+                self._count(group, outcome.outcomes)
             if not isinstance(outcome, _Untold):
                 return outcome
             told = _tell(group, outcome.conflicts)
@@ -359,7 +371,7 @@ class Sequencer:
         )
         if not is_new and not answers:
             # Duplicates of a row that is still pending are acknowledged with it.
-            return _Written(position=self.log.written, receipts=receipts)
+            return _Written(position=self.log.written, receipts=receipts, outcomes=claimed.outcomes)
         record = LogRecord(
             received_at_us=received_at_us,
             project=group.project,
@@ -381,7 +393,7 @@ class Sequencer:
         position = self.log.append(record, hold)
         self.last_received_us = received_at_us
         self.last_append_s = time.monotonic()
-        return _Written(position=position, receipts=receipts)
+        return _Written(position=position, receipts=receipts, outcomes=claimed.outcomes)
 
     def take_rows(self, segment: Segment, rows: dict[str, Rows], received_at_us: int) -> None:
         """Hold rows of a log record as hot rows of its segment."""

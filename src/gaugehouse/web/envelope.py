@@ -4,13 +4,15 @@ import random
 import re
 import time
 from collections.abc import MutableMapping
+from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gaugehouse.tracing import is_tracing, span
+from gaugehouse.tracing import is_tracing, mark_failed, serving_span
 from gaugehouse.web.problems import write_problem, write_unexpected
 from gaugehouse.web.traffic import Traffic, route_of
 
@@ -20,6 +22,7 @@ MAX_URL_BYTES = 8 * 1024
 MAX_LOGGED_PATH_CHARS = 200
 REQUEST_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{7,63}")
 CLIENT_CLOSED_REQUEST = 499  # nginx's name for it; only ever logged
+TRACE_HEADERS = frozenset({b"traceparent", b"tracestate"})
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -83,6 +86,24 @@ class _Answer:
         message["headers"] = given
 
 
+def _span_of(scope: Scope) -> AbstractContextManager[Any]:
+    """Return the span of a request, in the trace that the caller's W3C headers name."""
+    if not is_tracing():
+        return nullcontext()
+    parent = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in TRACE_HEADERS}
+    return serving_span(f"HTTP {scope['method']}", parent)
+
+
+def _describe(span: Any, scope: Scope, status: int) -> None:
+    route = route_of(scope)
+    span.update_name(f"{scope['method']} {route}")
+    span.set_attributes(
+        {"http.request.method": scope["method"], "http.route": route, "http.response.status_code": status}
+    )
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        mark_failed(span)
+
+
 class Envelope:
     """Pure ASGI middleware, the outermost: what leaves without it would lack the security headers.
 
@@ -102,23 +123,16 @@ class Envelope:
         scope.setdefault("state", {})["request_id"] = request_id
         answer = _Answer(send, scope, request_id)
         self._traffic.begin()
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with structlog.contextvars.bound_contextvars(request_id=request_id), _span_of(scope) as span:
             try:
-                await self._serve_traced(scope, receive, answer)
+                await self._serve(scope, receive, answer)
             finally:
-                self._traffic.end(scope, answer.status or CLIENT_CLOSED_REQUEST, time.perf_counter() - started_s)
+                status, duration_s = answer.status or CLIENT_CLOSED_REQUEST, time.perf_counter() - started_s
+                self._traffic.end(scope, status, duration_s)
                 if not scope["state"].get("is_summed"):
-                    self._log(scope, answer, time.perf_counter() - started_s)
-
-    async def _serve_traced(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
-        if not is_tracing():
-            await self._serve(scope, receive, answer)
-            return
-        parent = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        with span(f"HTTP {scope['method']}", parent) as current:
-            await self._serve(scope, receive, answer)
-            current.update_name(f"{scope['method']} {route_of(scope)}")
-            current.set_attribute("http.response.status_code", answer.status)
+                    self._log(scope, answer, duration_s)
+                if span is not None:
+                    _describe(span, scope, status)
 
     def _log(self, scope: Scope, answer: _Answer, duration_s: float) -> None:
         log.info(

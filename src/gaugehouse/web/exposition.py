@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 
 from gaugehouse import __version__
 from gaugehouse.database.tables import Job
+from gaugehouse.errors import Unavailable
 from gaugehouse.lake import Durations, RowCounts
 from gaugehouse.runtime import Runtime
 from gaugehouse.web.traffic import Traffic
@@ -40,6 +41,8 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "gaugehouse_active_files": ("gauge", "Current data files"),
     "gaugehouse_active_files_per_partition_max": ("gauge", "Current data files of the partition with most of them"),
     "gaugehouse_series": ("gauge", "Series in memory"),
+    "gaugehouse_lake_commits_total": ("counter", "Commits to the Delta table since it was made"),
+    "gaugehouse_database_up": ("gauge", "1 when the database answered this scrape, else 0"),
     "gaugehouse_jobs": ("gauge", "Jobs by state; `queued` is the depth of the queue"),
     "gaugehouse_http_request_seconds": ("histogram", "Time to answer, by method, route and class of status"),
     "gaugehouse_http_requests_in_flight": ("gauge", "Requests that are being answered"),
@@ -65,7 +68,7 @@ class ServiceCollector(Collector):
         yield _gauge("gaugehouse_build_info", {("version",): {(__version__,): 1.0}})
         yield from self._rows()
         yield from self._lake()
-        yield _gauge("gaugehouse_jobs", {("state",): self._jobs()})
+        yield from self._database()
         yield from self._traffic()
 
     def _rows(self) -> Iterator[Metric]:
@@ -77,10 +80,8 @@ class ServiceCollector(Collector):
                 key = (table, project) if self.by_project else (table,)
                 sums[key] = sums.get(key, 0.0) + read(one)
             yield _counter(name, labels, sums)
-        rejected: dict[Labels, float] = {(reason,): float(rows) for reason, rows in self.traffic.rejected_rows.items()}
-        yield _counter("gaugehouse_rows_rejected_total", ("reason",), rejected)
-        refused: dict[Labels, float] = {(code,): float(count) for code, count in self.traffic.refused.items()}
-        yield _counter("gaugehouse_requests_refused_total", ("code",), refused)
+        yield _counter("gaugehouse_rows_rejected_total", ("reason",), _labelled(self.traffic.rejected_rows))
+        yield _counter("gaugehouse_requests_refused_total", ("code",), _labelled(self.traffic.refused))
 
     def _lake(self) -> Iterator[Metric]:
         lake = self.runtime.lake
@@ -94,8 +95,8 @@ class ServiceCollector(Collector):
         yield _gauge("gaugehouse_unflushed_bytes", {(): {(): float(lake.unflushed_bytes())}})
         yield _gauge("gaugehouse_lake_lag_seconds", {(): {(): lake.lag_s()}})
         yield from self._files()
-        series: dict[Labels, float] = {(table,): float(count) for table, count in lake.count_series().items()}
-        yield _gauge("gaugehouse_series", {("table",): series})
+        yield _counter("gaugehouse_lake_commits_total", ("table",), _labelled(lake.count_commits()))
+        yield _gauge("gaugehouse_series", {("table",): _labelled(lake.count_series())})
 
     def _files(self) -> Iterator[Metric]:
         counts = self.runtime.lake.count_files()
@@ -111,12 +112,18 @@ class ServiceCollector(Collector):
             yield _gauge("gaugehouse_active_files", {("table",): totals})
         yield _gauge("gaugehouse_active_files_per_partition_max", {("table",): most})
 
-    def _jobs(self) -> dict[Labels, float]:
-        with self.runtime.database.reading() as session:
-            found = session.execute(select(Job.status, func.count()).group_by(Job.status)).all()
+    def _database(self) -> Iterator[Metric]:
+        """Yield what only the database knows; all else must be told just when it is away."""
+        try:
+            with self.runtime.database.reading() as session:
+                found = session.execute(select(Job.status, func.count()).group_by(Job.status)).all()
+        except Unavailable:
+            yield _gauge("gaugehouse_database_up", {(): {(): 0.0}})
+            return
         counts: dict[Labels, float] = {("queued",): 0.0, ("running",): 0.0}
         counts.update({(status,): float(count) for status, count in found})
-        return counts
+        yield _gauge("gaugehouse_database_up", {(): {(): 1.0}})
+        yield _gauge("gaugehouse_jobs", {("state",): counts})
 
     def _traffic(self) -> Iterator[Metric]:
         durations = dict(self.traffic.durations)  # a request may end meanwhile
@@ -130,6 +137,11 @@ _ROW_COUNTS: Mapping[str, Callable[[RowCounts], int]] = {
     "gaugehouse_rows_conflict_total": attrgetter("conflicts"),
     "gaugehouse_rows_late_total": attrgetter("late"),
 }
+
+
+def _labelled(counts: Mapping[str, int]) -> dict[Labels, float]:
+    """Return counts by one label, copied at once: the event loop goes on counting."""
+    return {(label,): float(count) for label, count in dict(counts).items()}
 
 
 def _counter(name: str, labels: Labels, samples: Mapping[Labels, float]) -> Metric:

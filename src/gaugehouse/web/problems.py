@@ -175,8 +175,9 @@ def write_error(scope: Scope, error: GaugehouseError) -> Response:
     if error.kind is Kind.UNAUTHENTICATED:
         challenge = error.fields.get("challenge", BEARER_CHALLENGE)
         headers["WWW-Authenticate"] = str(challenge)
-    if "bad_rows" in error.fields:
-        scope.setdefault("state", {})["rejected"] = (error.code, error.fields["bad_rows"])
+    for counted in ("bad_rows", "bad_lines"):
+        if counted in error.fields:
+            scope.setdefault("state", {})["rejected"] = (error.code, error.fields[counted])
     fields = {key: value for key, value in error.fields.items() if key != "challenge"}
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("request_failed", code=error.code, detail=error.message)

@@ -24,6 +24,7 @@ from gaugehouse.ingest import Limits, decode_few, receipt_of, write_receipt
 from gaugehouse.lake import Appended, Delivery
 from gaugehouse.measurements.few import FewMeasurements
 from gaugehouse.runtime import Runtime
+from gaugehouse.tracing import span
 from gaugehouse.web.problems import write_error
 
 log = structlog.get_logger(__name__)
@@ -138,8 +139,9 @@ class SmallDeliveries:
         if few is None:
             await self._app(scope, _Replayed(messages, receive), send)
             return
-        scope["state"]["caller"] = standing.caller.name
-        outcome = await self._store(standing.caller.project, few)
+        scope["state"] |= {"caller": standing.caller.name, "route": PATH}
+        with span("append", rows=len(few)):
+            outcome = await self._store(standing.caller.project, few)
         if isinstance(outcome, GaugehouseError):
             await write_error(scope, outcome)(scope, receive, send)
         elif isinstance(outcome, BaseException):

@@ -19,6 +19,7 @@ from gaugehouse.web.body import is_encoded
 DELIVERIES_AT_ONCE = 64  # they wait for one shared fsync: the more wait together, the less each costs
 DELIVERIES_IN_MEMORY_BYTES = 256 * MEBIBYTE  # bodies being received or stored; bounds memory in a burst
 HASHES_AT_ONCE = 2  # one argon2id hash takes 19 MiB and 32 ms of a core
+CHECKS_AT_ONCE = 4  # whether we are ready: a database that hangs must not take every thread, one probe after another
 SIGN_INS_WAITING = 16  # a quarter of a second; more is an attack or a stampede
 
 Answer = TypeVar("Answer")
@@ -98,6 +99,7 @@ class Threads:
 
     deliveries: Deliveries
     sign_ins: SignIns = field(default_factory=SignIns)
+    checks: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(CHECKS_AT_ONCE))
 
 
 async def find_threads(request: Request) -> Threads:

@@ -8,6 +8,7 @@ from fastapi.routing import iter_route_contexts
 
 from gaugehouse.access import Scope
 from gaugehouse.web.api.influx import authorize_influx
+from gaugehouse.web.api.scraping import sees_projects
 from gaugehouse.web.security import authorize, authorize_docs
 
 PUBLIC = {
@@ -21,6 +22,7 @@ PUBLIC = {
 }
 INFLUX = {("POST", "/api/v2/write"), ("POST", "/write"), ("GET", "/query"), ("POST", "/query")}
 DOCS = {("GET", "/docs"), ("GET", "/openapi.json")}
+SCRAPED = {("GET", "/metrics")}
 NO_SCOPE = {("GET", "/v1/me")}
 
 
@@ -46,7 +48,8 @@ def test_every_route_is_public_on_purpose_or_asks_who_is_calling(app):
         if (method, path) in PUBLIC:
             continue
         calls = {nested.call for nested in context.dependant.dependencies}
-        rule = authorize_docs if (method, path) in DOCS else authorize_influx if (method, path) in INFLUX else authorize
+        rules = dict.fromkeys(DOCS, authorize_docs) | dict.fromkeys(INFLUX, authorize_influx)
+        rule = (rules | dict.fromkeys(SCRAPED, sees_projects)).get((method, path), authorize)
         assert rule in calls, f"{method} {path} has no access rule"
 
 

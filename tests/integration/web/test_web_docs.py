@@ -15,6 +15,7 @@ from gaugehouse.web.envelope import SECURITY_HEADERS
 
 OPERATIONS = """\
 GET /health
+GET /metrics
 GET /ready
 GET /v1/components
 GET /v1/components/{component}
@@ -177,7 +178,7 @@ def test_a_405_names_every_method_of_the_address(anonymous, path, methods):
 
 def test_health_and_readiness_answer_without_credentials(anonymous):
     assert anonymous.get("/health").json() == {"status": "ok"}
-    assert anonymous.get("/ready").json() == {"status": "ok"}
+    assert anonymous.get("/ready").json() == {"status": "ready"}
 
 
 def test_readiness_does_not_wait_for_a_writer(anonymous, runtime):

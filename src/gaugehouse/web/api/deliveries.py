@@ -10,7 +10,8 @@ from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
 from gaugehouse.access import Caller
-from gaugehouse.ingest import Receipt, TimeUnit
+from gaugehouse.errors import RowsRefused
+from gaugehouse.ingest import Keep, Receipt, TimeUnit
 from gaugehouse.runtime import Runtime
 from gaugehouse.web.idempotency import REPLAYED, Told, accept_once
 from gaugehouse.web.problems import CHANGING, WITH_BODY, refusals
@@ -68,9 +69,16 @@ async def deliver(accept: Callable[..., Receipt], runtime: Runtime, threads: Thr
             component=caller.component,
             time_unit=sent.wishes.time_unit,
         )
+
+        def counted(keep: Keep | None) -> Receipt:
+            receipt = bound(keep=keep)
+            if receipt.rejected:
+                sent.request.scope["state"]["rejected"] = (RowsRefused.default_code, receipt.rejected)
+            return receipt
+
         return accept_once(
             runtime,
-            lambda keep: bound(keep=keep),
+            counted,
             body=body,
             project=caller.project,
             route=sent.request.url.path,

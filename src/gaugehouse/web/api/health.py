@@ -3,9 +3,10 @@
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from gaugehouse.errors import GaugehouseError, Unavailable
 from gaugehouse.web.problems import refusals
+from gaugehouse.web.readiness import refuse_when_unready
 from gaugehouse.web.security import InRuntime
+from gaugehouse.web.threads import InThreads
 
 router = APIRouter(tags=["health"])
 
@@ -14,6 +15,12 @@ class Health(BaseModel):
     """A sign of life."""
 
     status: str = Field("ok", examples=["ok"])
+
+
+class Readiness(BaseModel):
+    """Fit for work."""
+
+    status: str = Field("ready", examples=["ready"])
 
 
 @router.head("/health", include_in_schema=False)
@@ -25,12 +32,7 @@ async def read_health() -> Health:
 
 @router.head("/ready", include_in_schema=False)
 @router.get("/ready", summary="Ready", operation_id="read_readiness", responses=refusals(422, 503))
-def read_readiness(runtime: InRuntime) -> Health:
-    """Answer 200 when the lake takes writes and the database answers."""
-    try:
-        runtime.lake.refuse_when_unfit()
-    except GaugehouseError as exc:  # whoever asks whether we are ready gets one status for no
-        raise Unavailable(f"the lake: {exc.message}", code="lake_not_ready", retry_after_s=5) from exc
-    with runtime.database.reading() as session:  # anyone may ask: it must not take SQLite's one write lock
-        runtime.database.now(session)
-    return Health(status="ok")
+async def read_readiness(runtime: InRuntime, threads: InThreads) -> Readiness:
+    """Answer 200 when the lake takes writes and the database answers; else 503 with the `part` that does not."""
+    await refuse_when_unready(runtime, threads.checks)
+    return Readiness(status="ready")

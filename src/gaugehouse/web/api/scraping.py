@@ -15,7 +15,7 @@ from gaugehouse.web.security import InRuntime, bearer_token
 
 router = APIRouter(tags=["health"])
 
-FORWARDED = ("forwarded", "x-forwarded-for")
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
 
 
 def sees_projects(request: Request, runtime: InRuntime, token: Annotated[str | None, Depends(bearer_token)]) -> bool:
