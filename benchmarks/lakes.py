@@ -24,10 +24,14 @@ def make_batches(rows: int) -> list[pa.Table]:
     """Return the workload's first `rows` rows as MEASUREMENT_BATCH tables."""
     minutes = SENDER.minutes_per_batch(BATCH_ROWS)
     batches = [SENDER.batch(turn * minutes, minutes) for turn in range(-(-rows // BATCH_ROWS))]
-    return [
-        pa.Table.from_arrays([*batch.columns, pa.array(np.zeros(len(batch), dtype=np.uint8))], schema=MEASUREMENT_BATCH)
-        for batch in batches
-    ]
+    return [with_quality(batch) for batch in batches]
+
+
+def with_quality(batch: pa.Table) -> pa.Table:
+    """Return a batch of the workload as a MEASUREMENT_BATCH table."""
+    return pa.Table.from_arrays(
+        [*batch.columns, pa.array(np.zeros(len(batch), dtype=np.uint8))], schema=MEASUREMENT_BATCH
+    )
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import psutil
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from benchmarks.sending import Target
+from benchmarks.sending import SendingFailed, Target
 from benchmarks.workload import Format
 
 START_TIMEOUT_S = 60
@@ -59,17 +59,18 @@ class Service:
         """Return the rows that the lake's measurement files hold, from the Delta log alone."""
         return sum(self.files()["num_records"].to_pylist())
 
-    def committed_bytes(self) -> int:
-        """Return the bytes of the lake's measurement files that count."""
-        return sum(self.files()["size_bytes"].to_pylist())
-
     def files(self, table: str = "measurements") -> pa.Table:
         """Return path, num_records and size_bytes of a table's current files."""
-        table_dir = self.data_dir / "lake" / table
-        if not (table_dir / "_delta_log").is_dir() or not any((table_dir / "_delta_log").iterdir()):
-            return pa.table({"path": [], "num_records": [], "size_bytes": []})
-        actions = DeltaTable(table_dir).get_add_actions(flatten=True)
-        return pa.table(actions).select(["path", "num_records", "size_bytes"])
+        return current_files(self.data_dir, table)
+
+
+def current_files(data_dir: Path, table: str = "measurements") -> pa.Table:
+    """Return path, num_records and size_bytes of a table's current files, from its Delta log alone."""
+    table_dir = data_dir / "lake" / table
+    if not (table_dir / "_delta_log").is_dir() or not any((table_dir / "_delta_log").iterdir()):
+        return pa.table({"path": [], "num_records": [], "size_bytes": []})
+    actions = DeltaTable(table_dir).get_add_actions(flatten=True)
+    return pa.table(actions).select(["path", "num_records", "size_bytes"])
 
 
 def lake_command(service: Service, *arguments: str) -> str:
@@ -102,6 +103,9 @@ def serve(data_dir: Path, settings: dict[str, str] | None = None) -> Iterator[Se
         )
         try:
             yield Service(data_dir=data_dir, port=_wait_for_port(data_dir, server), key=key, pid=server.pid)
+        except SendingFailed:
+            print(_last_output(data_dir), file=sys.stderr)  # the folder goes, and with it the server's own words
+            raise
         finally:
             _stop(server)
 

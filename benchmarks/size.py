@@ -5,20 +5,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
+import numpy as np
 import pyarrow as pa
 
 from benchmarks.comparison import LINE_SERVERS, write_arrow_file
+from benchmarks.lakes import PROJECT, open_lake, with_quality
 from benchmarks.peers import PeerMissing
 from benchmarks.peers.servers import LineServer, start
 from benchmarks.peers.tables import NAMES, insert_alone
 from benchmarks.results import Results, show_progress
 from benchmarks.sending import NEVER_S, Payloads, SendingFailed, Target, send, write_payloads
-from benchmarks.service import Service, lake_command, serve
-from benchmarks.thin import exchange, request_head
-from benchmarks.workload import COMPONENTS, FORMATS, LINES, METRICS, Sender, encode_ndjson
+from benchmarks.service import current_files, lake_command, serve
+from benchmarks.workload import COMPONENTS, FIRST_MINUTE_US, FORMATS, LINES, METRICS, MINUTE_US, Sender
 
 (ONE_FIELD,) = (each for each in FORMATS if each.name == "lines-1-field")
+JITTER_US = 20_000  # of a sender that means to send each minute at the same second
 ALL = Sender(prefix="machine", number=0, senders=1)
 
 
@@ -60,8 +63,7 @@ def run_size(results: Results, *, rows: int, work_dir: Path) -> None:
     notes = [
         "Gaugehouse: the current Parquet files after `lake compact`, with received_at of every row; the log is empty",
         "others: without anything like received_at; after a forced merge, their log written out",
-        "small senders: one JSON request per component and minute, sent as fast as they are taken",
-        "at their real pace received_at would have a few bits more",
+        "small senders: 4 rows per component and minute, received at its own second of the minute, within 20 ms",
         *(f"{name} skipped: {why}" for name, why in missing.items()),
     ]
     results.add("size", shown, notes)
@@ -94,39 +96,55 @@ def _bodies(minutes: int) -> Iterator[pa.Table]:
     return (ALL.batch(first, min(step, minutes - first)) for first in range(0, minutes, step))
 
 
-def _small_requests(key: str, number: int, minutes: int) -> Iterator[tuple[bytes, bool]]:
-    """Yield what one component sends: each minute a JSON array of its metrics."""
-    rows = encode_ndjson(Sender(prefix=ALL.prefix, number=number, senders=COMPONENTS).batch(0, minutes)).splitlines()
-    head = request_head(key, "application/json")
-    for first in range(0, len(rows), len(METRICS)):
-        body = b"[" + b",".join(rows[first : first + len(METRICS)]) + b"]"
-        yield head % len(body) + body, False
-
-
 def _store_bodies(data_dir: Path, payloads: list[Payloads]) -> Stored:
     with serve(data_dir) as service:
         sent = send(service.target(ONE_FIELD), payloads, seconds=NEVER_S)
-        return _stored(service, sent.rows, f"bodies of {LINES:,} lines")
+        lake_command(service, "flush")
+        lake_command(service, "compact")
+        return _stored(data_dir, sent.rows, f"bodies of {LINES:,} lines")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Clock:
+    """The lake's clock, as slow as real senders would make it. [us since 1970]"""
+
+    now_us: int = 0
+
+    def read(self) -> int:
+        return self.now_us
 
 
 def _store_small(data_dir: Path, minutes: int) -> Stored:
-    with serve(data_dir) as service:
-        requests = [_small_requests(service.key, number, minutes) for number in range(COMPONENTS)]
-        connections, _duration_s = exchange(service.port, requests, seconds=NEVER_S)
-        rows = sum(len(each.response_s) for each in connections) * len(METRICS)
-        return _stored(service, rows, "4 rows of a component")
+    """Append what each component sends by itself: each minute its metrics, at its own second.
+
+    In this process and with a clock of its own: sent as fast as possible, deliveries would share `received_at`, which
+    is most of what the rows of small senders cost.
+    """
+    draw = np.random.default_rng(0)
+    phases_us = np.sort(draw.integers(0, MINUTE_US, COMPONENTS))
+    clock = _Clock()
+    rows = with_quality(ALL.batch(0, minutes))
+    with patch("gaugehouse.lake.sequencer.now_us", clock.read), open_lake(data_dir, flushes_itself=True) as lake:
+        for minute in range(minutes):
+            late_us = draw.integers(0, JITTER_US, COMPONENTS)
+            arrivals_us = (FIRST_MINUTE_US + minute * MINUTE_US + phases_us + late_us).tolist()
+            for number, clock.now_us in enumerate(arrivals_us):
+                first = (minute * COMPONENTS + number) * len(METRICS)
+                lake.append_measurements(PROJECT, rows.slice(first, len(METRICS)))
+        lake.flush()
+        lake.compact()
+    return _stored(data_dir, len(rows), "4 rows of a component")
 
 
-def _stored(service: Service, rows: int, sent_as: str) -> Stored:
-    lake_command(service, "flush")
-    lake_command(service, "compact")
+def _stored(data_dir: Path, rows: int, sent_as: str) -> Stored:
+    files = current_files(data_dir)
     return Stored(
         system="Gaugehouse",
         sent_as=sent_as,
         rows=rows,
-        size_bytes=service.committed_bytes(),
+        size_bytes=sum(files["size_bytes"].to_pylist()),
         drops_duplicates=True,
-        is_exact=service.committed_rows() == rows,
+        is_exact=sum(files["num_records"].to_pylist()) == rows,
     )
 
 
