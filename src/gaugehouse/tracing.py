@@ -1,17 +1,22 @@
 """OpenTelemetry traces, off by default: spans that cost one comparison until `configure_tracing` was called."""
 
 import importlib
+import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from gaugehouse.errors import StartRefused
 
+EXPORT_TIMEOUT_S = 2.0
+GIVE_UP_S = 1.0  # after the stop; a request that is under way then may take EXPORT_TIMEOUT_S more
+
 # The packages are an extra: without them, and without an endpoint, nothing of OpenTelemetry is loaded.
 _tracer: Any = None
 _api: Any = None
 _propagator: Any = None
 _provider: Any = None
+_exporter: Any = None
 _OFF: AbstractContextManager[None] = nullcontext()
 
 
@@ -22,12 +27,12 @@ def configure_tracing(endpoint: str | None, *, process: str, version: str, expor
         endpoint: `http://collector:4318/v1/traces`.
         process: `serve` or `worker`, the service's name behind `gaugehouse-`.
         version: Of Gaugehouse.
-        exporter: Another exporter than OTLP, for tests.
+        exporter: Another exporter than OTLP, for tests; it gets each span as it ends.
 
     Raises:
         StartRefused: an endpoint is set, but the extra `otel` is not installed.
     """
-    global _tracer, _api, _propagator, _provider  # noqa: PLW0603 - one tracer per process, set once at its start
+    global _tracer, _api, _propagator, _provider, _exporter  # noqa: PLW0603 - one tracer per process, set at its start
     if endpoint is None and exporter is None:
         return
     try:
@@ -44,20 +49,26 @@ def configure_tracing(endpoint: str | None, *, process: str, version: str, expor
         ) from exc
     resource = resources.Resource.create({"service.name": f"gaugehouse-{process}", "service.version": version})
     _provider = sdk.TracerProvider(resource=resource)
-    if exporter is not None:
-        _provider.add_span_processor(export.SimpleSpanProcessor(exporter))
-    else:
-        _provider.add_span_processor(export.BatchSpanProcessor(otlp.OTLPSpanExporter(endpoint=endpoint)))
+    _exporter = exporter or otlp.OTLPSpanExporter(endpoint=endpoint, timeout=EXPORT_TIMEOUT_S)
+    processor = export.BatchSpanProcessor if exporter is None else export.SimpleSpanProcessor
+    _provider.add_span_processor(processor(_exporter))
     _tracer = _provider.get_tracer("gaugehouse", version)
     _propagator = propagation.TraceContextTextMapPropagator()
 
 
 def close_tracing() -> None:
-    """Send what is still waiting, and be off again."""
-    global _tracer, _provider  # noqa: PLW0603 - see configure_tracing
+    """Send what is still waiting, as far as that goes within three seconds, and be off again.
+
+    The processor itself would wait half a minute for a collector that is away.
+    """
+    global _tracer, _provider, _exporter  # noqa: PLW0603 - see configure_tracing
     if _provider is not None:
+        giving_up = threading.Timer(GIVE_UP_S, _exporter.shutdown)
+        giving_up.start()
         _provider.shutdown()
-    _tracer = _provider = None
+        giving_up.cancel()
+        giving_up.join()
+    _tracer = _provider = _exporter = None
 
 
 def is_tracing() -> bool:

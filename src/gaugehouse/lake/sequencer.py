@@ -239,7 +239,7 @@ class Sequencer:
     def _count(self, group: Group, outcomes: Mapping[str, Classified]) -> None:
         """Count what became of a group's rows. Events behind its own tell of conflicts: nobody sent them."""
         for table, outcome in outcomes.items():
-            sent = int(group.ends[table][-1])
+            sent = len(group.parts[table].batch)
             if not sent:
                 continue
             duplicates, late, conflicts = outcome.duplicates, outcome.late, len(outcome.conflict_at)

@@ -49,7 +49,7 @@ METRICS: Mapping[str, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ServiceCollector(Collector):
     """Reads everything at the moment of a scrape.
 

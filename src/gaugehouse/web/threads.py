@@ -3,6 +3,7 @@
 Everything else runs in Starlette's default pool of 40 threads; `/health` needs none.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,13 +14,14 @@ from anyio.to_thread import run_sync
 from fastapi import Depends, Request
 
 from gaugehouse.config import MEBIBYTE
-from gaugehouse.errors import Overloaded, Throttled
+from gaugehouse.errors import GaugehouseError, Overloaded, Throttled
 from gaugehouse.web.body import is_encoded
 
 DELIVERIES_AT_ONCE = 64  # they wait for one shared fsync: the more wait together, the less each costs
 DELIVERIES_IN_MEMORY_BYTES = 256 * MEBIBYTE  # bodies being received or stored; bounds memory in a burst
 HASHES_AT_ONCE = 2  # one argon2id hash takes 19 MiB and 32 ms of a core
-CHECKS_AT_ONCE = 4  # whether we are ready: a database that hangs must not take every thread, one probe after another
+CHECKS_AT_ONCE = 4  # a database that hangs must not take a thread for each probe
+CHECK_TIMEOUT_S = 2.0  # who asks whether we are ready waits five seconds or ten
 SIGN_INS_WAITING = 16  # a quarter of a second; more is an attack or a stampede
 
 Answer = TypeVar("Answer")
@@ -93,13 +95,42 @@ class SignIns:
         return await run_sync(check, limiter=self._limiter)
 
 
+class Checks:
+    """Asks parts of the service whether they are fit, and waits for none of them for long.
+
+    A thread that hangs is left alone: anyio counts it no more, so we do.
+    """
+
+    def __init__(self, *, timeout_s: float = CHECK_TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
+        self._limiter = anyio.CapacityLimiter(CHECKS_AT_ONCE)
+        self._running = threading.BoundedSemaphore(CHECKS_AT_ONCE)
+
+    async def passes(self, check: Callable[[], None]) -> bool:
+        """Run `check` in a thread; return whether it returned in time and raised none of our errors."""
+        with anyio.move_on_after(self._timeout_s):
+            return await run_sync(self._run, check, limiter=self._limiter, abandon_on_cancel=True)
+        return False
+
+    def _run(self, check: Callable[[], None]) -> bool:
+        if not self._running.acquire(blocking=False):
+            return False
+        try:
+            check()
+        except GaugehouseError:
+            return False
+        finally:
+            self._running.release()
+        return True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threads:
     """The pools of one application."""
 
     deliveries: Deliveries
     sign_ins: SignIns = field(default_factory=SignIns)
-    checks: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(CHECKS_AT_ONCE))
+    checks: Checks = field(default_factory=Checks)
 
 
 async def find_threads(request: Request) -> Threads:
