@@ -234,8 +234,10 @@ def test_a_collector_gets_the_spans_of_requests_appends_flushes_and_reports(foun
     append = next(one for one in by_name["gaugehouse-serve", "append"] if one.trace_id.hex() == TRACE_ID)
     assert {one.key: one.value.int_value for one in append.attributes}["rows"] == 1
     assert by_name["gaugehouse-serve", "flush"]
+    (job,) = by_name["gaugehouse-worker", "job"]
     for phase in ("report.wait_for_lake", "report.compute", "report.store"):
-        assert by_name["gaugehouse-worker", phase], phase
+        (done,) = by_name["gaugehouse-worker", phase]
+        assert done.parent_span_id == job.span_id, phase
     served = [json.loads(line) for line in installation.output().splitlines() if '"request_served"' in line]
     assert TRACE_ID in {line.get("trace_id") for line in served}
 

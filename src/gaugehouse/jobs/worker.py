@@ -23,6 +23,7 @@ from gaugehouse.jobs.queue import (
     release,
     set_progress,
 )
+from gaugehouse.tracing import span
 
 Handler = Callable[[Job, Control], None]
 
@@ -172,7 +173,8 @@ class _Worker:
 
     def _call_handler(self, job: Job, control: Control) -> Exception | None:
         try:
-            self._handlers[job.kind](job, control)
+            with span("job", kind=job.kind, job=job.id, attempt=job.attempts):
+                self._handlers[job.kind](job, control)
         except Exception as exc:  # noqa: BLE001 - one of the two places: whatever a job does, the worker goes on
             return exc
         finally:

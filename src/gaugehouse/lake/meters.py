@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 # Upper bounds of durations. [s]
 FSYNC_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 WORK_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+NOBODY = ""  # whose rows are those of deleted projects; no project is called that
 
 
 class Durations:
@@ -39,6 +40,12 @@ class RowCounts:
     conflicts: int = 0
     late: int = 0
 
+    def add(self, other: "RowCounts") -> None:
+        self.accepted += other.accepted
+        self.duplicates += other.duplicates
+        self.conflicts += other.conflicts
+        self.late += other.late
+
 
 @dataclass(slots=True)
 class LakeMeters:
@@ -62,6 +69,13 @@ class LakeMeters:
             counts.duplicates += duplicates
             counts.conflicts += conflicts
             counts.late += late
+
+    def forget(self, project: str) -> None:
+        """Name a deleted project no more; its rows stay in the totals, which must never fall."""
+        with self._lock:
+            for table in [table for owner, table in self._rows if owner == project]:
+                rest = self._rows.setdefault((NOBODY, table), RowCounts())
+                rest.add(self._rows.pop((project, table)))
 
     def rows(self) -> dict[tuple[str, str], RowCounts]:
         """Return the counts so far, by (project, table)."""

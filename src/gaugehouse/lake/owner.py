@@ -552,6 +552,7 @@ class Lake:
         self.flush()
         dropped = self._maintenance.delete_project(project)
         self.answers.delete_project(project)
+        self.meters.forget(project)
         with sequencer.lock:
             for index in sequencer.indexes.values():
                 index.forget(project)

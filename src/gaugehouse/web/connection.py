@@ -10,12 +10,13 @@ import secrets
 from http import HTTPStatus
 
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gaugehouse.errors import Overloaded
 from gaugehouse.web.envelope import SECURITY_HEADERS, Envelope
 from gaugehouse.web.problems import write_error, write_problem
+from gaugehouse.web.traffic import Traffic
 
 
 async def _refuse_overload(scope: Scope, receive: Receive, send: Send) -> None:
@@ -24,7 +25,10 @@ async def _refuse_overload(scope: Scope, receive: Receive, send: Send) -> None:
     await answer(scope, receive, send)
 
 
-OVERLOADED: ASGIApp = Envelope(_refuse_overload)
+def _find_traffic(app: object) -> Traffic:
+    """Return where the application counts what it refuses; one that counts nothing gets its own."""
+    traffic: Traffic | None = getattr(getattr(app, "state", None), "traffic", None)
+    return traffic or Traffic()
 
 
 class Connection(HttpToolsProtocol):
@@ -72,7 +76,9 @@ class Connection(HttpToolsProtocol):
         """Let the application, or the refusal of one too many, answer."""
         self._is_head_open = self._is_new = False
         self._stop_waiting()
-        self.app = OVERLOADED if len(self.connections) > self.max_connections else self.config.loaded_app
+        self.app = self.config.loaded_app
+        if len(self.connections) > self.max_connections:
+            self.app = Envelope(_refuse_overload, traffic=_find_traffic(self.config.app))
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -85,6 +91,7 @@ class Connection(HttpToolsProtocol):
         self._refuse(HTTPStatus.BAD_REQUEST, code="unreadable", detail="this is not an HTTP request we can read")
 
     def _refuse(self, status: HTTPStatus, *, code: str, detail: str) -> None:
+        _find_traffic(self.config.app).refused[code] += 1
         request_id = secrets.token_hex(16)
         scope: Scope = {"type": "http", "state": {"request_id": request_id}}
         headers = SECURITY_HEADERS | {"Cache-Control": "no-store", "Connection": "close", "X-Request-Id": request_id}

@@ -40,6 +40,21 @@ def test_rows_are_counted_by_project_and_table():
     }
 
 
+def test_a_deleted_project_is_named_no_more_and_totals_do_not_fall():
+    meters = LakeMeters()
+    for project in ("kept", "gone", "gone-too"):
+        meters.count(project, "measurements", accepted=5, duplicates=4, conflicts=3, late=2)
+    meters.count("gone", "events", accepted=1, duplicates=0, conflicts=0, late=0)
+    meters.forget("gone")
+    meters.forget("gone-too")
+    meters.forget("never-there")
+    assert meters.rows() == {
+        ("kept", "measurements"): RowCounts(5, 4, 3, 2),
+        ("", "measurements"): RowCounts(10, 8, 6, 4),
+        ("", "events"): RowCounts(1, 0, 0, 0),
+    }
+
+
 def test_what_is_returned_stays_as_it_was():
     meters = LakeMeters()
     meters.count("a", "events", accepted=1, duplicates=0, conflicts=0, late=0)

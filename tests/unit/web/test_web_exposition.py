@@ -94,6 +94,12 @@ def test_the_documentation_lists_every_metric_with_its_type_and_meaning():
     assert re.findall(r"^\| `gaugehouse_\w+` \|.*$", DOCS, flags=re.MULTILINE) == expected
 
 
+def test_the_documentation_names_no_metric_that_there_is_none_of():
+    words = set(re.findall(r"\bgaugehouse_\w+", DOCS))
+    named = {re.sub(r"(?<=_seconds)_bucket$", "", word) for word in words if not word.startswith("gaugehouse_process_")}
+    assert named == METRICS.keys()
+
+
 @pytest.mark.parametrize("accept", ["text/plain", "application/openmetrics-text; version=1.0.0"])
 @pytest.mark.parametrize("by_project", [False, True])
 def test_just_what_is_documented_is_served_with_those_types(accept, by_project):
