@@ -95,14 +95,11 @@ class BusyLake:
         self.lake = lake
         self.refusals = refusals
 
-    def append_measurements(self, project, batch):
+    def append(self, project, delivery):
         if self.refusals:
             self.refusals -= 1
             raise Overloaded("too much is waiting", retry_after_s=0)
-        return self.lake.append_measurements(project, batch)
-
-    def append_events(self, project, batch):
-        return self.lake.append_events(project, batch)
+        return self.lake.append(project, delivery)
 
 
 def test_loading_waits_while_the_flush_is_behind(lake, database, monkeypatch):
