@@ -80,7 +80,8 @@ class FileLookup:
             entries = [entry for entry in files if entry.project == project and _may_hold_keys(entry, mine)]
             paths, wanted = self._narrowed(spec, entries, wanted)
             if paths:
-                stored = read_stored(self.engine, spec, paths, wanted)
+                distinct = wanted.group_by(wanted.column_names).aggregate([])
+                stored = read_stored(self.engine, spec, paths, distinct)
                 with self.number_lock:
                     found.append(rows_of_batch(index, project, stored))
         return concat_rows(found, spec) if found else empty_rows(spec)
@@ -113,7 +114,7 @@ def _may_hold_keys(entry: FileEntry, rows: Rows) -> bool:
 
 
 def _wanted(index: SeriesIndex, rows: Rows) -> pa.Table:
-    """Return the distinct keys of rows under their names."""
+    """Return the keys of rows under their names."""
     spec = index.spec
     components, topics = index.name_columns(rows.series)
     columns = {
@@ -123,4 +124,4 @@ def _wanted(index: SeriesIndex, rows: Rows) -> pa.Table:
     }
     if spec.has_extra:
         columns["body_hash"] = pa.array(rows.payload["body_hash"], pa.binary())
-    return pa.table(columns).group_by(list(columns)).aggregate([])
+    return pa.table(columns)
