@@ -239,11 +239,12 @@ class Sequencer:
     def _count(self, group: Group, outcomes: Mapping[str, Classified]) -> None:
         """Count what became of a group's rows. Events behind its own tell of conflicts: nobody sent them."""
         for table, outcome in outcomes.items():
-            sent = len(group.parts[table].batch)
+            judged = len(outcome.is_accepted)
+            sent = group.parts[table].batch.num_rows if judged else 0
             if not sent:
                 continue
-            duplicates, late, conflicts = outcome.duplicates, outcome.late, len(outcome.conflict_at)
-            if len(outcome.is_accepted) > sent:
+            duplicates, late, conflicts = len(outcome.duplicate_at), len(outcome.late_at), len(outcome.conflict_at)
+            if judged > sent:
                 duplicates = int(np.count_nonzero(outcome.duplicate_at < sent))
                 late = int(np.count_nonzero(outcome.late_at < sent))
             accepted = sent - duplicates - conflicts

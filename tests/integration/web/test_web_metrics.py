@@ -8,6 +8,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from asgi_client import Client
+from gaugehouse.errors import Unavailable
 from gaugehouse.tracing import close_tracing, configure_tracing, current_trace_id, span
 from gaugehouse.web.app import create_app
 from gaugehouse.web.exposition import METRICS
@@ -136,6 +137,42 @@ def test_ready_is_no_when_the_lake_takes_no_writes(anonymous, runtime, monkeypat
     answer = anonymous.get("/ready")
     assert (answer.status_code, answer.json()["code"]) == (503, "lake_not_ready")
     assert anonymous.get("/health").status_code == 200
+
+
+def test_ready_is_no_when_the_log_has_failed(anonymous, runtime, monkeypatch):
+    monkeypatch.setattr(runtime.lake._sequencer.log, "failed", True)
+    answer = anonymous.get("/ready")
+    assert (answer.status_code, answer.json()["part"]) == (503, "lake")
+
+
+class AwayDatabase:
+    """A database that nobody reaches."""
+
+    def reading(self):
+        raise Unavailable("the database at /srv/secret cannot be reached")
+
+
+def test_without_the_database_ready_says_so_and_metrics_go_on(runtime):
+    client = Client(create_app(replace(runtime, database=AwayDatabase())))
+    answer = client.get("/ready")
+    assert (answer.status_code, answer.json()["part"], answer.json()["code"]) == (503, "database", "database_not_ready")
+    assert "secret" not in answer.text
+    assert client.get("/health").status_code == 200
+    families = scrape(client)
+    assert value(families, "gaugehouse_database_up") == 0
+    assert value(families, "gaugehouse_requests_refused_total", code="database_not_ready") == 1
+
+
+def test_the_part_of_lines_that_is_events_is_counted_as_events(anonymous, make_key):
+    def counts():
+        families = scrape(anonymous)
+        return [value(families, "gaugehouse_rows_accepted_total", table=table) for table in ("measurements", "events")]
+
+    before = counts()
+    lines = 'm,host=liner a=1,b="on",c=2 1780000000000000000\n'
+    sent = make_key().post("/api/v2/write", params={"bucket": "default"}, content=lines)
+    assert sent.status_code == 204, sent.text
+    assert [now - then for now, then in zip(counts(), before, strict=True)] == [2, 1]
 
 
 # -- traces
