@@ -38,7 +38,7 @@ REPORT_PERIOD_S = 0.5
 PRINT_PERIOD_S = 20.0  # without a terminal
 WARM_UP_S = 12.0  # until each component has sent something, at least
 WARM_UP_SHARE = 0.2  # of the time; what is read meanwhile does not count
-STEADY_S = 1_200.0  # shorter soaks say nothing about growth: caches are still filling
+STEADY_S = 1_200.0  # shorter soaks say nothing about growth, and CI judges no speed: machines differ
 
 NEWEST_P99_LIMIT_S = 0.010
 MEMORY_LIMIT_BYTES = 1_500_000_000
@@ -332,13 +332,13 @@ def _bounds_meanwhile(watched: Watched, seconds: float, rows_per_s: float) -> li
             bound="rows accepted of those planned",
             found=f"{share:.1%}",
             limit=f">= {RATE_LIMIT:.0%}",
-            is_kept=share >= RATE_LIMIT,
+            is_kept=share >= RATE_LIMIT if is_steady else None,
         ),
         Bound(
             bound="newest values p99",
             found=f"{p99_s * 1e3:.1f} ms (p50 {p50_s * 1e3:.1f} ms)",
             limit=f"< {NEWEST_P99_LIMIT_S * 1e3:.0f} ms",
-            is_kept=p99_s < NEWEST_P99_LIMIT_S,
+            is_kept=p99_s < NEWEST_P99_LIMIT_S if is_steady else None,
         ),
         Bound(
             bound="most resident memory",
