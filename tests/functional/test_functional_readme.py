@@ -99,7 +99,7 @@ def test_the_commands_of_the_readme_exist(demo):
     commands = re.findall(
         r"^gaugehouse ([a-z]+(?: create| repair)?)", blocks(section("From the command line"), "text")[0], re.MULTILINE
     )
-    assert len(commands) == 8
+    assert len(commands) == 12
     for command in commands:
         help_text = subprocess.run(
             [sys.executable, "-m", "gaugehouse", *command.split(), "--help"],
