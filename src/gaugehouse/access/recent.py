@@ -30,12 +30,17 @@ class RecentAnswers(Generic[Answer]):
 
     def find(self, question: object, ask: Callable[[], Answer]) -> Answer:
         """Return a recent answer, or ask now. Threads that miss together ask together; none waits for another."""
-        asked_s = self._clock()
+        known = self._recent(question)
+        return self.renew(question, ask) if known is None else known[1]
+
+    def has(self, question: object) -> bool:
+        """Say whether `find` would answer without asking."""
+        return self._recent(question) is not None
+
+    def _recent(self, question: object) -> tuple[float, Answer] | None:
         with self._lock:
             known = self._answers.get(question)
-        if known is not None and asked_s - known[0] < self._max_age_s:
-            return known[1]
-        return self.renew(question, ask)
+        return known if known is not None and self._clock() - known[0] < self._max_age_s else None
 
     def renew(self, question: object, ask: Callable[[], Answer]) -> Answer:
         """Ask now, and remember the answer."""

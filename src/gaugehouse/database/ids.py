@@ -17,3 +17,8 @@ def random_base62(length: int) -> str:
 def new_id(prefix: IdPrefix) -> str:
     """Return a new id such as `cmp_0aZ...`: prefix, underscore, 20 random base62 characters."""
     return f"{prefix}_{random_base62(ID_CHARACTERS)}"
+
+
+def is_id(text: str, prefix: IdPrefix) -> bool:
+    """Say whether a text could be an id of this kind."""
+    return len(text) == len(prefix) + 1 + ID_CHARACTERS and text.startswith(f"{prefix}_")

@@ -10,6 +10,7 @@ Invariants: one snapshot per question; values are bound, never written into SQL;
 from gaugehouse.query.buckets import AGGREGATES as AGGREGATES
 from gaugehouse.query.buckets import Aggregate as Aggregate
 from gaugehouse.query.buckets import read_buckets as read_buckets
+from gaugehouse.query.components import find_known_names as find_known_names
 from gaugehouse.query.components import resolve_components as resolve_components
 from gaugehouse.query.resolution import choose_every as choose_every
 from gaugehouse.query.resolution import find_every as find_every

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from gaugehouse.database.ids import is_id
 from gaugehouse.database.tables import NAME_CHARACTERS, Component
 from gaugehouse.errors import MAX_ROWS_NAMED, NotFound
-from gaugehouse.inventory import find_component_names
+from gaugehouse.inventory import Registry, find_component_names
 from gaugehouse.inventory.checks import split_names
 from gaugehouse.measurements.names import find_name_problem
 
@@ -47,6 +48,22 @@ def resolve_components(
         return tuple(name for name in fitting or () if visible in {None, name})
     chosen = _find_named(session, project_id, names, visible)
     return tuple(sorted(chosen if fitting is None else chosen & set(fitting)))
+
+
+def find_known_names(
+    registry: Registry, project: str, names: Sequence[str], *, visible: str | None = None
+) -> tuple[str, ...] | None:
+    """Return what `resolve_components` would for names alone, from memory; None when the database must be asked.
+
+    Args:
+        registry: Knows the names of this process's deliveries.
+        project: Slug of the one project.
+        names: Names or ids.
+        visible: As in `resolve_components`.
+    """
+    if any(is_id(name, "cmp") or visible not in {None, name} for name in names):
+        return None
+    return tuple(sorted(set(names))) if registry.are_in_memory(project, names, ()) else None
 
 
 def _find_named(session: Session, project_id: str, names: Sequence[str], visible: str | None) -> set[str]:

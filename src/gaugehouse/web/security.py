@@ -11,7 +11,7 @@ from anyio.to_thread import run_sync
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBasic, HTTPBasicCredentials, OAuth2PasswordBearer, SecurityScopes
 
-from gaugehouse.access import Caller, Scope
+from gaugehouse.access import Access, Caller, Scope
 from gaugehouse.errors import Forbidden, Unauthenticated
 from gaugehouse.runtime import Runtime
 from gaugehouse.web.threads import InThreads
@@ -53,17 +53,20 @@ async def find_runtime(request: Request) -> Runtime:
 InRuntime = Annotated[Runtime, Depends(find_runtime)]
 
 
-def _identify(runtime: Runtime, token: str | None, key: str | None) -> Caller:
+async def _identify(access: Access, token: str | None, key: str | None) -> Caller:
+    """Return who that is; only what the database must be asked about waits for a thread."""
     if token is not None and key is not None:
         raise Unauthenticated("send a token or an API key, not both", code="two_credentials")
     if token is not None:
-        return runtime.access.caller_of_token(token)
-    if key is not None:
-        return runtime.access.caller_of_key(key)
-    raise Unauthenticated("send Authorization: Bearer with a token from POST /token, or X-API-Key")
+        ask, is_known = partial(access.caller_of_token, token), access.knows_token(token)
+    elif key is not None:
+        ask, is_known = partial(access.caller_of_key, key), access.knows_key(key)
+    else:
+        raise Unauthenticated("send Authorization: Bearer with a token from POST /token, or X-API-Key")
+    return ask() if is_known else await run_sync(ask)
 
 
-def authorize(
+async def authorize(
     wanted: SecurityScopes,
     request: Request,
     runtime: InRuntime,
@@ -76,7 +79,7 @@ def authorize(
         Unauthenticated: No credentials, or none that count (any more).
         Forbidden: Valid credentials without the scope.
     """
-    caller = _identify(runtime, token, key)
+    caller = await _identify(runtime.access, token, key)
     request.state.caller = caller.name
     lacking = [scope for scope in wanted.scopes if not caller.may(Scope(scope))]
     if lacking:

@@ -9,9 +9,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gaugehouse.measurements.schema import MEASUREMENT_ROWS
-from gaugehouse.web.encode import ROWS_AT_ONCE, link_next, page_rows, stream_rows
+from gaugehouse.web import encode
+from gaugehouse.web.encode import ROWS_AT_ONCE, encode_ndjson, link_next, page_rows, stream_rows
 from gaugehouse.web.negotiate import MEDIA_TYPES, Format
 
 ROWS = pa.table(
@@ -141,3 +144,38 @@ def test_the_next_page_is_linked():
         "X-Next-Cursor": "abc",
     }
     assert link_next("/v1/measurements", None) == {}
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+INSTANTS_US = st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999)  # the years 1 to 9999
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(
+    rows=st.lists(
+        st.tuples(
+            TEXTS, INSTANTS_US, st.none() | FINITE, st.integers(0, 255), st.dictionaries(TEXTS, FINITE, max_size=2)
+        ),
+        max_size=8,
+    ),
+    with_body=st.booleans(),
+)
+def test_a_few_rows_are_written_as_many_are(rows, with_body):
+    names, instants, values, qualities, bodies = zip(*rows, strict=True) if rows else ((), (), (), (), ())
+    columns = {
+        "component": pa.array(names, pa.string()),
+        "measured_at": pa.array(instants, pa.timestamp("us", "UTC")),
+        "value": pa.array(values, pa.float64()),
+        "quality": pa.array(qualities, pa.uint8()),
+    }
+    if with_body:
+        columns["body"] = pa.array([json.dumps(each) for each in bodies], pa.string())
+    batch = pa.RecordBatch.from_pydict(columns)
+    few = encode_ndjson(batch)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encode, "FEW_ROWS", 0)
+        many = encode_ndjson(batch)
+    # Exponents may be written 1e16 or 1e+16; `repr` tells 1 from 1.0, and -0.0 from 0.0.
+    assert [repr(json.loads(line)) for line in few.splitlines()] == [
+        repr(json.loads(line)) for line in many.splitlines()
+    ]

@@ -9,7 +9,7 @@ from fastapi import Depends, Query
 from gaugehouse.access import Caller
 from gaugehouse.errors import Refused
 from gaugehouse.measurements.period import parse_instant
-from gaugehouse.query import resolve_components
+from gaugehouse.query import find_known_names, resolve_components
 from gaugehouse.query.buckets import Aggregate
 from gaugehouse.runtime import Runtime
 from gaugehouse.web.edge import NameList
@@ -146,6 +146,10 @@ def choose_components(runtime: Runtime, caller: Caller, choice: Choice) -> tuple
     Raises:
         NotFound: A named component does not exist, or is not the caller's.
     """
+    if choice.names is not None and choice.type is None and not choice.labels:
+        known = find_known_names(runtime.registry, caller.project, choice.names, visible=caller.component)
+        if known is not None:
+            return known
     with runtime.database.reading() as session:
         return resolve_components(
             session,
