@@ -1,7 +1,7 @@
 """One delivery: decode by format, check, register, append, receipt.
 
 Entry: `accept_measurements`, `accept_events`, `accept_lines` (a request), `decode_measurements`, `decode_events`,
-`decode_lines` (bytes to a batch), `read_file` (files of others, for the import command).
+`decode_lines`, `decode_known`, `decode_few` (bytes to a batch), `read_file` (files of others, for the import command).
 Line protocol is split by compiled passes (`line_scan`), its keys are read by `line_keys`, `line_protocol` joins them.
 All or nothing, unless asked for less. May import: inventory, lake, measurements, config, errors.
 Invariants: columnar, no object per row once decoded; whatever the bytes are, the only exceptions are GaugehouseErrors;
@@ -9,7 +9,7 @@ bad rows are named by their 0-based row in the payload; a fast reader that canno
 slower one, and all of them agree (tests compare each with the row-wise one).
 """
 
-from gaugehouse.ingest.accept import accept_events, accept_measurements
+from gaugehouse.ingest.accept import accept_events, accept_measurements, decode_known
 from gaugehouse.ingest.accept_lines import accept_lines
 from gaugehouse.ingest.check import Decoded
 from gaugehouse.ingest.decode import decode_events, decode_measurements
@@ -43,6 +43,7 @@ __all__ = [
     "count_rows_hint",
     "decode_events",
     "decode_few",
+    "decode_known",
     "decode_lines",
     "decode_measurements",
     "find_format",

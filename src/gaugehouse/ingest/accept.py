@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gaugehouse.errors import MAX_ROWS_NAMED, Forbidden, RowProblem, RowsRefused
+from gaugehouse.errors import MAX_ROWS_NAMED, Forbidden, GaugehouseError, RowProblem, RowsRefused
 from gaugehouse.ingest.check import Decoded
 from gaugehouse.ingest.decode import decode_events, decode_measurements
 from gaugehouse.ingest.instants import TimeUnit
@@ -33,6 +33,12 @@ class KnowsNames(Protocol):
     ) -> tuple[Sequence[str], Sequence[str]]: ...
     def register(self, project: str, components: Sequence[str], metrics: Sequence[str]) -> None: ...
     def registration_allowed(self, project: str) -> bool: ...
+
+
+class RemembersNames(Protocol):
+    """The part of the inventory that needs no database."""
+
+    def are_in_memory(self, project: str, components: Sequence[str], metrics: Sequence[str]) -> bool: ...
 
 
 def accept_measurements(  # noqa: PLR0913 - one delivery has this many sides, each given by the edge
@@ -75,6 +81,24 @@ def accept_measurements(  # noqa: PLR0913 - one delivery has this many sides, ea
     return _append(lake, project, "measurements", decoded, keep)
 
 
+def decode_known(
+    registry: RemembersNames, project: str, body: bytes, *, limits: Limits, component: str | None = None
+) -> pa.Table | None:
+    """Return the rows of a JSON delivery as MEASUREMENT_BATCH if all are good and memory knows their names, else None.
+
+    For who wants to store them without asking the database, and leaves whatever is special to `accept_measurements`.
+    Arguments as there.
+    """
+    try:
+        batch = decode_measurements(body, "application/json", limits=limits, now=datetime.now(UTC), partial=False).batch
+    except GaugehouseError:
+        return None
+    components = _distinct(batch, "component")
+    if not components or (component is not None and components != [component]):
+        return None
+    return batch if registry.are_in_memory(project, components, _distinct(batch, "metric")) else None
+
+
 def accept_events(  # noqa: PLR0913 - as accept_measurements
     lake: AppendsRows,
     registry: KnowsNames,
@@ -98,8 +122,11 @@ def accept_events(  # noqa: PLR0913 - as accept_measurements
 
 
 def _distinct(batch: pa.Table, column: str) -> list[str]:
-    names: list[str] = pc.unique(batch[column]).to_pylist() if len(batch) else []
-    return names
+    """Return the names that occur; the dictionary of a checked batch holds no others (check_measurements)."""
+    names: list[str] = []
+    for chunk in batch[column].chunks:
+        names += chunk.dictionary.to_pylist()
+    return list(dict.fromkeys(names)) if batch[column].num_chunks > 1 else names
 
 
 def _check_key_component(batch: pa.Table, component: str | None) -> None:

@@ -109,7 +109,7 @@ def _kept_names(names: Names, keep: NDArray[np.bool_] | None) -> pa.DictionaryAr
 
 
 def _timestamps(instants: Instants) -> pa.Array:
-    return pa.array(instants.epoch_us, pa.int64()).cast(TIMESTAMP)
+    return pa.array(instants.epoch_us, pa.int64()).view(TIMESTAMP)
 
 
 def check_names(field: str, names: Names, flaws: Flaws) -> None:

@@ -62,6 +62,17 @@ def names_from_arrow(column: pa.Array) -> Names:
     return Names(codes=codes, distinct=distinct.distinct)
 
 
+def names_from_list(column: list[str]) -> Names:
+    """Return a list of texts.
+
+    Arrow would encode it as fast, but lets go of the interpreter's lock at every step, and beside other busy threads
+    each time costs up to a millisecond to get it back.
+    """
+    code_of = {name: code for code, name in enumerate(dict.fromkeys(column))}
+    codes = np.fromiter(map(code_of.__getitem__, column), np.int32, len(column))
+    return Names(codes=codes, distinct=pa.array(code_of, pa.string()))
+
+
 def names_from_chunks(column: pa.ChunkedArray) -> Names:
     """Return a chunked text column; chunks may bring dictionaries of their own."""
     if column.num_chunks == 1:

@@ -11,7 +11,6 @@ from enum import StrEnum
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gaugehouse.ingest.columns import Instants
@@ -67,7 +66,6 @@ def _offset_zone(offset: str) -> timezone:
 
 def instants_from_text(texts: pa.StringArray, field: str, flaws: Flaws) -> Instants:
     """Return a text column as instants; what is no instant is flagged."""
-    given = texts.is_valid().to_numpy(zero_copy_only=False)
     for unit in ("us", "ns"):
         # Arrow's own parser takes 30 M texts/s and, asked for a zone, refuses texts without an offset. With unit ns it
         # also takes 7 to 9 digits. Its grammar is a part of ISO_TEXT (tested) but for the year 0000: refused by check.
@@ -75,12 +73,22 @@ def instants_from_text(texts: pa.StringArray, field: str, flaws: Flaws) -> Insta
             parsed = texts.cast(pa.timestamp(unit, tz="UTC"))
         except pa.ArrowInvalid:
             continue
-        epochs = parsed.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+        epochs, given = _numbers_of(parsed)
         return Instants(epoch_us=epochs if unit == "us" else epochs // 1000, given=given)
-    return _instants_from_odd_text(texts, given, field, flaws)
+    return _instants_from_odd_text(texts, field, flaws)
 
 
-def _instants_from_odd_text(texts: pa.StringArray, given: NDArray[np.bool_], field: str, flaws: Flaws) -> Instants:
+def _numbers_of(instants: pa.TimestampArray) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return (numbers, where one is given); 0 stands for a null."""
+    numbers = instants.view(pa.int64())
+    if not numbers.null_count:
+        return numbers.to_numpy(), np.ones(len(numbers), bool)
+    given = numbers.is_valid().to_numpy(zero_copy_only=False)
+    return numbers.fill_null(0).to_numpy(zero_copy_only=False), given
+
+
+def _instants_from_odd_text(texts: pa.StringArray, field: str, flaws: Flaws) -> Instants:
+    given = texts.is_valid().to_numpy(zero_copy_only=False)
     encoded = texts.dictionary_encode()
     parsed = [parse_instant_text(text) for text in encoded.dictionary.to_pylist()]
     codes = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)
@@ -109,6 +117,6 @@ def instants_from_epochs(epochs: pa.Array, unit: str, field: str, flaws: Flaws) 
 def instants_from_timestamps(column: pa.Array, field: str, flaws: Flaws) -> Instants:
     """Return an Arrow timestamp column with a zone (stored as UTC whatever the zone's name) as instants."""
     if column.type == TIMESTAMP:
-        epochs = pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
-        return Instants(epoch_us=epochs, given=column.is_valid().to_numpy(zero_copy_only=False))
+        epochs, given = _numbers_of(column)
+        return Instants(epoch_us=epochs, given=given)
     return instants_from_epochs(column.cast(pa.int64()), column.type.unit, field, flaws)

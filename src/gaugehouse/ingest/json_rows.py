@@ -31,6 +31,7 @@ from gaugehouse.ingest.columns import (
     RawEvents,
     RawMeasurements,
     names_from_arrow,
+    names_from_list,
     numbers_from_arrow,
     repeated_name,
 )
@@ -278,11 +279,12 @@ def _from_columns(columns: _Columns, body: bytes, limits: Limits, time_unit: str
 def _names(column: list[str] | str, row_count: int) -> Names:
     if isinstance(column, str):
         return repeated_name(column, row_count)
-    return names_from_arrow(pa.array(column, pa.string()))
+    return names_from_list(column)
 
 
 def _values(column: list[float | None]) -> Numbers | None:
-    numbers = numbers_from_arrow(pa.array(column, pa.float64()))
+    floats = np.array(column, np.float64)  # null becomes NaN, which JSON cannot say
+    numbers = Numbers(floats=floats, given=~np.isnan(floats))
     return numbers if are_exact(numbers) else None
 
 

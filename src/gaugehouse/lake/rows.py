@@ -224,7 +224,7 @@ def payload_arrays(rows: Rows, spec: TableSpec) -> list[pa.Array]:
 
 
 def timestamp_array(instants: Int64s) -> pa.Array:
-    return pa.array(instants, pa.int64()).cast(TIMESTAMP)
+    return pa.array(instants, pa.int64()).view(TIMESTAMP)
 
 
 class HotRows:

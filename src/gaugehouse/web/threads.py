@@ -42,16 +42,20 @@ class Deliveries:
         Raises:
             Overloaded: Too many bytes of other deliveries are in memory.
         """
-        with self._admitted(request) as admit:
+        declared = request.headers.get("content-length")
+        size_bytes = self._body_limit_bytes if declared is None else int(declared)  # the body guard has checked it
+        with self.admitted(size_bytes) as admit:
             body = await _read_decoded(request, admit) if is_encoded(request.scope) else await request.body()
             media_type = request.headers.get("content-type", "")
             return await run_sync(accept, body, media_type, limiter=self._limiter)
 
     @contextmanager
-    def _admitted(self, request: Request) -> Iterator[Callable[[int], None]]:
-        """Count a body as being in memory; what is yielded counts the bytes by which decoding has made it longer."""
-        declared = request.headers.get("content-length")
-        size_bytes = self._body_limit_bytes if declared is None else int(declared)  # the body guard has checked it
+    def admitted(self, size_bytes: int) -> Iterator[Callable[[int], None]]:
+        """Count a body as being in memory; what is yielded counts the bytes by which decoding has made it longer.
+
+        Raises:
+            Overloaded: Too many bytes of other deliveries are in memory.
+        """
         admitted_bytes = 0
 
         def admit(more_bytes: int) -> None:
