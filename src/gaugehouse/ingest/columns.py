@@ -62,13 +62,21 @@ def names_from_arrow(column: pa.Array) -> Names:
     return Names(codes=codes, distinct=distinct.distinct)
 
 
+class _Codes(dict[str, int]):
+    """Numbers texts in the order in which they are asked for first."""
+
+    def __missing__(self, name: str) -> int:
+        code = self[name] = len(self)
+        return code
+
+
 def names_from_list(column: list[str]) -> Names:
     """Return a list of texts.
 
     Arrow would encode it as fast, but lets go of the interpreter's lock at every step, and beside other busy threads
     each time costs up to a millisecond to get it back.
     """
-    code_of = {name: code for code, name in enumerate(dict.fromkeys(column))}
+    code_of = _Codes()
     codes = np.fromiter(map(code_of.__getitem__, column), np.int32, len(column))
     return Names(codes=codes, distinct=pa.array(code_of, pa.string()))
 
