@@ -4,6 +4,7 @@ import http.client
 import mmap
 import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -17,6 +18,7 @@ from benchmarks.workload import Format, Sender
 LATE = re.compile(rb'"late": ?(\d+)')
 RETRY_STATUSES = (429, 503)
 RESPONSE_TIMEOUT_S = 60
+MAX_LOSSES = 2  # of one request
 NEVER_S = 600.0
 LOOKS = 10  # per run: looking costs the sender some processor time
 FIRST_ROWS = 500_000  # sent before the rate is estimated: the first requests of a server are slow
@@ -55,6 +57,7 @@ class Tally:
     retries: int = 0
     response_s: list[float] = field(default_factory=list)
     failure: str = ""
+    answered_s: float = field(default_factory=time.perf_counter)  # when the last answer came [perf_counter s]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,13 +186,29 @@ def _send_one(target: Target, payloads: Payloads, tally: Tally, until_s: float) 
 
 
 def _post(connection: http.client.HTTPConnection, target: Target, body: bytes, rows: int, tally: Tally) -> bool:
-    """Send one request until it is acknowledged; False when it was refused for good."""
+    """Send one request until it is acknowledged; False when it was refused for good.
+
+    A connection that was closed between two requests is opened anew, as every HTTP client does: a sender that waits for
+    its payload's pages longer than the server keeps idle connections finds it so. What was stored is a duplicate then.
+    """
+    losses = 0
     while True:
         begun_s = time.perf_counter()
-        connection.request("POST", target.path, body, target.headers)
-        response = connection.getresponse()
+        try:
+            connection.request("POST", target.path, body, target.headers)
+            response = connection.getresponse()
+        except (ConnectionError, http.client.RemoteDisconnected) as error:
+            losses += 1
+            rested_s = begun_s - tally.answered_s
+            print(f"  a connection was lost after {rested_s:.1f} s of rest: {error!r}", file=sys.stderr)
+            if losses > MAX_LOSSES:
+                raise
+            connection.close()
+            tally.retries += 1
+            continue
         text = response.read()
-        tally.response_s.append(time.perf_counter() - begun_s)
+        tally.answered_s = time.perf_counter()
+        tally.response_s.append(tally.answered_s - begun_s)
         if response.status in (http.client.CREATED, http.client.NO_CONTENT):
             tally.acknowledged += rows
             counted = LATE.search(text)

@@ -1,13 +1,15 @@
 """Backups: everything of an installation as it was at one moment, while the service goes on; and back again.
 
-A backup folder holds a pool of data files and results, each once, and per backup a list `backups/<moment>.json` that
+A backup folder holds a pool of data files and results, each once, and per backup a dump of the database, the answers
+kept for senders with an Idempotency-Key, and a list `backups/<moment>.json` that
 is written last: without it there is no backup, with it everything it names is there. Secrets are not in it: a restored
 installation signs with new ones.
 """
 
 import gzip
 import hashlib
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +21,8 @@ from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database, sqlite_url
 from gaugehouse.database.dump import dump_database, load_database
 from gaugehouse.errors import DamageFound, GaugehouseError, NotFound
-from gaugehouse.lake import BackedLake, Lake, drop_unlisted, restore_lake
+from gaugehouse.lake import BackedLake, KeyedAnswer, Lake, drop_unlisted, restore_lake
+from gaugehouse.lake.answers import ANSWERS, Answers
 from gaugehouse.lake.durable import make_folder, write_file
 from gaugehouse.measurements.selection import from_epoch_us
 
@@ -43,12 +46,14 @@ class BackupList(msgspec.Struct, frozen=True):
         lake: Data files.
         database: Name and sha256 of the database's dump.
         results: Files of reports.
+        answers: Name and sha256 of what senders with an Idempotency-Key were told; None in a backup that has none.
     """
 
     made_at: datetime
     lake: BackedLake
     database: tuple[str, str]
     results: tuple[BackedResult, ...]
+    answers: tuple[str, str] | None = None
 
     @property
     def rows(self) -> int:
@@ -97,13 +102,14 @@ def make_backup(lake: Lake, database: Database, target: Path, *, keep: int | Non
     """
     made_at = datetime.now(UTC)
     name = f"{made_at:%Y%m%dT%H%M%S.%fZ}"
+    answers = _copy_answers(lake, target, name)  # before the flush: their rows are in the backup
     lake.flush()
     backed = lake.back_up(target, on_progress)
     # After the lake: every name that its rows have is in the database by now.
     dump = _copy_database(database, target, name)
     results = _copy_results(lake.layout, target)
     make_folder(target / "backups")
-    _write_list(target / "backups" / f"{name}.json", BackupList(made_at, backed, dump, results))
+    _write_list(target / "backups" / f"{name}.json", BackupList(made_at, backed, dump, results, answers))
     removed = _prune(target, keep) if keep is not None else 0
     return BackupDone(
         name=name,
@@ -119,6 +125,14 @@ def _copy_database(database: Database, target: Path, name: str) -> tuple[str, st
     file_name = f"{name}.jsonl.gz"
     make_folder(target / "database")
     write_file(target / "database" / file_name, content, mode=0o600)  # it holds hashes of passwords
+    return file_name, hashlib.sha256(content).hexdigest()
+
+
+def _copy_answers(lake: Lake, target: Path, name: str) -> tuple[str, str]:
+    content = gzip.compress(msgspec.msgpack.encode(lake.answers.kept()), mtime=0)
+    file_name = f"{name}.msgpack.gz"
+    make_folder(target / "answers")
+    write_file(target / "answers" / file_name, content, mode=0o600)
     return file_name, hashlib.sha256(content).hexdigest()
 
 
@@ -165,8 +179,10 @@ def _prune(target: Path, keep: int) -> int:
     for name in dead:
         (target / "backups" / f"{name}.json").unlink()
     databases = {one.database[0] for one in lists}
+    answers = {one.answers[0] for one in lists if one.answers is not None}
     results = {result.path for one in lists for result in one.results}
     loose = [path for path in (target / "database").iterdir() if path.name not in databases]
+    loose += [path for path in (target / "answers").glob("*") if path.name not in answers]
     loose += [
         path
         for path in (target / "reports").glob("*/*")
@@ -203,7 +219,7 @@ def restore_backup(settings: Settings, target: Path, *, name: str | None, on_pro
     if layout.data_dir.exists() and any(layout.data_dir.iterdir()):
         raise GaugehouseError("the folder is not empty; restore into an empty one", code="target_not_empty")
     listed = read_list(target, name)
-    dump = _read_dump(target, listed)
+    dump = gzip.decompress(_read_checked(target / "database", listed.database)).splitlines()
     rows = restore_lake(layout, target, listed.lake, on_progress)
     database = Database.open(settings.database_url or sqlite_url(layout.database_path))
     try:
@@ -211,6 +227,8 @@ def restore_backup(settings: Settings, target: Path, *, name: str | None, on_pro
         database_rows = load_database(database, dump)
     finally:
         database.dispose()
+    if listed.answers is not None:
+        _restore_answers(layout, _read_checked(target / "answers", listed.answers))
     for result in listed.results:
         _restore_result(layout, target, result)
     through_us = listed.lake.through_us
@@ -223,12 +241,23 @@ def restore_backup(settings: Settings, target: Path, *, name: str | None, on_pro
     )
 
 
-def _read_dump(target: Path, listed: BackupList) -> Iterable[bytes]:
-    file_name, sha256 = listed.database
-    content = (target / "database" / file_name).read_bytes()
+def _read_checked(folder: Path, file: tuple[str, str]) -> bytes:
+    """Return the bytes of a file that is listed with its sha256."""
+    name, sha256 = file
+    content = (folder / name).read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise DamageFound("the database's dump is not what was backed up", code="backup_damaged")
-    return gzip.decompress(content).splitlines()
+        raise DamageFound(f"the backup's copy of the {folder.name} is not what was written", code="backup_damaged")
+    return content
+
+
+def _restore_answers(layout: Layout, content: bytes) -> None:
+    answers = Answers(layout.log_dir / ANSWERS)
+    answers.open()
+    try:
+        kept = msgspec.msgpack.decode(gzip.decompress(content), type=list[KeyedAnswer])
+        answers.keep(kept, now_us=time.time_ns() // 1_000)
+    finally:
+        answers.close()
 
 
 def _restore_result(layout: Layout, target: Path, result: BackedResult) -> None:

@@ -1,6 +1,7 @@
 """Backup while rows come in, restore elsewhere, compare at the mark."""
 
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -11,6 +12,8 @@ from gaugehouse.access import Role, create_user
 from gaugehouse.backup import make_backup, read_list, restore_backup
 from gaugehouse.config import Layout, Settings
 from gaugehouse.errors import DamageFound, GaugehouseError, NotFound
+from gaugehouse.ingest import Keep, Limits, accept_measurements
+from gaugehouse.lake import answer_key
 from gaugehouse.runtime import open_runtime
 
 T0_US = 1_767_225_600_000_000
@@ -76,6 +79,26 @@ def test_a_restored_installation_holds_the_same_rows_names_and_people(open_house
         again.lake.append_measurements("default", measurement_batch([("pump-0", "temperature", T0_US, 0.0)])).duplicates
         == 1
     )
+
+
+def test_a_request_that_was_answered_before_the_backup_is_answered_the_same_after_a_restore(open_house, tmp_path):
+    runtime = open_house()
+    runtime.registry.register("default", ["pump-0"], ["temperature"])
+    given = (runtime.lake, runtime.registry, "default")
+    rows = b'[{"component":"pump-0","metric":"temperature","measured_at":"2026-01-01T00:00:%02dZ","value":1}]'
+    keeps = [Keep(key=answer_key("default", "/v1/measurements", f"k{i}"), fingerprint=b"f", status=201) for i in (0, 1)]
+    for i, keep in enumerate(keeps):
+        accept_measurements(*given, rows % i, "application/json", limits=Limits(), keep=keep)
+        if i == 0:
+            runtime.lake.flush()  # one answer in the file, one in the log
+    back_up(runtime, tmp_path / "backups")
+    restore(tmp_path / "backups", tmp_path / "elsewhere")
+    again = open_house("elsewhere").lake.answers
+    now_us = time.time_ns() // 1_000
+    for keep in keeps:
+        found = again.find(keep.key, now_us=now_us)
+        assert found == runtime.lake.answers.find(keep.key, now_us=now_us)
+        assert b'"accepted":1' in found.body
 
 
 def test_the_log_of_a_restored_installation_has_another_identity(open_house, tmp_path):

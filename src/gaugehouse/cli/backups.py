@@ -2,18 +2,11 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from gaugehouse.backup import make_backup, restore_backup
+from gaugehouse.backup import restore_backup
+from gaugehouse.cli.asking import owner
 from gaugehouse.cli.progress import out, progress_bar
-from gaugehouse.config import Layout, Settings
-from gaugehouse.errors import NotFound
-from gaugehouse.lake import is_locked
-from gaugehouse.lake.control import ask_owner
-from gaugehouse.logs import configure_logs
-from gaugehouse.runtime import open_runtime
+from gaugehouse.config import Settings
 
 MEGABYTE = 1_000_000
 
@@ -25,22 +18,8 @@ def back_up(*, data_dir: Path, target: Path, keep: int | None) -> None:
         NotFound: there is no installation in this folder.
         GaugehouseError: as `make_backup`.
     """
-    settings = Settings(data_dir=data_dir)
-    layout = Layout(data_dir)
-    if not layout.lake_dir.exists():
-        raise NotFound(f"there is no installation in {data_dir}")
-    with progress_bar() as report:
-        if is_locked(data_dir / "LOCK"):
-            given = {"target": str(target.absolute()), "keep": keep}
-            done: dict[str, Any] = ask_owner(layout.run_dir, "backup", given, report)
-        else:
-            configure_logs(settings, layout.logs_dir, to_stdout=False, file_name="commands.log")
-            runtime = open_runtime(settings, report)
-            try:
-                made = make_backup(runtime.lake, runtime.database, target, keep=keep, on_progress=report)
-            finally:
-                runtime.close()
-            done = msgspec.to_builtins(made)
+    with progress_bar() as report, owner(Settings(data_dir=data_dir), report) as ask:
+        done = ask("backup", {"target": str(target.absolute()), "keep": keep})
     out.print(f"backup [bold]{done['name']}[/bold]: {done['rows']:,} rows, {done['size_bytes'] / MEGABYTE:,.1f} MB")
     out.print(f"  holds everything acknowledged up to {_shown(done['through'])}", highlight=False)
     if done["removed_files"]:

@@ -10,8 +10,10 @@ from gaugehouse.ingest.limits import Limits
 from gaugehouse.ingest.line_cells import Precision
 from gaugehouse.ingest.line_keys import LineMapping
 from gaugehouse.ingest.line_protocol import DecodedLines, decode_lines
-from gaugehouse.ingest.receipts import Receipt, receipt_of
-from gaugehouse.lake import Appended, Delivery
+from gaugehouse.ingest.receipts import Keep, Receipt, receipt_of
+from gaugehouse.lake import Appended, Delivery, KeyedAnswer
+
+NOTHING_SENT = Receipt(accepted=0, duplicates=0, conflicts=0, late=0, received_at=None)
 
 
 class AppendsDeliveries(Protocol):
@@ -38,6 +40,7 @@ def accept_lines(  # noqa: PLR0913 - as accept_measurements
     limits: Limits,
     component: str | None = None,
     may_add_events: bool = True,
+    keep: Keep | None = None,
 ) -> Receipt:
     """Store one delivery, all or nothing; returns when it is durable.
 
@@ -52,6 +55,7 @@ def accept_lines(  # noqa: PLR0913 - as accept_measurements
         limits: How much one delivery may hold.
         component: The only component that the caller's key may write.
         may_add_events: Whether the caller may write strings.
+        keep: How the receipt is kept with the rows, if it is.
 
     Raises:
         Forbidden: A line names another component than the key's, or has a string that its key may not write.
@@ -63,11 +67,20 @@ def accept_lines(  # noqa: PLR0913 - as accept_measurements
     _resolve_names(registry, project, decoded)
     if decoded.labels:
         labels.add_missing(project, decoded.labels)
-    batches = {"measurements": decoded.measurements, "events": decoded.events}
-    delivery = Delivery(batches={table: batch for table, batch in batches.items() if batch.num_rows})
-    if not len(delivery):
-        return Receipt(accepted=0, duplicates=0, conflicts=0, late=0, received_at=None)
-    return receipt_of(lake.append(project, delivery))
+    sent = {"measurements": decoded.measurements, "events": decoded.events}
+    batches = {table: batch for table, batch in sent.items() if batch.num_rows}
+    if not batches and keep is None:
+        return NOTHING_SENT
+
+    def receipt(appended: Appended) -> Receipt:
+        return receipt_of(appended) if batches else NOTHING_SENT
+
+    def answer(appended: Appended) -> KeyedAnswer:
+        assert keep is not None  # noqa: S101 - called only with one; narrows the type
+        return keep.answer(receipt(appended))
+
+    delivery = Delivery(batches=batches, answer=None if keep is None else answer)
+    return receipt(lake.append(project, delivery))
 
 
 def _check_key(decoded: DecodedLines, component: str | None, *, may_add_events: bool) -> None:

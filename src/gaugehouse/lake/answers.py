@@ -7,10 +7,11 @@ go into a file of their own, `log/answers.db`; until then they are in memory as 
 import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
+from urllib.parse import quote
 
 import crc32c
 import structlog
@@ -21,6 +22,7 @@ from gaugehouse.lake.segments import KeyedAnswer, encode_answer
 
 logger = structlog.get_logger()
 
+ANSWERS = "answers.db"
 KEPT_US = 86_400_000_000  # a day
 PROJECT_BYTES, KEY_BYTES = 8, 16
 
@@ -32,6 +34,7 @@ CREATE = """
 CREATE_INDEX = "CREATE INDEX IF NOT EXISTS answers_by_age ON answers (answered_at_us)"
 INSERT = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)"
 FIND = "SELECT key, fingerprint, status, body, answered_at_us, crc FROM answers WHERE key = ?"
+ALL = "SELECT key, fingerprint, status, body, answered_at_us, crc FROM answers"
 EXPIRE = "DELETE FROM answers WHERE answered_at_us < ?"
 DELETE_PROJECT = "DELETE FROM answers WHERE substr(key, 1, 8) = ?"
 
@@ -130,6 +133,19 @@ class Answers:
         with self._lock:
             self._in_log.update({answer.key: answer for answer in answers})
 
+    def kept(self) -> list[KeyedAnswer]:
+        """Return every answer there is, in the log and in the file.
+
+        Raises:
+            Unavailable: the file cannot be read.
+        """
+        with self._lock:
+            known = dict(self._in_log)
+        with self._file_lock:
+            rows = self._execute(ALL).fetchall()
+        stored = [answer for answer in (_intact(*row) for row in rows) if answer is not None]
+        return list({answer.key: answer for answer in [*stored, *known.values()]}.values())
+
     def keep(self, answers: Sequence[KeyedAnswer], *, now_us: int) -> None:
         """Make answers of a segment durable in the file, and drop those older than a day.
 
@@ -179,6 +195,18 @@ class Answers:
             return self._file.execute(statement, values)
         except sqlite3.Error as exc:
             raise _unreadable() from exc
+
+
+def find_damage(path: Path) -> str | None:
+    """Return what is wrong with a file of answers, None when nothing is; the file is not changed."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
+            if connection.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
+                return "its pages do not fit together"
+            changed = sum(_intact(*row) is None for row in connection.execute(ALL))
+    except sqlite3.Error:
+        return "it cannot be read"
+    return f"{changed:,} of the answers are not what was written" if changed else None
 
 
 def _crc(answer: KeyedAnswer) -> int:

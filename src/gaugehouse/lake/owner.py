@@ -15,7 +15,7 @@ from deltalake.exceptions import DeltaError
 
 from gaugehouse.config import Layout, Settings
 from gaugehouse.errors import GaugehouseError, StartRefused, StorageFull, Unavailable
-from gaugehouse.lake.answers import Answers
+from gaugehouse.lake.answers import ANSWERS, Answers
 from gaugehouse.lake.backup import BackedLake, copy_files
 from gaugehouse.lake.commits import settle
 from gaugehouse.lake.delta import DeltaStore
@@ -100,7 +100,7 @@ class Lake:
             series_limit=settings.series_limit,
         )
         self._gather = Gather(self._sequencer)
-        self.answers = Answers(layout.log_dir / "answers.db")
+        self.answers = Answers(layout.log_dir / ANSWERS)
         self._stopping = threading.Event()
         self._flush_wanted = threading.Event()
         self._flushed = threading.Condition()

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from gaugehouse.config import Layout
+from gaugehouse.lake.answers import ANSWERS, find_damage
 from gaugehouse.lake.contents import Contents, find_keys, read_contents, repeated_hashes
 from gaugehouse.lake.delta import month_name, month_numbers_of
 from gaugehouse.lake.deltalog import Commit, ListedFile
@@ -216,9 +217,20 @@ def _check_small_files(examination: _Examination) -> None:
         if content is not None and content[:CHECKSUM_BYTES] != _checksum(content[CHECKSUM_BYTES:]):
             what = "the saved series index is not what was written; the next start makes it anew"
             examination.find("index_damaged", what, table=spec.name, name=f"log/index/{path.name}")
+    _check_answers(examination, log_dir / ANSWERS)
     path = quarantine_path(log_dir)
     if path.exists() and not is_intact(path.read_bytes()):
         examination.find("quarantine_list_damaged", "the list of quarantined files is damaged", name="log/quarantine")
+
+
+def _check_answers(examination: _Examination, path: Path) -> None:
+    journal = path.with_name(f"{path.name}-journal")
+    if not path.exists() or (examination.ask_live is None and journal.exists() and journal.stat().st_size):
+        return  # after a stop without warning the next start finishes or undoes what was being written
+    wrong = find_damage(path)
+    if wrong is not None:
+        what = f"the file of kept answers is damaged: {wrong}; repeated requests store nothing twice all the same"
+        examination.find("answers_damaged", what, name=f"log/{path.name}")
 
 
 def _checksum(content: bytes) -> bytes:

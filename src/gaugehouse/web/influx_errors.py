@@ -7,7 +7,8 @@
 
 Bad lines are 400 as there (elsewhere here: 422), so that Telegraf drops what can never be stored instead of repeating
 it; rows that are too old stay 422, as there. Telegraf drops what any other 4xx refuses, so what a repetition can cure
-(a body that was too slow, too many requests) is 503; 503 and 507 say when to come back, and all these clients do.
+(a body that was too slow, too many requests, an Idempotency-Key whose first request still runs) is 503; 503 and 507 say
+when to come back, and all these clients do.
 """
 
 import json
@@ -18,8 +19,8 @@ from starlette.responses import Response
 
 VERSION_1_PATHS = frozenset({"/write", "/query"})
 VERSION_2_PATHS = frozenset({"/api/v2/write"})
-TOO_OLD_CODES = frozenset({"older_than_retention", "too_late"})
-CURABLE = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+STILL_422_CODES = frozenset({"older_than_retention", "too_late", "idempotency_key_reused"})
+CURABLE = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS})
 DEFAULT_RETRY_AFTER = "1"
 MAX_HEADER_CHARS = 500
 CHALLENGE = 'Basic realm="gaugehouse"'
@@ -46,7 +47,7 @@ def write_influx_error(
     path: str, status: HTTPStatus, *, code: str, detail: str, fields: Mapping[str, object], headers: Mapping[str, str]
 ) -> Response:
     """Return an error of one of these addresses; `code` and `fields` as of every other error here."""
-    if status is HTTPStatus.UNPROCESSABLE_ENTITY and code not in TOO_OLD_CODES:
+    if status is HTTPStatus.UNPROCESSABLE_ENTITY and code not in STILL_422_CODES:
         status = HTTPStatus.BAD_REQUEST
     if status in CURABLE:
         status = HTTPStatus.SERVICE_UNAVAILABLE

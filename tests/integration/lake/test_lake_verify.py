@@ -19,7 +19,8 @@ import pytest
 
 from factories import event_batch, measurement_batch
 from gaugehouse.config import Layout, Settings
-from gaugehouse.lake import Lake
+from gaugehouse.lake import KeyedAnswer, Lake
+from gaugehouse.lake.answers import ANSWERS, Answers
 from gaugehouse.lake.commits import commit_durably
 from gaugehouse.lake.contents import read_contents
 from gaugehouse.lake.delta import Change, write_data_file
@@ -392,6 +393,36 @@ def trust(layout, path):
     body = json.dumps({"table": "measurements", "version": -1, "files": [file]}).encode()
     with (layout.log_dir / "manifest").open("ab") as manifest:
         manifest.write(f"{crc32c.crc32c(body):08x} ".encode() + body + b"\n")
+
+
+def keep_answers(layout, count=50):
+    answers = Answers(layout.log_dir / ANSWERS)
+    answers.open()
+    now_us = time.time_ns() // 1_000
+    kept = [
+        KeyedAnswer(key=b"%024d" % i, fingerprint=b"f" * 32, status=201, body=b"{}" * 50, answered_at_us=now_us)
+        for i in range(count)
+    ]
+    answers.keep(kept, now_us=now_us)
+    answers.close()
+    return layout.log_dir / ANSWERS
+
+
+@pytest.mark.parametrize("damage", ["an answer", "a page", "the head"])
+def test_a_damaged_file_of_kept_answers_is_found(closed, damage):
+    path = keep_answers(closed)
+    assert codes(verify(closed)) == set()
+    content = path.read_bytes()
+    at = {"an answer": content.index(b"{}{}{}") * 8 + 1, "a page": 4096 * 8 + 3, "the head": 1}[damage]
+    flip(path, at)
+    assert codes(verify(closed)) == {"answers_damaged"}
+
+
+def test_an_unfinished_transaction_of_kept_answers_is_left_to_the_next_start(closed):
+    path = keep_answers(closed)
+    path.with_name(f"{path.name}-journal").write_bytes(b"what a power cut leaves")
+    flip(path, 1)
+    assert codes(verify(closed)) == set()
 
 
 # -- beside an owner

@@ -189,6 +189,23 @@ def test_repeats_and_conflicts_are_counted_in_a_header(write, user):
     assert user.get("/v1/components/twice/events").json()["items"][0]["kind"] == "conflict"
 
 
+@pytest.mark.parametrize("path", WRITES)
+def test_a_repeated_request_with_a_key_gets_its_first_receipt_again(write, path):
+    line = f"m,host=keyed-{len(path)} f=1 {AT_NS}"
+    first = write(line, path, **{"Idempotency-Key": "telegraf-1"})
+    again = write(line, path, **{"Idempotency-Key": "telegraf-1"})
+    assert (first.status_code, again.status_code) == (204, 204)
+    assert first.headers["x-gaugehouse-receipt"] == "accepted=1, duplicates=0, conflicts=0, late=0"
+    assert again.headers["x-gaugehouse-receipt"] == first.headers["x-gaugehouse-receipt"]
+    assert (first.headers.get("idempotency-replayed"), again.headers["idempotency-replayed"]) == (None, "true")
+    assert write(line + "1", path, **{"Idempotency-Key": "telegraf-1"}).status_code == 422
+    other_times = write(line, f"{path}&precision=us", **{"Idempotency-Key": "telegraf-1"})
+    assert other_times.status_code == 422
+    assert write(line, path, **{"Idempotency-Key": "short"}).status_code == 400
+    empty = [write("# nothing", path, **{"Idempotency-Key": "telegraf-2"}).headers for _ in range(2)]
+    assert [told.get("idempotency-replayed") for told in empty] == [None, "true"]
+
+
 def test_strings_become_events_and_booleans_numbers(write, user):
     assert write(f'system,host=mixed uptime=5i,ok=t,uptime_format="1 day, \\"5:00\\"" {AT_NS}').status_code == 204
     assert rows_of(user, "mixed") == {

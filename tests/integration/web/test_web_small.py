@@ -48,6 +48,39 @@ def test_a_known_series_takes_the_short_way(device, monkeypatch):
     assert counts(send(device, [row("short", 2)])) == {"accepted": 0, "duplicates": 1, "late": 0, "conflicts": 0}
 
 
+def many_rows(component, value=1.0):
+    return [row(component, n % 60, value) | {"metric": f"m{n // 60}"} for n in range(400)]
+
+
+def test_hundreds_of_rows_take_the_short_way_too_and_all_are_counted(device, runtime, monkeypatch):
+    assert counts(send(device, many_rows("gateway")))["accepted"] == 400
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime.registry, "find_unknown", None)  # the general way asks it
+        assert counts(send(device, [*many_rows("gateway"), row("gateway", 1)]))["duplicates"] == 400
+        contrary = send(device, many_rows("gateway", 2.0))
+        assert counts(contrary)["conflicts"] == 400
+        assert len(contrary.json()["conflict_rows"]) == 20
+    bad = [*many_rows("gateway"), row("gateway", 5, float("nan"))]
+    assert send(device, bad).json()["errors"][0]["row"] == 400
+    assert counts(send(device, many_rows("newcomer")))["accepted"] == 400
+
+
+def test_a_key_of_one_component_is_held_to_it_with_hundreds_of_rows(make_key):
+    own = make_key(component="gateway")
+    send(own, many_rows("gateway"))
+    assert counts(send(own, many_rows("gateway")))["duplicates"] == 400
+    assert send(own, many_rows("foreign")).json()["code"] == "other_component"
+
+
+def test_a_body_that_finds_no_room_beside_others_is_told_to_come_again(app, device):
+    send(device, many_rows("gateway"))
+    deliveries = app.state.threads.deliveries
+    with deliveries.admitted(deliveries._in_memory_limit_bytes):
+        answer = send(device, many_rows("gateway"))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert counts(send(device, many_rows("gateway")))["duplicates"] == 400
+
+
 def test_both_ways_answer_in_the_same_words(device):
     send(device, [row("same", 1)])
     short = send(device, [row("same", 1, 2.0), row("same", 0)])

@@ -2,16 +2,20 @@
 
 import base64
 import binascii
+from functools import partial
+from http import HTTPStatus
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from gaugehouse import __version__
 from gaugehouse.access import Caller, Scope
 from gaugehouse.errors import Forbidden, NotFound, Refused, Unauthenticated
-from gaugehouse.ingest import LineMapping, Precision, Receipt, accept_lines
+from gaugehouse.ingest import Keep, LineMapping, Precision, Receipt, accept_lines
 from gaugehouse.runtime import Runtime
+from gaugehouse.web.idempotency import AskedKey, Told, accept_once
 from gaugehouse.web.security import InRuntime
 from gaugehouse.web.threads import InThreads, Threads
 
@@ -90,9 +94,9 @@ def _read_precision(text: str | None) -> Precision:
 
 
 async def _store(
-    request: Request, runtime: Runtime, threads: Threads, caller: Caller, precision: Precision
+    request: Request, runtime: Runtime, threads: Threads, caller: Caller, precision: Precision, key: str | None
 ) -> Response:
-    def accept(body: bytes, _media_type: str) -> Receipt:  # these clients send all kinds of Content-Type
+    def store(body: bytes, keep: Keep | None) -> Receipt:
         return accept_lines(
             runtime.lake,
             runtime.registry,
@@ -104,12 +108,26 @@ async def _store(
             limits=runtime.delivery_limits(caller.project),
             component=caller.component,
             may_add_events=caller.may(Scope.EVENTS_WRITE),
+            keep=keep,
         )
 
-    receipt = await threads.deliveries.store(request, accept)
-    counts = ("accepted", "duplicates", "conflicts", "late")
-    told = ", ".join(f"{name}={getattr(receipt, name)}" for name in counts)
-    return Response(status_code=204, headers=INFLUX_HEADERS | {"X-Gaugehouse-Receipt": told})
+    def accept(body: bytes, _media_type: str) -> Told:  # these clients send all kinds of Content-Type
+        return accept_once(
+            runtime,
+            partial(store, body),
+            body=body if key is None else b"%b\n%b" % (precision.encode(), body),  # other times are another delivery
+            project=caller.project,
+            route=request.url.path,
+            key=key,
+            status=HTTPStatus.NO_CONTENT,
+        )
+
+    told = await threads.deliveries.store(request, accept)
+    counts = msgspec.json.decode(told.body)
+    receipt = ", ".join(f"{name}={counts[name]}" for name in ("accepted", "duplicates", "conflicts", "late"))
+    return Response(
+        status_code=told.status, headers=INFLUX_HEADERS | {"X-Gaugehouse-Receipt": receipt} | told.headers()
+    )
 
 
 @router.post("/api/v2/write")
@@ -118,6 +136,7 @@ async def write_version_2(
     runtime: InRuntime,
     threads: InThreads,
     caller: InfluxWriter,
+    key: AskedKey,
     bucket: str | None = None,
     precision: str | None = None,
     org: Ignored = None,  # noqa: ARG001 - taken, see Ignored
@@ -125,7 +144,7 @@ async def write_version_2(
 ) -> Response:
     """Store line protocol as InfluxDB 2 and 3 do; 204 means it is on the disk."""
     _check_project(caller, "bucket", bucket)
-    return await _store(request, runtime, threads, caller, _read_precision(precision))
+    return await _store(request, runtime, threads, caller, _read_precision(precision), key)
 
 
 @router.post("/write")
@@ -134,6 +153,7 @@ async def write_version_1(
     runtime: InRuntime,
     threads: InThreads,
     caller: InfluxWriter,
+    key: AskedKey,
     db: str | None = None,
     precision: str | None = None,
     rp: Ignored = None,  # noqa: ARG001 - taken, see Ignored
@@ -141,7 +161,7 @@ async def write_version_1(
 ) -> Response:
     """Store line protocol as InfluxDB 1 does; 204 means it is on the disk."""
     _check_project(caller, "database", db)
-    return await _store(request, runtime, threads, caller, _read_precision(precision))
+    return await _store(request, runtime, threads, caller, _read_precision(precision), key)
 
 
 @router.head("/ping")
