@@ -17,6 +17,7 @@ from gaugehouse.lake.sequencer import Sequencer
 from gaugehouse.tracing import note
 
 DELIVERIES_TOGETHER = 512  # one group commit stays short, however many wait
+ROWS_TOGETHER = 65_536  # and its claim keeps the sequencer's lock for a tenth of a second
 
 OnDone = Callable[[Appended | BaseException], None]
 
@@ -102,17 +103,23 @@ class Gather:
                 one.sync_wait_s = sync_wait_s
                 if one.outcome is not None:
                     one.on_done(one.outcome)
-                elif self._is_closed:
+                elif not self._ask_files(one):
                     one.on_done(Unavailable("the lake is closing; nothing of this request was stored", retry_after_s=5))
-                else:
-                    self._late.put(one)
+
+    def _ask_files(self, one: _Submitted) -> bool:
+        """Let the other thread look into the files for a delivery; False when that has been told to end."""
+        with self._lock:  # nothing may come behind the mark that ends it
+            if not self._is_closed:
+                self._late.put(one)
+            return not self._is_closed
 
     def _write_group(self, project: str, several: Sequence[_Submitted]) -> int:
         try:
             return self._sequencer.write_group(project, several)
         except BaseException as exc:  # noqa: BLE001 - handed to those who wait; the writer goes on for the others
             _fail([one for one in several if one.outcome is None], exc)
-        return 0
+        # Some may have been written one by one before the failure, wherever they ended: wait for all that is written.
+        return self._sequencer.log.written
 
     def _look_up(self) -> None:
         for arrived in _groups(self._late):
@@ -138,14 +145,15 @@ def _groups(queue: Arrivals) -> Iterator[list[_Submitted]]:
         first = queue.get()
         if first is None:
             return
-        group = [first]
+        group, rows = [first], len(first.delivery)
         is_last = False
-        while len(group) < DELIVERIES_TOGETHER and not is_last and not queue.empty():
+        while len(group) < DELIVERIES_TOGETHER and rows < ROWS_TOGETHER and not is_last and not queue.empty():
             following = queue.get()
             if following is None:
                 is_last = True
             else:
                 group.append(following)
+                rows += len(following.delivery)
         yield group
         if is_last:
             return

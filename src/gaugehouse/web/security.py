@@ -14,7 +14,7 @@ from fastapi.security import APIKeyHeader, HTTPBasic, HTTPBasicCredentials, OAut
 from gaugehouse.access import Access, Caller, Scope
 from gaugehouse.errors import Forbidden, Unauthenticated
 from gaugehouse.runtime import Runtime
-from gaugehouse.web.threads import InThreads
+from gaugehouse.web.threads import InThreads, Threads
 
 ROLE_SCOPES = {
     Scope.USER: "Read components, measurements, events and metrics",
@@ -53,7 +53,7 @@ async def find_runtime(request: Request) -> Runtime:
 InRuntime = Annotated[Runtime, Depends(find_runtime)]
 
 
-async def _identify(access: Access, token: str | None, key: str | None) -> Caller:
+async def _identify(access: Access, threads: Threads, token: str | None, key: str | None) -> Caller:
     """Return who that is; only what the database must be asked about waits for a thread."""
     if token is not None and key is not None:
         raise Unauthenticated("send a token or an API key, not both", code="two_credentials")
@@ -63,13 +63,14 @@ async def _identify(access: Access, token: str | None, key: str | None) -> Calle
         ask, is_known = partial(access.caller_of_key, key), access.knows_key(key)
     else:
         raise Unauthenticated("send Authorization: Bearer with a token from POST /token, or X-API-Key")
-    return ask() if is_known else await run_sync(ask)
+    return ask() if is_known else await run_sync(ask, limiter=threads.callers)
 
 
 async def authorize(
     wanted: SecurityScopes,
     request: Request,
     runtime: InRuntime,
+    threads: InThreads,
     token: Annotated[str | None, Depends(bearer_token)],
     key: Annotated[str | None, Depends(api_key)],
 ) -> Caller:
@@ -79,7 +80,7 @@ async def authorize(
         Unauthenticated: No credentials, or none that count (any more).
         Forbidden: Valid credentials without the scope.
     """
-    caller = await _identify(runtime.access, token, key)
+    caller = await _identify(runtime.access, threads, token, key)
     request.state.caller = caller.name
     lacking = [scope for scope in wanted.scopes if not caller.may(Scope(scope))]
     if lacking:

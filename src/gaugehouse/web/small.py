@@ -41,6 +41,7 @@ STANDING_AGE_S = 1.0  # a revocation must hold after one second
 RENEW_AGE_S = 0.5  # before that it is asked for again, so that nobody has to wait
 STANDINGS_LIMIT = 10_000
 SUMMARY_PERIOD_S = 1.0
+KEYS_ASKED_AT_ONCE = 4
 JSON_TYPES = frozenset({b"application/json", b"application/json; charset=utf-8"})
 # A request with one of these says more than the short way understands.
 TELLING_HEADERS = frozenset(
@@ -129,6 +130,7 @@ class SmallDeliveries:
         self._outcomes: _Outcomes | None = None
         self._summary = _Summary()
         self._decoding = CapacityLimiter(1)
+        self._asking = CapacityLimiter(KEYS_ASKED_AT_ONCE)  # of its own: slow reads must not keep devices out
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started_s = monotonic()
@@ -139,26 +141,23 @@ class SmallDeliveries:
             return
         deliveries: Deliveries = scope["app"].state.threads.deliveries
         try:
-            with deliveries.admitted(_size_bytes(scope)):
+            with deliveries.admitted(_size_bytes(scope)):  # until it is stored: a slow disk must not fill the memory
                 messages = await _read_all(receive)
                 rows = await self._read(messages, standing)
-        except GaugehouseError as exc:  # the body guard's, or no room: nobody behind us has a say in it
+                if rows is not None:
+                    messages.clear()
+                    scope["state"] |= {"caller": standing.caller.name, "route": PATH}
+                    with span("append", rows=len(rows)):
+                        appended = await self._store(standing.caller.project, rows)
+        except GaugehouseError as exc:  # the body guard's, no room, or the lake's: nobody behind us has a say in it
             await write_error(scope, exc)(scope, receive, send)
             return
         if rows is None:
             await self._app(scope, _Replayed(messages, receive), send)
             return
-        scope["state"] |= {"caller": standing.caller.name, "route": PATH}
-        with span("append", rows=len(rows)):
-            outcome = await self._store(standing.caller.project, rows)
-        if isinstance(outcome, GaugehouseError):
-            await write_error(scope, outcome)(scope, receive, send)
-        elif isinstance(outcome, BaseException):
-            raise outcome
-        else:
-            await _acknowledge(send, write_receipt(receipt_of(outcome)))
-            scope["state"]["is_summed"] = True
-            self._summary.add(len(rows), monotonic() - started_s)
+        await _acknowledge(send, write_receipt(receipt_of(appended)))
+        scope["state"]["is_summed"] = True
+        self._summary.add(len(rows), monotonic() - started_s)
 
     async def _read(self, messages: list[Message], standing: _Standing) -> FewMeasurements | pa.Table | None:
         """Return the rows of a body if all are good and none brings a new name."""
@@ -178,18 +177,16 @@ class SmallDeliveries:
             return None
         return few if registry.are_in_memory(caller.project, few.component, few.metric) else None
 
-    async def _store(self, project: str, rows: FewMeasurements | pa.Table) -> Outcome:
+    async def _store(self, project: str, rows: FewMeasurements | pa.Table) -> Appended:
         outcomes = self._outcomes
         if outcomes is None or not outcomes.is_here:
             outcomes = self._outcomes = _Outcomes()
         future = outcomes.expect()
-        try:
-            self._runtime.lake.submit(
-                project, Delivery(batches={"measurements": rows}), partial(outcomes.settle, future)
-            )
-        except GaugehouseError as exc:
-            return exc
-        return await future
+        self._runtime.lake.submit(project, Delivery(batches={"measurements": rows}), partial(outcomes.settle, future))
+        outcome = await future
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
     async def _find_standing(self, key: bytes) -> _Standing | None:
         """Return who a key stands for if that is known and it may write; others learn why not the general way."""
@@ -207,7 +204,7 @@ class SmallDeliveries:
 
     async def _renew(self, key: bytes, digest: bytes) -> None:
         try:
-            standing = await run_sync(self._ask, key.decode("latin-1"))
+            standing = await run_sync(self._ask, key.decode("latin-1"), limiter=self._asking)
             if standing is None:
                 self._standings.pop(digest, None)
                 return

@@ -1,5 +1,6 @@
 """Who may use worker threads, and how many: deliveries and sign-ins each have their own, so neither starves the rest.
 
+So have the questions who is calling: 40 slow reads must not keep devices from writing.
 Everything else runs in Starlette's default pool of 40 threads; `/health` needs none.
 """
 
@@ -20,6 +21,7 @@ from gaugehouse.web.body import is_encoded
 DELIVERIES_AT_ONCE = 64  # they wait for one shared fsync: the more wait together, the less each costs
 DELIVERIES_IN_MEMORY_BYTES = 256 * MEBIBYTE  # bodies being received or stored; bounds memory in a burst
 HASHES_AT_ONCE = 2  # one argon2id hash takes 19 MiB and 32 ms of a core
+CALLERS_AT_ONCE = 4  # tokens and keys that the database is asked about
 CHECKS_AT_ONCE = 4  # a database that hangs must not take a thread for each probe
 CHECK_TIMEOUT_S = 2.0  # who asks whether we are ready waits five seconds or ten
 SIGN_INS_WAITING = 16  # a quarter of a second; more is an attack or a stampede
@@ -133,6 +135,7 @@ class Threads:
     """The pools of one application."""
 
     deliveries: Deliveries
+    callers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(CALLERS_AT_ONCE))
     sign_ins: SignIns = field(default_factory=SignIns)
     checks: Checks = field(default_factory=Checks)
 

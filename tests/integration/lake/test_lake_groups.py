@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from factories import event_batch, measurement_batch
-from gaugehouse.errors import Refused, Unavailable
-from gaugehouse.lake import Delivery
+from gaugehouse.errors import Overloaded, Refused, Unavailable
+from gaugehouse.lake import Delivery, gather
 from gaugehouse.lake.groups import Waiting
 from gaugehouse.measurements.few import FewMeasurements
 from gaugehouse.measurements.selection import Selection
@@ -172,6 +172,51 @@ def test_only_the_delivery_that_asks_for_too_many_series_fails(lakes):
     assert [getattr(one, "accepted", None) for one in outcomes] == [1, None, 1]
     assert isinstance(outcomes[1], Refused)
     assert len(rows_of(lake)) == 2
+
+
+def test_what_was_written_before_a_neighbour_failed_is_waited_for(lakes, monkeypatch):
+    lake = lakes.open(series_limit=2)
+    good, greedy = (Waiting(delivery=delivery([(c, "m", 1, 1.0) for c in names])) for names in ("a", "bc"))
+    claim = lake._sequencer._claim_together
+
+    def fail_alone(project, together):
+        if together == [greedy]:
+            raise Overloaded("too many rows wait", retry_after_s=5)
+        return claim(project, together)
+
+    monkeypatch.setattr(lake._sequencer, "_claim_together", fail_alone)
+    before = lake._sequencer.log.written
+    position = lake._gather._write_group("p", [good, greedy])
+    assert (good.result().accepted, type(greedy.outcome)) == (1, Overloaded)
+    assert position == lake._sequencer.log.written > before
+
+
+def test_a_group_holds_so_many_rows_and_no_more(monkeypatch):
+    monkeypatch.setattr(gather, "ROWS_TOGETHER", 3)
+    queue = SimpleQueue()
+    for rows in (2, 2, 1, 5, 1):
+        queue.put(
+            gather._Submitted(delivery=delivery([("a", "m", t, 1.0) for t in range(rows)]), project="p", on_done=None)
+        )
+    queue.put(None)
+    assert [[len(one.delivery) for one in group] for group in gather._groups(queue)] == [[2, 2], [1, 5], [1]]
+
+
+def test_a_delivery_that_needs_files_while_the_lake_closes_is_told_so(old):
+    outcomes = SimpleQueue()
+    gathering = old._gather
+    judge = old._sequencer.write_group
+
+    def close_meanwhile(project, several):
+        position = judge(project, several)
+        gathering._is_closed = True
+        return position
+
+    old._sequencer.write_group = close_meanwhile
+    old.submit("p", delivery([("a", "m", 55, 1.0)], as_lists=True), outcomes.put)
+    assert isinstance(outcomes.get(timeout=30), Unavailable)
+    gathering._is_closed = False
+    assert gathering._late.empty()
 
 
 @pytest.fixture
