@@ -6,6 +6,8 @@ Tables hold row numbers, never keys: a row's key is read from the columns the ta
 Arrays must be writable and contiguous: numba compiles every other kind of array anew.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -37,6 +39,47 @@ def hash_keys(series: Int32s, t: Int64s, extra: Int64s) -> UInt64s:  # pragma: n
     for i in range(series.size):
         hashes[i] = mix(series[i], t[i], extra[i] if extra.size else 0)
     return hashes
+
+
+@njit(cache=True, nogil=True)
+def _mark_known(known: UInt64s, wanted: UInt64s, order: Int64s, is_known: Bools) -> None:
+    scale = known.size / 18446744073709551616.0  # hashes are spread evenly: the place of one is nearly known
+    for i in order:
+        low = min(int(wanted[i] * scale), known.size - 1)
+        step = 64
+        if known[low] < wanted[i]:
+            high = low + step
+            while high < known.size and known[high] < wanted[i]:
+                low, step = high, 2 * step
+                high = low + step
+            high = min(high, known.size)
+        else:
+            high, low = low, low - step
+            while low > 0 and known[low] >= wanted[i]:
+                high, step = low, 2 * step
+                low = high - step
+            low = max(low, 0)
+        while low < high:
+            middle = (low + high) // 2
+            if known[middle] < wanted[i]:
+                low = middle + 1
+            else:
+                high = middle
+        if low < known.size and known[low] == wanted[i]:
+            is_known[i] = True
+
+
+def are_known(wanted: UInt64s, several: Sequence[UInt64s]) -> Bools:
+    """Return which hashes are in one of several sorted arrays.
+
+    A binary search over millions of hashes waits for memory twenty times per key; this one, in order, hardly ever.
+    """
+    is_known = np.zeros(wanted.size, np.bool_)
+    order = np.argsort(wanted)
+    for known in several:
+        if known.size:
+            _mark_known(known, wanted, order, is_known)
+    return is_known
 
 
 @njit(cache=True, nogil=True)
@@ -223,7 +266,8 @@ def warm_up() -> None:
     advance_newest(newest, series, t, t.copy())
     restore_newest(newest, series, t)
     raise_newest(newest, t.copy(), np.zeros(1), np.zeros(1, np.uint8), series, t, t, np.zeros(1), np.zeros(1, np.uint8))
-    hash_keys(series, t, NO_EXTRA)
+    hashes = hash_keys(series, t, NO_EXTRA)
+    are_known(hashes, [hashes])
     offsets, _order = group_by_code(series, 1)
     unsorted_groups(offsets, t)
     enter_series(slots, series, series.copy(), 0, 1)

@@ -10,10 +10,8 @@ import pyarrow as pa
 from gaugehouse.lake.delta import DeltaStore, FileEntry, month_name, month_numbers_of
 from gaugehouse.lake.filekeys import FileKeys, keys_of
 from gaugehouse.lake.known import SeriesIndex, rows_of_batch
-from gaugehouse.lake.rows import Rows, TableSpec, concat_rows, empty_rows, instants_us, timestamp_array
+from gaugehouse.lake.rows import Rows, TableSpec, concat_rows, empty_rows, timestamp_array
 from gaugehouse.lake.snapshot import Engine, read_stored
-
-FEW_KEYS = 2_000  # more are found faster by one pass over the files
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,27 +78,32 @@ class FileLookup:
             entries = [entry for entry in files if entry.project == project and _may_hold_keys(entry, mine)]
             paths, wanted = self._narrowed(spec, entries, wanted)
             if paths:
-                distinct = wanted.group_by(wanted.column_names).aggregate([])
+                plain = wanted.cast(pa.schema([(f.name, _plain(f.type)) for f in wanted.schema]))
+                distinct = plain.group_by(plain.column_names).aggregate([])
                 stored = read_stored(self.engine, spec, paths, distinct)
                 with self.number_lock:
                     found.append(rows_of_batch(index, project, stored))
         return concat_rows(found, spec) if found else empty_rows(spec)
 
     def _narrowed(self, spec: TableSpec, entries: list[FileEntry], wanted: pa.Table) -> tuple[list[str], pa.Table]:
-        """Return which files must be read for which keys: few keys are hardly ever in any."""
-        root = self.stores[spec.name].root
-        if len(wanted) > FEW_KEYS:
-            return [str(root / entry.path) for entry in entries], wanted
-        keys, instants = keys_of(wanted, spec), instants_us(wanted.column(spec.instant))
+        """Return which files must be read for which keys: late rows are hardly ever in any."""
+        if not entries:
+            return [], wanted
+        root, keys = self.stores[spec.name].root, keys_of(wanted, spec)
+        instants = keys.instants_us
         is_hit = np.zeros(len(wanted), np.bool_)
         paths = []
         for entry in entries:
             asked = np.flatnonzero((instants >= entry.instants_us[0]) & (instants <= entry.instants_us[1]))
-            is_here = self.file_keys[spec.name].may_hold(root / entry.path, keys, asked.tolist())
+            is_here = self.file_keys[spec.name].may_hold(root / entry.path, keys, asked)
             is_hit[asked[is_here]] = True
             if is_here.any():
                 paths.append(str(root / entry.path))
         return paths, wanted.filter(pa.array(is_hit))
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _unstamped(rows: Rows) -> Rows:
@@ -118,8 +121,8 @@ def _wanted(index: SeriesIndex, rows: Rows) -> pa.Table:
     spec = index.spec
     components, topics = index.name_columns(rows.series)
     columns = {
-        "component": components.cast(pa.string()),
-        spec.topic: topics.cast(pa.string()),
+        "component": components,
+        spec.topic: topics,
         spec.instant: timestamp_array(rows.t),
     }
     if spec.has_extra:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gaugehouse.lake.keyhash import NEVER, Bools, Int32s, Int64s, UInt64s, hash_keys
+from gaugehouse.lake.keyhash import NEVER, Bools, Int32s, Int64s, UInt64s, are_known, hash_keys
 from gaugehouse.lake.known import SeriesIndex
 from gaugehouse.lake.rows import Rows
 
@@ -148,12 +148,12 @@ class RecentKeys:
     def may_be_stored(self, rows: Rows) -> Bools:
         """Return for each row whether a stored row could have its key: False is proof that it is new."""
         answer: Bools = rows.t <= self._index.covered_from[rows.series]
-        hashes = hash_keys(rows.series, rows.t, rows.extra)
-        for known in (self._ahead.hashes, *(generation.hashes for generation in self._generations)):
-            if known.size:
-                positions = np.searchsorted(known, hashes)
-                positions[positions == known.size] = 0
-                answer |= known[positions] == hashes
+        open_at = np.flatnonzero(~answer)
+        if open_at.size:
+            covered = rows if open_at.size == len(rows) else rows.take(open_at)
+            hashes = hash_keys(covered.series, covered.t, covered.extra)
+            several = [self._ahead.hashes, *(generation.hashes for generation in self._generations)]
+            answer[open_at] = are_known(hashes, several)
         return answer
 
 
