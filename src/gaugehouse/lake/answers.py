@@ -6,11 +6,12 @@ go into a file of their own, `log/answers.db`; until then they are in memory as 
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 import crc32c
@@ -20,6 +21,7 @@ from gaugehouse.errors import AlreadyExists, Refused, Unavailable
 from gaugehouse.lake.durable import sync_path
 from gaugehouse.lake.segments import KeyedAnswer, encode_answer
 
+Result = TypeVar("Result")
 logger = structlog.get_logger()
 
 ANSWERS = "answers.db"
@@ -61,14 +63,18 @@ class Answers:
 
     def open(self) -> None:
         """Open the file, or begin a new one beside it when it is damaged: rows are told apart without it."""
-        try:
+        with self._file_lock:
+            try:
+                self._connected()
+            except sqlite3.DatabaseError:
+                self._set_aside()
+                self._connected()
+            sync_path(self.path.parent)
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
             self._connection = self._connect()
-        except sqlite3.DatabaseError:
-            damaged = self.path.with_name(self.path.name + ".damaged")
-            self.path.rename(damaged)
-            logger.warning("answers_damaged", kept_as=damaged.name)
-            self._connection = self._connect()
-        sync_path(self.path.parent)
+        return self._connection
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
@@ -78,17 +84,27 @@ class Answers:
             connection.execute("PRAGMA synchronous = EXTRA")
             connection.execute(CREATE)
             connection.execute(CREATE_INDEX)
-            connection.execute("PRAGMA quick_check(1)")
+            _check_pages(connection)
         except BaseException:
             connection.close()
             raise
         return connection
 
+    def _set_aside(self) -> None:
+        """Let go of a damaged file; the next one begins empty."""
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+        damaged = self.path.with_name(self.path.name + ".damaged")
+        self.path.rename(damaged)
+        logger.warning("answers_damaged", kept_as=damaged.name)
+
     def begin(self, key: bytes, fingerprint: bytes, *, now_us: int) -> KeyedAnswer | None:
         """Return the answer that a request was given before; None lets it run, until `end`.
 
         Raises:
-            Refused: the key came with another body before.
+            Refused: the key came with another delivery before.
             AlreadyExists: the first request with this key is still running.
             Unavailable: the answers cannot be read.
         """
@@ -123,8 +139,7 @@ class Answers:
         with self._lock:
             found = self._in_log.get(key)
         if found is None:
-            with self._file_lock:
-                row = self._execute(FIND, (key,)).fetchone()
+            row = self._run(lambda file: file.execute(FIND, (key,)).fetchone())
             found = None if row is None else _intact(*row)
         return found if found is not None and found.answered_at_us >= now_us - KEPT_US else None
 
@@ -141,8 +156,7 @@ class Answers:
         """
         with self._lock:
             known = dict(self._in_log)
-        with self._file_lock:
-            rows = self._execute(ALL).fetchall()
+        rows = self._run(lambda file: file.execute(ALL).fetchall())
         stored = [answer for answer in (_intact(*row) for row in rows) if answer is not None]
         return list({answer.key: answer for answer in [*stored, *known.values()]}.values())
 
@@ -155,16 +169,7 @@ class Answers:
         if not answers:
             return
         rows = [(one.key, one.fingerprint, one.status, one.body, one.answered_at_us, _crc(one)) for one in answers]
-        with self._file_lock:
-            self._execute("BEGIN IMMEDIATE")
-            try:
-                self._file.executemany(INSERT, rows)
-                self._execute(EXPIRE, (now_us - KEPT_US,))
-                self._execute("COMMIT")
-            except BaseException as exc:
-                with suppress(sqlite3.Error):
-                    self._file.execute("ROLLBACK")
-                raise _unreadable() from exc
+        self._run(lambda file: _store(file, rows, expired_us=now_us - KEPT_US))
 
     def forget_log(self, answers: Iterable[KeyedAnswer]) -> None:
         """Let go of answers whose segment is about to be deleted; they must be in the file."""
@@ -178,23 +183,32 @@ class Answers:
         digest = _project_digest(project)
         with self._lock:
             self._in_log = {key: one for key, one in self._in_log.items() if not key.startswith(digest)}
-        with self._file_lock:
-            self._execute(DELETE_PROJECT, (digest,))
+        self._run(lambda file: file.execute(DELETE_PROJECT, (digest,)))
 
     def close(self) -> None:
         with self._file_lock:
-            self._file.close()
+            if self._connection is not None:
+                self._connection.close()
 
-    @property
-    def _file(self) -> sqlite3.Connection:
-        assert self._connection is not None  # noqa: S101 - set by `open`
-        return self._connection
+    def _run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Do something with the file; if it is damaged, with a new one: no segment must wait for a broken page.
 
-    def _execute(self, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
-        try:
-            return self._file.execute(statement, values)
-        except sqlite3.Error as exc:
-            raise _unreadable() from exc
+        Raises:
+            Unavailable: the file cannot be read or written.
+        """
+        with self._file_lock:
+            try:
+                try:
+                    return work(self._connected())
+                except sqlite3.DatabaseError as exc:
+                    if not _is_damage(exc):
+                        raise
+                    self._set_aside()
+                    connection = self._connected()
+                    sync_path(self.path.parent)
+                    return work(connection)
+            except (sqlite3.Error, OSError) as exc:
+                raise _unreadable() from exc
 
 
 def find_damage(path: Path) -> str | None:
@@ -207,6 +221,29 @@ def find_damage(path: Path) -> str | None:
     except sqlite3.Error:
         return "it cannot be read"
     return f"{changed:,} of the answers are not what was written" if changed else None
+
+
+def _check_pages(connection: sqlite3.Connection) -> None:
+    if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+        raise sqlite3.DatabaseError("its pages do not fit together")
+
+
+def _store(file: sqlite3.Connection, rows: Sequence[tuple[object, ...]], *, expired_us: int) -> None:
+    """Write answers and drop those from before an instant, all or nothing."""
+    file.execute("BEGIN IMMEDIATE")
+    try:
+        file.executemany(INSERT, rows)
+        file.execute(EXPIRE, (expired_us,))
+        file.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            file.execute("ROLLBACK")
+        raise
+
+
+def _is_damage(exc: sqlite3.Error) -> bool:
+    """Say whether the file is at fault, which no repetition cures; a full disk or a lock are of derived types."""
+    return type(exc) is sqlite3.DatabaseError
 
 
 def _crc(answer: KeyedAnswer) -> int:
@@ -227,7 +264,8 @@ def _intact(
 def _check_same(known: bytes, fingerprint: bytes) -> None:
     if known != fingerprint:
         raise Refused(
-            "this Idempotency-Key came with another body before; use a new key for a new delivery",
+            "this Idempotency-Key came with another body, or one to be taken in another way, before;"
+            " use a new key for a new delivery",
             code="idempotency_key_reused",
         )
 

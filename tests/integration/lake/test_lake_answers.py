@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 from factories import measurement_batch
-from gaugehouse.errors import AlreadyExists, Refused
+from gaugehouse.errors import AlreadyExists, Refused, Unavailable
 from gaugehouse.lake import Delivery, answer_key
 from gaugehouse.lake.answers import KEPT_US
 from gaugehouse.lake.segments import KeyedAnswer, LogRecord, _decode_record, encode_record
@@ -114,6 +114,75 @@ def test_a_changed_answer_is_none_and_a_damaged_file_is_begun_anew(lakes):
     path.write_bytes(b"no database" * 1000)
     assert found(lakes.open()) is None
     assert path.with_name("answers.db.damaged").exists()
+
+
+def break_pages(path):
+    """Damage all pages but the first, and say in that one that the file has changed."""
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xa5" * (len(content) - 4096)
+    content[24:28] = b"\0\0\xff\xff"
+    path.write_bytes(content)
+
+
+def assert_flushes_keyed_rows(lake, key):
+    lake.append("p", keyed([("a", "m", 7, 1.0)], key))
+    lake.flush()
+    assert not lake.answers._in_log
+    assert found(lake, key) == b"accepted 1 duplicates 0"
+    assert lake.answers.path.with_name("answers.db.damaged").exists()
+
+
+def test_a_file_with_a_damaged_page_is_begun_anew_at_a_start(lakes):
+    lake = lakes.open()
+    lake.append("p", keyed([("a", "m", 5, 1.0)]))
+    lake.close()
+    lakes._open.clear()
+    break_pages(lake.answers.path)
+    again = lakes.open()
+    assert again.newest("p").num_rows == 1
+    assert found(again) is None
+    assert_flushes_keyed_rows(again, b"new" * 8)
+
+
+@pytest.mark.parametrize("first", ["flush", "find", "kept", "delete"])
+def test_a_page_damaged_while_the_lake_is_open_stops_no_flush(lakes, first):
+    lake = lakes.open()
+    lake.append("p", keyed([("a", "m", 5, 1.0)]))
+    lake.flush()
+    break_pages(lake.answers.path)
+    if first == "find":
+        assert found(lake) is None
+    if first == "kept":
+        assert lake.answers.kept() == []
+    if first == "delete":
+        lake.answers.delete_project("q")
+    assert_flushes_keyed_rows(lake, b"new" * 8)
+
+
+def test_a_locked_file_is_not_damaged(lake):
+    lake.append("p", keyed([("a", "m", 5, 1.0)]))
+    lake.flush()
+    lake.answers._connection.execute("PRAGMA busy_timeout = 0")
+    other = sqlite3.connect(lake.answers.path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(Unavailable):
+        lake.answers.kept()
+    other.close()
+    assert found(lake)
+
+
+def test_a_file_that_cannot_be_begun_anew_is_tried_again(lake, monkeypatch):
+    connect = type(lake.answers)._connect
+
+    def fail(_answers):
+        raise sqlite3.OperationalError("disk is full")
+
+    break_pages(lake.answers.path)
+    monkeypatch.setattr(type(lake.answers), "_connect", fail)
+    with pytest.raises(Unavailable):
+        lake.answers.kept()
+    monkeypatch.setattr(type(lake.answers), "_connect", connect)
+    assert_flushes_keyed_rows(lake, b"new" * 8)
 
 
 def test_deleting_a_project_deletes_what_its_senders_were_told(lake):
