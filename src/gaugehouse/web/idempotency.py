@@ -23,7 +23,7 @@ async def read_idempotency_key(
         str | None,
         Header(
             description="8 to 255 printable ASCII characters, new for each delivery. The same key with the same body"
-            " gets the same answer again, for a day; with another body it is refused"
+            " gets the same answer again, for a day; with another body, time_unit or partial it is refused"
         ),
     ] = None,
 ) -> str | None:
@@ -64,6 +64,7 @@ def accept_once(  # noqa: PLR0913 - what a request has, and what it is for
     accept: Callable[[Keep | None], Receipt],
     *,
     body: bytes,
+    wishes: str,
     project: str,
     route: str,
     key: str | None,
@@ -71,15 +72,25 @@ def accept_once(  # noqa: PLR0913 - what a request has, and what it is for
 ) -> Told:
     """Let `accept` store a delivery, unless one with this key was stored before. Blocks.
 
+    Args:
+        runtime: What this process works with.
+        accept: Stores the delivery.
+        body: What was sent, not compressed.
+        wishes: How it is to be taken: the same bytes in another unit of time are another delivery. One line.
+        project: Slug.
+        route: Keys count per project and route.
+        key: The Idempotency-Key, if there is one.
+        status: What a stored delivery is answered with.
+
     Raises:
-        Refused: the key came with another body before.
+        Refused: the key came with another body or other wishes before.
         AlreadyExists: the first request with this key is still running.
         GaugehouseError: as `accept`; then nothing is kept under the key.
     """
     if key is None:
         return Told(status=status, body=write_receipt(accept(None)))
     answers = runtime.lake.answers
-    keep = Keep(key=answer_key(project, route, key), fingerprint=sha256(body).digest(), status=status)
+    keep = Keep(key=answer_key(project, route, key), fingerprint=_fingerprint(wishes, body), status=status)
     known: KeyedAnswer | None = answers.begin(keep.key, keep.fingerprint, now_us=time.time_ns() // 1_000)
     if known is not None:
         return Told(status=known.status, body=known.body, is_replayed=True)
@@ -87,3 +98,9 @@ def accept_once(  # noqa: PLR0913 - what a request has, and what it is for
         return Told(status=status, body=write_receipt(accept(keep)))
     finally:
         answers.end(keep.key)  # by now the answer is on the disk, or there is none
+
+
+def _fingerprint(wishes: str, body: bytes) -> bytes:
+    digest = sha256(f"{wishes}\n".encode())
+    digest.update(body)  # not joined with the line before: it may have 64 MiB
+    return digest.digest()

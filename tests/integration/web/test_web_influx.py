@@ -78,6 +78,8 @@ def test_a_managers_token_is_taken_and_a_users_is_not(manager, user):
         "Bearer a.b.c",
         "Basic !",
         "Basic bm9jb2xvbg==",
+        "Basic é".encode("latin-1"),
+        b"Basic /w==",
         "Digest x",
     ],
 )

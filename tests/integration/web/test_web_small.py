@@ -208,6 +208,17 @@ def test_another_body_under_the_same_key_is_refused(device):
     assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused")
 
 
+def test_the_same_body_to_be_taken_in_another_way_is_refused_under_the_same_key(device):
+    rows = [row("keyed", 9) | {"measured_at": 1_600_000_000_000}]
+    taken = ["?time_unit=ms", "?time_unit=us", "?time_unit=ms&partial=true", "?partial=true", ""]
+    answers = [keyed(device, rows, "delivery-9", f"/v1/measurements{wishes}") for wishes in taken]
+    assert counts(answers[0])["accepted"] == 1
+    refused = [(answer.status_code, answer.json()["code"]) for answer in answers[1:]]
+    assert refused == [(422, "idempotency_key_reused")] * 4
+    again = keyed(device, rows, "delivery-9", "/v1/measurements?partial=false&time_unit=ms")
+    assert (again.content, again.headers["idempotency-replayed"]) == (answers[0].content, "true")
+
+
 def test_a_key_counts_per_route(device):
     event = {"component": "keyed", "kind": "alarm", "occurred_at": f"{DAY}T10:00:00Z", "body": 1}
     assert keyed(device, [row("keyed", 4)], "delivery-4").status_code == 201

@@ -25,6 +25,10 @@ class Wishes:
     is_partial: bool
     time_unit: TimeUnit | None
 
+    def line(self) -> str:
+        """Return them as one line of text; another line means another delivery, whatever its bytes."""
+        return f"partial={self.is_partial} time_unit={self.time_unit or ''}"
+
 
 async def read_wishes(
     *,
@@ -80,6 +84,7 @@ async def deliver(accept: Callable[..., Receipt], runtime: Runtime, threads: Thr
             runtime,
             counted,
             body=body,
+            wishes=sent.wishes.line(),
             project=caller.project,
             route=sent.request.url.path,
             key=sent.key,

@@ -1,7 +1,6 @@
 """The addresses that Telegraf and the clients of InfluxDB write to. Errors are in their shapes: `influx_errors.py`."""
 
 import base64
-import binascii
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated
@@ -48,7 +47,7 @@ def _find_secret(authorization: str) -> str:
     if scheme.lower() == "basic":
         try:
             secret = base64.b64decode(secret, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no Base64, no ASCII, or no UTF-8
             raise Unauthenticated("the Basic header is not name:password in Base64", code="api_key_refused") from None
     # Clients of version 2 that talk to version 1 send `Token name:password`.
     return secret.rpartition(":")[2]
@@ -115,7 +114,8 @@ async def _store(
         return accept_once(
             runtime,
             partial(store, body),
-            body=body if key is None else b"%b\n%b" % (precision.encode(), body),  # other times are another delivery
+            body=body,
+            wishes=precision,
             project=caller.project,
             route=request.url.path,
             key=key,
