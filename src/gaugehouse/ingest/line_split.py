@@ -11,7 +11,7 @@ from gaugehouse.ingest.flaws import shown
 from gaugehouse.ingest.limits import Limits
 from gaugehouse.ingest.texts import refuse_rows
 
-SHORTEST_FIELD_BYTES = 4  # `,a=1`
+SHORTEST_FIELD_BYTES = 3  # `,a=`, whose missing value is found later
 LINE_REASONS = {
     scan.NO_FIELDS: "are missing",
     scan.NO_VALUE: "include one without a value",

@@ -252,6 +252,11 @@ def test_limits_are_those_of_other_formats():
         decode("#" * 400, limits=Limits(line_limit_bytes=300))
 
 
+def test_a_line_of_empty_values_is_bad_and_not_too_much():
+    fields = ",".join(["x="] * 100)
+    assert [line for line, *_rest in problems_of(f"m,host=a f=1\nm,host=a {fields}")] == [2]
+
+
 def test_late_and_dropped_times_of_a_project_are_refused_by_their_codes():
     kept = {"measured_at": datetime(2026, 11, 1, tzinfo=UTC)}
     with pytest.raises(LinesRefused) as refused:
