@@ -14,6 +14,8 @@ from gaugehouse.inventory.checks import find_text_problem
 from gaugehouse.measurements.names import find_project_problem
 
 DEFAULT_PROJECT = "default"
+DAY_S = 86_400
+LONGEST_BOUND_DAYS = 36_500  # a century; now minus a bound must be in the calendar, or every write fails
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +104,15 @@ def put_project_settings(session: Session, project_id: str, settings: ProjectSet
     """Replace all settings of a project.
 
     Raises:
-        Refused: a bound that is not positive, or an archive folder that is not an absolute path.
+        Refused: a bound that is not positive or longer than a century, or an archive folder that is not an absolute
+            path.
     """
-    bounds = (settings.lateness_limit_s, settings.measurements_keep_days, settings.events_keep_days)
+    lateness_days = None if settings.lateness_limit_s is None else settings.lateness_limit_s / DAY_S
+    bounds = (lateness_days, settings.measurements_keep_days, settings.events_keep_days)
     if any(bound is not None and not bound > 0 for bound in bounds):
         raise Refused("a bound must be greater than zero; leave it out for none", code="bound_refused")
+    if any(bound is not None and bound > LONGEST_BOUND_DAYS for bound in bounds):
+        raise Refused(f"a bound is at most {LONGEST_BOUND_DAYS:,} days; leave it out for none", code="bound_refused")
     if settings.archive_dir is not None and not settings.archive_dir.is_absolute():
         raise Refused("the archive folder must be an absolute path", code="archive_refused")
     row = _get_row(session, project_id)

@@ -1,3 +1,4 @@
+import math
 import threading
 import time
 
@@ -119,6 +120,20 @@ def test_a_project_can_forbid_registration(database, project_id):
         put_project_settings(session, project_id, ProjectSettings(register_unknown=False))
         assert not get_project_settings(session, project_id).register_unknown
     assert not registry.registration_allowed("default")
+
+
+CENTURY = {"lateness_limit_s": 36_500 * 86_400.0, "measurements_keep_days": 36_500, "events_keep_days": 36_500}
+
+
+def test_a_bound_is_at_most_a_century(database, project_id):
+    with database.transaction() as session:
+        put_project_settings(session, project_id, ProjectSettings(**CENTURY))
+        for name, longest in CENTURY.items():
+            for wrong in (longest + 1, 800_000 * 86_400, math.inf, math.nan, 0, -1):
+                with pytest.raises(Refused) as refused:
+                    put_project_settings(session, project_id, ProjectSettings(**{name: wrong}))
+                assert refused.value.code == "bound_refused"
+        assert get_project_settings(session, project_id) == ProjectSettings(**CENTURY)
 
 
 def test_the_default_project_is_made_once(database):
