@@ -1,15 +1,19 @@
 """Backups: everything of an installation as it was at one moment, while the service goes on; and back again.
 
 A backup folder holds a pool of data files and results, each once, and per backup a dump of the database, the answers
-kept for senders with an Idempotency-Key, and a list `backups/<moment>.json` that
-is written last: without it there is no backup, with it everything it names is there. Secrets are not in it: a restored
-installation signs with new ones.
+kept for senders with an Idempotency-Key, and a list `backups/<moment>.json` that is written last: without it there is
+no backup, with it everything it names is there. One backup at a time writes into a folder, under its `LOCK`: the files
+of one under way are on no list yet, and another would remove them. Installations may share a folder; what is kept, or
+restored by default, is of one of them. Secrets are not in it: a restored installation signs with new ones.
 """
 
+import fcntl
 import gzip
 import hashlib
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,11 +23,13 @@ import msgspec
 
 from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database, sqlite_url
-from gaugehouse.database.dump import dump_database, load_database
-from gaugehouse.errors import DamageFound, GaugehouseError, NotFound
+from gaugehouse.database.dump import check_dump, check_empty, dump_database, load_database
+from gaugehouse.errors import DamageFound, GaugehouseError, NotFound, Refused, Unavailable
 from gaugehouse.lake import BackedLake, KeyedAnswer, Lake, drop_unlisted, restore_lake
 from gaugehouse.lake.answers import ANSWERS, Answers
-from gaugehouse.lake.durable import make_folder, write_file
+from gaugehouse.lake.backup import begin_restore, end_restore, holds, is_half_restored
+from gaugehouse.lake.durable import make_folder, sync_path, write_file
+from gaugehouse.lake.segments import load_log_uuid
 from gaugehouse.measurements.selection import from_epoch_us
 
 Progress = Callable[[str, int, int], None]
@@ -47,6 +53,7 @@ class BackupList(msgspec.Struct, frozen=True):
         database: Name and sha256 of the database's dump.
         results: Files of reports.
         answers: Name and sha256 of what senders with an Idempotency-Key were told; None in a backup that has none.
+        installation: Identity of the log that was backed up; None in a list of before there was this field.
     """
 
     made_at: datetime
@@ -54,6 +61,7 @@ class BackupList(msgspec.Struct, frozen=True):
     database: tuple[str, str]
     results: tuple[BackedResult, ...]
     answers: tuple[str, str] | None = None
+    installation: str | None = None
 
     @property
     def rows(self) -> int:
@@ -76,6 +84,7 @@ class BackupDone:
         rows: Of all tables.
         size_bytes: Of all its data files, copied now or before.
         removed_files: Files of backups that are no longer kept.
+        warnings: What else somebody should look at; the backup is whole all the same.
     """
 
     name: str
@@ -83,6 +92,7 @@ class BackupDone:
     rows: int
     size_bytes: int
     removed_files: int
+    warnings: tuple[str, ...] = ()
 
 
 def make_backup(lake: Lake, database: Database, target: Path, *, keep: int | None, on_progress: Progress) -> BackupDone:
@@ -92,14 +102,39 @@ def make_backup(lake: Lake, database: Database, target: Path, *, keep: int | Non
         lake: The open lake.
         database: Its database.
         target: Folder of the backups, on another disk if it is to be worth something.
-        keep: How many backups to keep, this one included; None keeps all.
+        keep: How many backups of this installation to keep, this one included; None keeps all.
         on_progress: Called with (what, done, total).
 
     Raises:
         DamageFound: a data file is not what was written; no backup was made.
+        Unavailable: another backup into this folder is under way.
         GaugehouseError: the lake could not be flushed in time.
         OSError: the target cannot be written.
     """
+    with _alone(target):
+        return _make_backup(lake, database, target, keep=keep, on_progress=on_progress)
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Let one backup at a time write into a folder, whichever process or thread makes it."""
+    make_folder(target)
+    descriptor = os.open(target / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise Unavailable(
+                "another backup into this folder is under way; wait until it is done", code="backup_running"
+            ) from exc
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _make_backup(
+    lake: Lake, database: Database, target: Path, *, keep: int | None, on_progress: Progress
+) -> BackupDone:
     made_at = datetime.now(UTC)
     name = f"{made_at:%Y%m%dT%H%M%S.%fZ}"
     answers = _copy_answers(lake, target, name)  # before the flush: their rows are in the backup
@@ -109,14 +144,16 @@ def make_backup(lake: Lake, database: Database, target: Path, *, keep: int | Non
     dump = _copy_database(database, target, name)
     results = _copy_results(lake.layout, target)
     make_folder(target / "backups")
-    _write_list(target / "backups" / f"{name}.json", BackupList(made_at, backed, dump, results, answers))
-    removed = _prune(target, keep) if keep is not None else 0
+    installation = str(load_log_uuid(lake.layout.log_dir))
+    _write_list(_list_path(target, name), BackupList(made_at, backed, dump, results, answers, installation))
+    removed, warnings = (0, ()) if keep is None else _prune(target, installation, keep)
     return BackupDone(
         name=name,
         through=from_epoch_us(backed.through_us) if backed.through_us >= 0 else None,
         rows=sum(file.entry.rows for files in backed.tables.values() for file in files),
         size_bytes=sum(file.entry.size_bytes for files in backed.tables.values() for file in files),
         removed_files=removed,
+        warnings=warnings,
     )
 
 
@@ -142,11 +179,12 @@ def _copy_results(layout: Layout, target: Path) -> tuple[BackedResult, ...]:
     for path in sorted(layout.reports_dir.glob("*/r*.parquet")):
         relative = path.relative_to(layout.reports_dir).as_posix()
         content = path.read_bytes()
+        sha256 = hashlib.sha256(content).hexdigest()
         copy = target / "reports" / relative
-        if not copy.exists() or copy.stat().st_size != len(content):
+        if not holds(copy, sha256):
             make_folder(copy.parent)
             write_file(copy, content)
-        copied.append(BackedResult(relative, len(content), hashlib.sha256(content).hexdigest()))
+        copied.append(BackedResult(relative, len(content), sha256))
     return tuple(copied)
 
 
@@ -155,32 +193,96 @@ def _write_list(path: Path, listed: BackupList) -> None:
     write_file(path, f"{crc32c.crc32c(body):08x}\n".encode() + body)
 
 
+def _list_path(target: Path, name: str) -> Path:
+    return target / "backups" / f"{name}.json"
+
+
+def _names(target: Path) -> list[str]:
+    """Return the names of all backups in a folder, oldest first."""
+    return sorted(path.stem for path in (target / "backups").glob("*.json"))
+
+
 def read_list(target: Path, name: str | None = None) -> BackupList:
     """Return what a backup is made of; the newest without a name.
 
     Raises:
         NotFound: there is no such backup.
+        Refused: no name, and several installations have backups in this folder.
         DamageFound: its list is not what was written.
     """
-    paths = sorted((target / "backups").glob(f"{name or '*'}.json"))
-    if not paths:
-        raise NotFound("there is no such backup" if name else "there is no backup in this folder", code="no_backup")
-    head, _newline, body = paths[-1].read_bytes().partition(b"\n")
+    name = name or _newest(target)
+    try:
+        head, _newline, body = _list_path(target, name).read_bytes().partition(b"\n")
+    except FileNotFoundError as exc:
+        raise NotFound("there is no such backup", code="no_backup") from exc
     if head != f"{crc32c.crc32c(body):08x}".encode():
-        raise DamageFound(f"the list of backup {paths[-1].stem} is damaged; restore another", code="backup_damaged")
-    return msgspec.json.decode(body, type=BackupList)
+        raise DamageFound(f"the list of backup {name} is damaged; restore another", code="backup_damaged")
+    try:
+        return msgspec.json.decode(body, type=BackupList)
+    except msgspec.ValidationError as exc:
+        what = f"this version of Gaugehouse does not understand the list of backup {name}: a newer one has made it"
+        raise DamageFound(what, code="backup_not_understood") from exc
 
 
-def _prune(target: Path, keep: int) -> int:
-    """Remove all but the newest backups, and files that only those had."""
-    names = sorted(path.stem for path in (target / "backups").glob("*.json"))
-    dead, kept = names[: max(0, len(names) - keep)], names[max(0, len(names) - keep) :]
-    lists = [read_list(target, name) for name in kept]
+def _newest(target: Path) -> str:
+    """Return the newest backup of the one installation that has any here."""
+    lists, _unreadable = _read_lists(target)
+    newest = {listed.installation: name for name, listed in lists.items()}
+    if len(newest) > 1:
+        named = ", ".join(f"{name} (of {installation or 'an unknown one'})" for installation, name in newest.items())
+        raise Refused(
+            f"{len(newest)} installations have backups in this folder; say with --name which to restore. "
+            f"The newest of each: {named}",
+            code="several_installations",
+            fields={"newest": sorted(newest.values())},
+        )
+    names = _names(target)  # also a damaged one: to restore an older one instead is for people to decide
+    if not names:
+        raise NotFound("there is no backup in this folder", code="no_backup")
+    return names[-1]
+
+
+def _read_lists(target: Path) -> tuple[dict[str, BackupList], list[str]]:
+    """Return all lists of a folder by name, oldest first, and the names of those that cannot be read."""
+    lists, unreadable = {}, []
+    for name in _names(target):
+        try:
+            lists[name] = read_list(target, name)
+        except (DamageFound, NotFound, OSError):
+            unreadable.append(name)
+    return lists, unreadable
+
+
+def _prune(target: Path, installation: str, keep: int) -> tuple[int, tuple[str, ...]]:
+    """Remove all but the newest backups of an installation, and files that only those had.
+
+    Returns:
+        How many files went, and what stood in the way: the backup before it is made and stays.
+    """
+    lists, unreadable = _read_lists(target)
+    if unreadable:
+        what = (
+            f"nothing was removed: the list of backup {', '.join(unreadable)} cannot be read, so nobody knows which "
+            "files it needs. Delete it when it is not wanted"
+        )
+        return 0, (what,)
+    mine = [name for name, listed in lists.items() if listed.installation == installation]
+    dead = mine[: max(0, len(mine) - keep)]
+    try:
+        return _remove(target, dead, [listed for name, listed in lists.items() if name not in dead]), ()
+    except OSError as exc:
+        return 0, (f"older backups could not be removed: {os.strerror(exc.errno or 0)}",)
+
+
+def _remove(target: Path, dead: Sequence[str], kept: Sequence[BackupList]) -> int:
+    """Remove lists, and then what the kept ones do not name; return how many files went."""
     for name in dead:
-        (target / "backups" / f"{name}.json").unlink()
-    databases = {one.database[0] for one in lists}
-    answers = {one.answers[0] for one in lists if one.answers is not None}
-    results = {result.path for one in lists for result in one.results}
+        _list_path(target, name).unlink()
+    if dead:
+        sync_path(target / "backups")  # no list may come back without its files
+    databases = {one.database[0] for one in kept}
+    answers = {one.answers[0] for one in kept if one.answers is not None}
+    results = {result.path for one in kept for result in one.results}
     loose = [path for path in (target / "database").iterdir() if path.name not in databases]
     loose += [path for path in (target / "answers").glob("*") if path.name not in answers]
     loose += [
@@ -190,7 +292,7 @@ def _prune(target: Path, keep: int) -> int:
     ]
     for path in loose:
         path.unlink()
-    return len(loose) + drop_unlisted(target, [one.lake for one in lists])
+    return len(loose) + drop_unlisted(target, [one.lake for one in kept])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,29 +310,30 @@ def restore_backup(settings: Settings, target: Path, *, name: str | None, on_pro
     """Build an installation from a backup, in an empty folder and an empty database.
 
     Every file is compared with its checksum on the way. The log gets a new identity, so that nothing of the old
-    installation can ever be mixed in.
+    installation can ever be mixed in. Until all is there, nobody can take the folder for an installation. The database
+    comes last, in one transaction: after a restore that failed, only the folder has to be emptied.
 
     Raises:
         NotFound: there is no such backup.
+        Refused: no name, and several installations have backups there; or the dump is of a newer version.
         DamageFound: a file of the backup is damaged; the folder is left for another attempt after it is emptied.
         GaugehouseError: the folder or the database is not empty.
     """
     layout = Layout(settings.data_dir)
-    if layout.data_dir.exists() and any(layout.data_dir.iterdir()):
-        raise GaugehouseError("the folder is not empty; restore into an empty one", code="target_not_empty")
+    _refuse_full(layout)
     listed = read_list(target, name)
     dump = gzip.decompress(_read_checked(target / "database", listed.database)).splitlines()
+    check_dump(dump)
+    if settings.database_url is not None:
+        _check_database(settings.database_url)
+    begin_restore(layout)
     rows = restore_lake(layout, target, listed.lake, on_progress)
-    database = Database.open(settings.database_url or sqlite_url(layout.database_path))
-    try:
-        database.migrate()
-        database_rows = load_database(database, dump)
-    finally:
-        database.dispose()
     if listed.answers is not None:
         _restore_answers(layout, _read_checked(target / "answers", listed.answers))
     for result in listed.results:
         _restore_result(layout, target, result)
+    database_rows = _restore_database(settings.database_url or sqlite_url(layout.database_path), dump)
+    end_restore(layout)
     through_us = listed.lake.through_us
     return Restored(
         made_at=listed.made_at,
@@ -241,12 +344,43 @@ def restore_backup(settings: Settings, target: Path, *, name: str | None, on_pro
     )
 
 
+def _refuse_full(layout: Layout) -> None:
+    if is_half_restored(layout):
+        what = "the folder is not empty: an earlier restore has not come to its end there; empty it and restore again"
+        raise GaugehouseError(what, code="target_not_empty")
+    if layout.data_dir.exists() and any(layout.data_dir.iterdir()):
+        raise GaugehouseError("the folder is not empty; restore into an empty one", code="target_not_empty")
+
+
+def _check_database(url: str) -> None:
+    """Find out before anything is restored whether a database takes it."""
+    database = Database.open(url)
+    try:
+        check_empty(database)
+        database.migrate()
+    finally:
+        database.dispose()
+
+
+def _restore_database(url: str, dump: Sequence[bytes]) -> int:
+    database = Database.open(url)
+    try:
+        database.migrate()
+        return load_database(database, dump)
+    finally:
+        database.dispose()
+
+
 def _read_checked(folder: Path, file: tuple[str, str]) -> bytes:
     """Return the bytes of a file that is listed with its sha256."""
     name, sha256 = file
-    content = (folder / name).read_bytes()
+    try:
+        content = (folder / name).read_bytes()
+    except FileNotFoundError:
+        content = b""
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise DamageFound(f"the backup's copy of the {folder.name} is not what was written", code="backup_damaged")
+        what = f"the backup's copy of the {folder.name} is missing or not what was written"
+        raise DamageFound(what, code="backup_damaged")
     return content
 
 
@@ -261,9 +395,7 @@ def _restore_answers(layout: Layout, content: bytes) -> None:
 
 
 def _restore_result(layout: Layout, target: Path, result: BackedResult) -> None:
-    content = (target / "reports" / result.path).read_bytes()
-    if hashlib.sha256(content).hexdigest() != result.sha256:
-        raise DamageFound("the result of a report is not what was backed up", code="backup_damaged")
+    content = _read_checked(target / "reports", (result.path, result.sha256))
     path = layout.reports_dir / result.path
     make_folder(path.parent)
     write_file(path, content)

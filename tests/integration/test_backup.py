@@ -1,9 +1,14 @@
 """Backup while rows come in, restore elsewhere, compare at the mark."""
 
+import gzip
+import hashlib
+import json
+import shutil
 import threading
 import time
 from datetime import UTC, datetime, timedelta
 
+import crc32c
 import polars as pl
 import pytest
 
@@ -11,7 +16,8 @@ from factories import event_batch, measurement_batch
 from gaugehouse.access import Role, create_user
 from gaugehouse.backup import make_backup, read_list, restore_backup
 from gaugehouse.config import Layout, Settings
-from gaugehouse.errors import DamageFound, GaugehouseError, NotFound
+from gaugehouse.database import sqlite_url
+from gaugehouse.errors import DamageFound, GaugehouseError, NotFound, Refused, StartRefused, Unavailable
 from gaugehouse.ingest import Keep, Limits, accept_measurements
 from gaugehouse.lake import answer_key
 from gaugehouse.runtime import open_runtime
@@ -49,8 +55,22 @@ def back_up(runtime, target, keep=None):
     return make_backup(runtime.lake, runtime.database, target, keep=keep, on_progress=quiet)
 
 
-def restore(target, data_dir, name=None):
-    return restore_backup(Settings(data_dir=data_dir), target, name=name, on_progress=quiet)
+def restore(target, data_dir, name=None, **settings):
+    return restore_backup(Settings(data_dir=data_dir, **settings), target, name=name, on_progress=quiet)
+
+
+def change_list(target, name, **changes):
+    """Write a backup's list anew with other content and a right checksum; None takes a field out."""
+    path = target / "backups" / f"{name}.json"
+    listed = json.loads(path.read_bytes().partition(b"\n")[2]) | changes
+    body = json.dumps({field: value for field, value in listed.items() if value is not None}).encode()
+    path.write_bytes(f"{crc32c.crc32c(body):08x}\n".encode() + body)
+
+
+def flip(path, byte=50):
+    """Change one bit: the size stays."""
+    content = path.read_bytes()
+    path.write_bytes(content[:byte] + bytes([content[byte] ^ 1]) + content[byte + 1 :])
 
 
 def facts(data_dir, through=None):
@@ -222,3 +242,235 @@ def test_a_moment_is_named_after_its_clock(open_house, tmp_path):
     fill(runtime := open_house())
     made_at = read_list(tmp_path / "b", back_up(runtime, tmp_path / "b").name).made_at
     assert abs(made_at - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+# -- several at once, and of several installations
+
+
+def test_a_second_backup_into_the_same_folder_is_refused_while_one_is_under_way(open_house, tmp_path):
+    fill(first := open_house())
+    fill(second := open_house("other"), start=5000)
+    target, is_copying, may_go_on = tmp_path / "backups", threading.Event(), threading.Event()
+    made = []
+
+    def wait_midway(_doing, _done, _total):
+        is_copying.set()
+        assert may_go_on.wait(30)
+
+    def run():
+        made.append(make_backup(first.lake, first.database, target, keep=None, on_progress=wait_midway))
+
+    slow = threading.Thread(target=run)
+    slow.start()
+    assert is_copying.wait(30)
+    for runtime in (first, second):
+        with pytest.raises(Unavailable, match="under way") as refusal:
+            back_up(runtime, target, keep=1)
+        assert refusal.value.code == "backup_running"
+    may_go_on.set()
+    slow.join()
+    assert restore(target, tmp_path / "elsewhere", made[0].name).rows == 201
+    back_up(second, target, keep=1)
+
+
+def test_a_backup_that_failed_leaves_the_folder_to_the_next(open_house, tmp_path):
+    fill(runtime := open_house())
+
+    def fail(_doing, _done, _total):
+        raise OSError
+
+    with pytest.raises(OSError):  # noqa: PT011 - the one above
+        make_backup(runtime.lake, runtime.database, tmp_path / "backups", keep=None, on_progress=fail)
+    assert back_up(runtime, tmp_path / "backups").rows == 201
+
+
+def test_backups_of_another_installation_are_neither_counted_nor_removed(open_house, tmp_path):
+    target = tmp_path / "backups"
+    fill(one := open_house())
+    fill(other := open_house("other"), start=5000)
+    theirs = back_up(one, target)
+    mine = [back_up(other, target, keep=1) for _ in range(3)]
+    assert {path.stem for path in (target / "backups").iterdir()} == {theirs.name, mine[-1].name}
+    assert restore(target, tmp_path / "elsewhere", theirs.name).rows == 201
+    back_up(one, target, keep=1)
+    assert restore(target, tmp_path / "other-copy", mine[-1].name).rows == 201
+
+
+def test_a_list_of_before_installations_were_named_is_left_alone_and_restored_by_name(open_house, tmp_path):
+    target = tmp_path / "backups"
+    fill(runtime := open_house())
+    old = back_up(runtime, target)
+    change_list(target, old.name, installation=None)
+    assert read_list(target).installation is None
+    assert restore(target, tmp_path / "only").rows == 201
+    fill(runtime, start=5000)
+    runtime.lake.compact()
+    back_up(runtime, target, keep=1)
+    assert restore(target, tmp_path / "elsewhere", old.name).rows == 201
+
+
+def test_a_restore_without_a_name_is_refused_where_several_installations_have_backups(open_house, tmp_path):
+    target = tmp_path / "backups"
+    fill(one := open_house())
+    fill(other := open_house("other"), start=5000)
+    back_up(one, target)
+    newest = [back_up(one, target).name, back_up(other, target).name]
+    with pytest.raises(Refused, match="--name") as refusal:
+        restore(target, tmp_path / "elsewhere")
+    assert refusal.value.fields["newest"] == newest
+    uuids = [(Layout(tmp_path / name).log_dir / "uuid").read_text().strip() for name in ("data", "other")]
+    for said in (*newest, *uuids):
+        assert said in refusal.value.message
+    assert not (tmp_path / "elsewhere").exists()
+    assert restore(target, tmp_path / "elsewhere", newest[0]).rows == 201
+
+
+# -- what a backup says of itself
+
+
+def test_a_backup_claims_no_row_that_is_not_in_its_files_yet(open_house, tmp_path, monkeypatch):
+    """A segment is in the manifest a moment before readers, and backups, see its files."""
+    fill(runtime := open_house())
+    runtime.lake.flush()
+    stamp = runtime.lake.append_measurements(
+        "default", measurement_batch([("pump-0", "temperature", T0_US + 7, 0.5)])
+    ).received_at
+    sequencer, is_recorded, may_go_on = runtime.lake._sequencer, threading.Event(), threading.Event()
+    retire = sequencer.retire
+
+    def wait(*given):
+        is_recorded.set()
+        assert may_go_on.wait(30)
+        retire(*given)
+
+    monkeypatch.setattr(sequencer, "retire", wait, raising=False)
+    flushing = threading.Thread(target=runtime.lake.flush)
+    flushing.start()
+    assert is_recorded.wait(30)
+    assert runtime.lake.committed_through() == stamp
+    backed = runtime.lake.back_up(tmp_path / "backups")
+    may_go_on.set()
+    flushing.join()
+    assert sum(file.entry.rows for file in backed.tables["measurements"]) == 200
+    assert backed.through_us < stamp.timestamp() * 1e6
+    assert runtime.lake.back_up(tmp_path / "backups").through_us == round(stamp.timestamp() * 1e6)
+
+
+# -- copies that are there already
+
+
+def test_a_copy_in_the_pool_that_has_changed_is_made_anew(open_house, tmp_path):
+    fill(runtime := open_house())
+    back_up(runtime, tmp_path / "backups")
+    for pooled in (tmp_path / "backups" / "lake").glob("**/*.parquet"):
+        flip(pooled)
+    done = back_up(runtime, tmp_path / "backups")
+    assert restore(tmp_path / "backups", tmp_path / "elsewhere", done.name).rows == 201
+
+
+def test_a_copy_of_a_result_that_has_changed_is_made_anew(open_house, tmp_path):
+    fill(runtime := open_house())
+    result = runtime.layout.reports_dir / "rep_1" / "r1.parquet"
+    result.parent.mkdir(parents=True)
+    result.write_bytes(b"figures" * 100)
+    back_up(runtime, tmp_path / "backups")
+    flip(tmp_path / "backups" / "reports" / "rep_1" / "r1.parquet")
+    done = back_up(runtime, tmp_path / "backups")
+    restore(tmp_path / "backups", tmp_path / "elsewhere", done.name)
+    assert (Layout(tmp_path / "elsewhere").reports_dir / "rep_1" / "r1.parquet").read_bytes() == result.read_bytes()
+
+
+def test_beside_a_damaged_list_a_backup_is_made_and_nothing_is_removed(open_house, tmp_path):
+    target = tmp_path / "backups"
+    fill(runtime := open_house())
+    damaged, old = back_up(runtime, target), back_up(runtime, target)
+    flip(target / "backups" / f"{damaged.name}.json")
+    fill(runtime, start=5000)
+    runtime.lake.compact()
+    before = {path for path in target.rglob("*") if path.is_file()}
+    done = back_up(runtime, target, keep=1)
+    assert done.removed_files == 0
+    assert before < {path for path in target.rglob("*") if path.is_file()}
+    (warning,) = done.warnings
+    assert damaged.name in warning
+    assert restore(target, tmp_path / "elsewhere", done.name).rows == 402
+    (target / "backups" / f"{damaged.name}.json").unlink()
+    assert back_up(runtime, target, keep=1).warnings == ()
+    with pytest.raises(NotFound):
+        read_list(target, old.name)
+
+
+# -- restores that are refused, and one that stops half way
+
+
+def test_a_restore_into_a_database_with_rows_is_refused_before_anything_is_restored(open_house, tmp_path):
+    fill(runtime := open_house())
+    back_up(runtime, tmp_path / "backups")
+    with pytest.raises(GaugehouseError, match="database is not empty") as refusal:
+        restore(tmp_path / "backups", tmp_path / "elsewhere", database_url=sqlite_url(runtime.layout.database_path))
+    assert refusal.value.code == "target_not_empty"
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("head", [{"gaugehouse_database": "9999"}, {"something": "else"}])
+def test_a_dump_that_this_version_cannot_load_is_refused_before_anything_is_restored(open_house, tmp_path, head):
+    target = tmp_path / "backups"
+    fill(runtime := open_house())
+    done = back_up(runtime, target)
+    path = target / "database" / read_list(target).database[0]
+    lines = gzip.decompress(path.read_bytes()).splitlines()
+    path.write_bytes(gzip.compress(b"\n".join([json.dumps(head).encode(), *lines[1:]])))
+    change_list(target, done.name, database=[path.name, hashlib.sha256(path.read_bytes()).hexdigest()])
+    with pytest.raises(Refused) as refusal:
+        restore(target, tmp_path / "elsewhere")
+    assert refusal.value.code == "dump_refused"
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("step", ["restore_lake", "_restore_answers", "_restore_database", "end_restore"])
+def test_what_a_restore_that_stopped_half_way_left_is_never_taken_for_an_installation(
+    open_house, tmp_path, monkeypatch, step
+):
+    fill(runtime := open_house())
+    target, elsewhere = tmp_path / "backups", tmp_path / "elsewhere"
+    back_up(runtime, target)
+    monkeypatch.setattr(f"gaugehouse.backup.{step}", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        restore(target, elsewhere)
+    monkeypatch.undo()
+    with pytest.raises(StartRefused, match="restore again") as refusal:
+        open_house("elsewhere")
+    assert refusal.value.code == "restore_unfinished"
+    with pytest.raises(GaugehouseError, match="not empty"):
+        restore(target, elsewhere)
+    shutil.rmtree(elsewhere)
+    assert restore(target, elsewhere).rows == 201
+    open_house("elsewhere")
+
+
+def test_a_restore_is_marked_before_its_first_file_and_not_when_it_is_done(open_house, tmp_path):
+    fill(runtime := open_house())
+    back_up(runtime, tmp_path / "backups")
+    marker, seen = Layout(tmp_path / "elsewhere").log_dir / "restoring", []
+
+    def look(_doing, _done, _total):
+        seen.append(marker.exists())
+
+    restore_backup(Settings(data_dir=tmp_path / "elsewhere"), tmp_path / "backups", name=None, on_progress=look)
+    assert seen
+    assert all(seen)
+    assert not marker.exists()
+
+
+def test_after_a_restore_that_found_damage_the_database_takes_another(open_house, tmp_path):
+    target, elsewhere = tmp_path / "backups", tmp_path / "elsewhere"
+    fill(runtime := open_house())
+    back_up(runtime, target)
+    pooled = min((target / "lake").glob("**/*.parquet"))
+    flip(pooled)
+    url = sqlite_url(tmp_path / "people.db")
+    with pytest.raises(DamageFound):
+        restore(target, elsewhere, database_url=url)
+    flip(pooled)
+    shutil.rmtree(elsewhere)
+    assert restore(target, elsewhere, database_url=url).database_rows > 0

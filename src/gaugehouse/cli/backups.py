@@ -3,6 +3,8 @@
 from datetime import datetime
 from pathlib import Path
 
+from rich.markup import escape
+
 from gaugehouse.backup import restore_backup
 from gaugehouse.cli.asking import owner
 from gaugehouse.cli.progress import out, progress_bar
@@ -24,6 +26,8 @@ def back_up(*, data_dir: Path, target: Path, keep: int | None) -> None:
     out.print(f"  holds everything acknowledged up to {_shown(done['through'])}", highlight=False)
     if done["removed_files"]:
         out.print(f"  {done['removed_files']:,} files of older backups removed", highlight=False)
+    for warning in done.get("warnings", ()):
+        out.print(f"  [bold red]warning:[/bold red] {escape(warning)}", highlight=False)
     out.print(f"  restore it with: gaugehouse restore {target} --name {done['name']} --data EMPTY", highlight=False)
 
 

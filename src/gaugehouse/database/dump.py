@@ -4,15 +4,17 @@ The first line names the revision of the tables; a dump is loaded by the version
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, insert, select, text
+from alembic.script import ScriptDirectory
+from sqlalchemy import Table, insert, inspect, select, text
 from sqlalchemy.orm import Session
 
 from gaugehouse.database.clock import UtcDateTime
 from gaugehouse.database.engine import Database
+from gaugehouse.database.history import alembic_config
 from gaugehouse.database.tables import Base
 from gaugehouse.errors import GaugehouseError, Refused
 
@@ -39,24 +41,51 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def load_database(database: Database, lines: Iterable[bytes]) -> int:
+def check_dump(lines: Sequence[bytes]) -> None:
+    """Look at a dump before anything is done with it.
+
+    Raises:
+        Refused: it is none, or one of a newer version.
+    """
+    head = json.loads(lines[0]) if lines else {}
+    if "gaugehouse_database" not in head:
+        raise Refused("this is no dump of a Gaugehouse database", code="dump_refused")
+    revision = head["gaugehouse_database"]
+    known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
+    if revision not in known:
+        raise Refused(
+            f"the dump of the database has revision {revision!r}, which this version of Gaugehouse does not know; "
+            "restore with the version that made it, or a newer one",
+            code="dump_refused",
+        )
+
+
+def check_empty(database: Database) -> None:
+    """Look at a database before anything is restored into it; it may have no tables yet.
+
+    Raises:
+        GaugehouseError: it holds rows.
+    """
+    with database.reading() as session:
+        made = inspect(session.connection()).get_table_names()
+        _refuse_rows(session, [table for table in Base.metadata.sorted_tables if table.name in made])
+
+
+def load_database(database: Database, lines: Sequence[bytes]) -> int:
     """Fill an empty, migrated database; return how many rows came.
 
     Raises:
         Refused: no dump, or one with tables that this version does not have.
         GaugehouseError: the database holds rows already.
     """
-    rest = iter(lines)
-    head = json.loads(next(rest, b"{}"))
-    if "gaugehouse_database" not in head:
-        raise Refused("this is no dump of a Gaugehouse database", code="dump_refused")
+    check_dump(lines)
     tables = {table.name: table for table in Base.metadata.sorted_tables}
     count = 0
     with database.transaction() as session:
         _refuse_rows(session, tables.values())
         waiting: list[dict[str, Any]] = []
         current: Table | None = None
-        for line in rest:
+        for line in lines[1:]:
             content = json.loads(line)
             table = tables.get(content["table"])
             if table is None:

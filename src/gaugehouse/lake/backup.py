@@ -1,6 +1,7 @@
 """Copies of the lake: a pool of data files, each kept once, and lists that say which of them a backup is made of.
 
-Data files are never changed, so a further backup copies only new ones. Every copy is compared with what was written.
+Data files are never changed, so a further backup copies only new ones. Every copy is compared with what was written,
+also those of earlier backups. `log/restoring` says that a restore has begun and has not come to its end.
 """
 
 import hashlib
@@ -10,16 +11,17 @@ from pathlib import Path
 import msgspec
 
 from gaugehouse.config import Layout
-from gaugehouse.errors import DamageFound, GaugehouseError
+from gaugehouse.errors import DamageFound, GaugehouseError, StartRefused
 from gaugehouse.lake.commits import commit_durably, settle
 from gaugehouse.lake.delta import Change, DeltaStore, FileEntry
-from gaugehouse.lake.durable import make_folder, write_file
+from gaugehouse.lake.durable import make_folder, remove_file, write_file
 from gaugehouse.lake.lock import OwnerLock
 from gaugehouse.lake.manifest import CommittedFile, Manifest, ManifestEntry, manifest_path
 from gaugehouse.lake.rows import TABLES
 from gaugehouse.lake.segments import load_log_uuid
 
 Progress = Callable[[str, int, int], None]
+RESTORING = "restoring"
 
 
 class BackedFile(msgspec.Struct, frozen=True):
@@ -72,12 +74,21 @@ def copy_files(
 
 def _copy(root: Path, target: Path, entry: FileEntry, known: CommittedFile | None) -> BackedFile:
     copy = pool_path(target, root.name, entry.path)
-    if known is not None and copy.exists() and copy.stat().st_size == known.size_bytes:
-        return BackedFile(entry=entry, sha256=known.sha256)  # names are never used twice
+    if known is not None and holds(copy, known.sha256):
+        return BackedFile(entry=entry, sha256=known.sha256)
     content = _read_checked(root / entry.path, entry, None if known is None else known.sha256, root.name)
     make_folder(copy.parent)
     write_file(copy, content)
     return BackedFile(entry=entry, sha256=hashlib.sha256(content).hexdigest())
+
+
+def holds(path: Path, sha256: str) -> bool:
+    """Say whether a copy is there and is what was written; one that cannot be read is not."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except OSError:
+        return False
 
 
 def _read_checked(path: Path, entry: FileEntry, sha256: str | None, table: str) -> bytes:
@@ -107,6 +118,36 @@ def drop_unlisted(target: Path, kept: Iterable[BackedLake]) -> int:
     for path in dead:
         path.unlink()
     return len(dead)
+
+
+def begin_restore(layout: Layout) -> None:
+    """Say on the disk that a restore has begun: until `end_restore`, nobody takes the folder for an installation."""
+    make_folder(layout.log_dir)
+    write_file(layout.log_dir / RESTORING, b"")
+
+
+def end_restore(layout: Layout) -> None:
+    """Say that everything is there."""
+    remove_file(layout.log_dir / RESTORING)
+
+
+def is_half_restored(layout: Layout) -> bool:
+    """Say whether a restore has begun and has not come to its end."""
+    return (layout.log_dir / RESTORING).exists()
+
+
+def refuse_half_restored(layout: Layout) -> None:
+    """Refuse to take a part of an installation for one.
+
+    Raises:
+        StartRefused: a restore has not come to its end.
+    """
+    if is_half_restored(layout):
+        raise StartRefused(
+            "a restore into this folder has not come to its end, so rows, people or reports are missing; "
+            "empty the folder and restore again",
+            code="restore_unfinished",
+        )
 
 
 def restore_lake(layout: Layout, target: Path, backed: BackedLake, on_progress: Progress) -> int:

@@ -16,7 +16,7 @@ from deltalake.exceptions import DeltaError
 from gaugehouse.config import Layout, Settings
 from gaugehouse.errors import GaugehouseError, StartRefused, StorageFull, Unavailable
 from gaugehouse.lake.answers import ANSWERS, Answers
-from gaugehouse.lake.backup import BackedLake, copy_files
+from gaugehouse.lake.backup import BackedLake, copy_files, refuse_half_restored
 from gaugehouse.lake.commits import settle
 from gaugehouse.lake.delta import DeltaStore
 from gaugehouse.lake.durable import FsyncFailed, make_folder
@@ -142,13 +142,14 @@ class Lake:
         Raises:
             LakeLocked: another process owns this lake.
             DamageFound: something that was synced cannot be read back.
-            StartRefused: the clock is behind the newest row.
+            StartRefused: the clock is behind the newest row, or the folder is half restored.
         """
         for folder in (layout.data_dir, layout.lake_dir, layout.log_dir):
             make_folder(folder)
         lake = cls(layout, settings, on_failure)
         lake._lock.acquire()
         try:
+            refuse_half_restored(layout)
             lake._recover(on_progress)
         except BaseException:
             lake._lock.release()
@@ -527,9 +528,12 @@ class Lake:
             DamageFound: a file is missing or not what was written.
             OSError: the target cannot be written.
         """
-        through_us = self._manifest.through_us  # read first: the files hold all that and perhaps more
-        with self._sequencer.view_lock:
-            files = dict(self._sequencer.files)
+        sequencer = self._sequencer
+        with sequencer.view_lock:
+            files = dict(sequencer.files)
+            # The manifest calls a segment committed a moment before its files are shown: until then it is sealed.
+            not_shown_us = [segment.first_us for segment in sequencer.sealed if segment.rows]
+            through_us = min([self._manifest.through_us, *(first_us - 1 for first_us in not_shown_us)])
         written = {table: dict(known) for table, known in self._manifest.files.items()}
         tables = copy_files(self.layout, target, files, written, on_progress)
         return BackedLake(through_us, tables)
