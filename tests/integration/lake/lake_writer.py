@@ -1,4 +1,7 @@
-"""A child process that appends until it is killed, and says what was acknowledged, one line per delivery."""
+"""A child process that appends until it ends, and says what was acknowledged, one line per delivery.
+
+Arguments: data folder, seed, and, where the power is to fail, during which step and on which mounted disk.
+"""
 
 import json
 import random
@@ -11,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import structlog
 
 from factories import measurement_batch
+from faults.cutting import cut_during
 from gaugehouse.config import Layout, Settings
 from gaugehouse.lake import Lake, compaction, manifest, owner
 
@@ -26,8 +30,10 @@ settings = Settings(
     superseded_keep_s=0.3,
     free_space_bytes=0,
 )
-lake = Lake.open(Layout(data_dir), settings)
 saying = threading.Lock()
+if len(sys.argv) > 3:
+    cut_during(sys.argv[3], seed, sys.argv[4], saying)
+lake = Lake.open(Layout(data_dir), settings)
 
 
 def say(text):

@@ -1,0 +1,20 @@
+"""What was broken on purpose, counted: the figures of docs/guarantees.md are printed at the end of a run."""
+
+from collections import Counter
+
+import pytest
+
+TALLY = Counter()
+
+
+@pytest.fixture(scope="session")
+def tally():
+    """Counts by what was done; printed at the end."""
+    return TALLY
+
+
+def pytest_terminal_summary(terminalreporter):
+    if TALLY:
+        terminalreporter.section("broken on purpose")
+        for what, count in sorted(TALLY.items()):
+            terminalreporter.write_line(f"{count:>12,}  {what}")
