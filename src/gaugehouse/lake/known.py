@@ -3,6 +3,7 @@
 A row that is newer than its series' newest cannot be a duplicate; what proves others new is in `recent`.
 """
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -52,6 +53,7 @@ from gaugehouse.measurements.schema import NAME
 NO_VALUES: Column = np.empty(0, np.float64)
 NO_QUALITIES: Column = np.empty(0, np.uint8)
 UNSTAMPED: Int64s = np.empty(0, np.int64)
+NO_SERIES: Int32s = np.empty(0, np.int32)
 LAKE_WIDE = 0  # the one scope of topics: `temperature` is the same name in every project
 TOPIC_MASK = (1 << 32) - 1
 STEP_SERIES = 262_144  # so many are copied at a time: a lock is held for milliseconds, not for a second
@@ -71,7 +73,9 @@ class SeriesIndex:
         self._topics = NameTable()
         self.project_names: list[str] = []
         self._projects: dict[str, int] = {}  # number of each, the scope of its components' names
-        self._series_counts: dict[int, int] = {}
+        self._series_counts: dict[int, int] = {}  # of each scope, without forgotten ones
+        self._is_forgotten = np.empty(0, np.bool_)  # of series numbered before the last `forget`
+        self._scopes_forgotten: set[int] = set()
         self._count = 0
         self._slots = slots_for(0)
         self.component_of = np.empty(0, np.int32)
@@ -115,10 +119,25 @@ class SeriesIndex:
         components = self._components.find(scope, columns.components)
         topics = self._topics.find(LAKE_WIDE, columns.topics)
         numbers, unknown = self._find(components, topics, columns)
+        revived = self._forgotten_among(scope, numbers)
+        count = self._series_counts.get(scope, 0) + revived.size
+        room = (sys.maxsize if series_limit is None else series_limit) - count
+        is_full = revived.size > 0 and room < 0
+        if is_full or (unknown and not self._add(scope, columns, components, topics, numbers == EMPTY, room)):
+            raise Refused(f"a project holds at most {series_limit} series", code="series_limit")
+        if revived.size:
+            self._is_forgotten[revived] = False
+            self._series_counts[scope] = self._series_counts.get(scope, 0) + revived.size
         if unknown:
-            self._add(scope, columns, components, topics, numbers == EMPTY, series_limit)
             numbers, _none = self._find(components, topics, columns)
         return numbers
+
+    def _forgotten_among(self, scope: int, numbers: Int32s) -> Int32s:
+        """Return the distinct series among those of rows that were forgotten and have not come again since."""
+        if scope not in self._scopes_forgotten:
+            return NO_SERIES
+        older = numbers[(numbers != EMPTY) & (numbers < self._is_forgotten.size)]
+        return np.unique(older[self._is_forgotten[older]])
 
     def _find(self, components: Int32s, topics: Int32s, columns: "BatchColumns") -> tuple[Int32s, int]:
         found: tuple[Int32s, int] = find_series(
@@ -134,9 +153,12 @@ class SeriesIndex:
         components: Int32s,
         topics: Int32s,
         is_unknown: Bools,
-        series_limit: int | None,
-    ) -> None:
-        """Number the series of unknown rows, and their names, which go into `components` and `topics`."""
+        room: int,
+    ) -> bool:
+        """Number the series of unknown rows, and their names, which go into `components` and `topics`.
+
+        Returns whether there was room for so many; if not, nothing was kept.
+        """
         component_codes, topic_codes = columns.component_codes[is_unknown], columns.topic_codes[is_unknown]
         with self._lock:
             known_names = len(self._components), len(self._topics)
@@ -145,13 +167,13 @@ class SeriesIndex:
             pairs = components[component_codes].astype(np.int64) << 32 | topics[topic_codes]
             pairs.sort()
             fresh = pairs[np.append(np.ones(1, np.bool_), pairs[1:] != pairs[:-1])]
-            count = self._series_counts.get(scope, 0) + fresh.size
-            if series_limit is not None and count > series_limit:
+            if fresh.size > room:
                 self._components.drop_from(known_names[0])
                 self._topics.drop_from(known_names[1])
-                raise Refused(f"a project holds at most {series_limit} series", code="series_limit")
+                return False
             self._append(fresh)
-            self._series_counts[scope] = count
+            self._series_counts[scope] = self._series_counts.get(scope, 0) + fresh.size
+            return True
 
     def _append(self, pairs: Int64s) -> None:
         start, stop = self._count, self._count + pairs.size
@@ -209,11 +231,22 @@ class SeriesIndex:
         np.maximum.at(self.covered_from, rows.series, rows.t)
 
     def forget(self, project: str) -> None:
-        """Know nothing any more of a project's rows; its series keep their numbers. Under the sequencer's lock."""
+        """Know nothing any more of a project's rows. Under the sequencer's lock.
+
+        Its series keep their numbers, and count again when they come again.
+        """
         series = self.series_of(project, None, None)
         with self._lock:
             for column in (self.claimed_to, self.covered_from, self.newest_t):
                 column[series] = NEVER
+        if series.size:
+            scope = self._projects[project]
+            is_forgotten = np.zeros(self._count, np.bool_)
+            is_forgotten[: self._is_forgotten.size] = self._is_forgotten
+            is_forgotten[series] = True
+            self._is_forgotten = is_forgotten
+            self._scopes_forgotten.add(scope)
+            self._series_counts[scope] = 0
 
     def claim(self, rows: Rows) -> None:
         """Raise the newest claimed instants to rows that are known to be stored."""
@@ -228,7 +261,7 @@ class SeriesIndex:
         """Return the numbers of a project's series, of named components and topics where given."""
         scope = self._projects.get(project)
         if scope is None:
-            return np.empty(0, np.int32)
+            return NO_SERIES
         with self._lock:
             count, component_of, topic_of = self._count, self.component_of, self.topic_of
             scopes = self._components.scopes

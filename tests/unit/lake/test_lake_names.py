@@ -102,6 +102,26 @@ def test_a_refused_delivery_leaves_no_series_and_no_name():
     ]
 
 
+def test_series_of_a_deleted_project_count_again_only_when_they_come_again():
+    index = SeriesIndex(MEASUREMENTS)
+    number(index, [("a", "m"), ("b", "m"), ("c", "m")], limit=3)
+    rows_of_batch(index, "q", measurement_batch([("a", "m", 1, 1.0)]))
+    index.forget("p")
+    assert (index.count_series("p"), index.count_series("q")) == (0, 1)
+    assert number(index, [("d", "m"), ("a", "m"), ("a", "m")], limit=3).tolist()[1:] == [0, 0]
+    assert index.count_series("p") == 2
+    for too_many in ([("b", "m"), ("c", "m")], [("b", "m"), ("e", "m")], [("e", "m"), ("f", "m")]):
+        with pytest.raises(Refused, match="3 series"):
+            number(index, too_many, limit=3)
+        assert index.count_series("p") == 2
+    number(index, [("b", "m"), ("a", "m")], limit=3)
+    number(index, [("b", "m"), ("d", "m")], limit=3)
+    assert index.count_series("p") == 3
+    index.forget("p")
+    assert number(index, [("e", "m"), ("d", "m"), ("c", "m")], limit=3).size == 3
+    assert (index.count_series("p"), index.count_series("q")) == (3, 1)
+
+
 def number(index, series, limit):
     batch = measurement_batch([(component, metric, 1, 1.0) for component, metric in series])
     columns = columns_of_batch(batch, MEASUREMENTS)
