@@ -86,14 +86,6 @@ class Classified:
     series: Int32s
     previous: Int64s
 
-    @property
-    def late(self) -> int:
-        return int(self.late_at.size)
-
-    @property
-    def duplicates(self) -> int:
-        return int(self.duplicate_at.size)
-
     def undo(self) -> None:
         restore_newest(self.index.claimed_to, self.series, self.previous)
 

@@ -279,15 +279,31 @@ def test_late_rows_are_judged_by_hashes_of_the_files_and_hits_by_the_files(old):
     assert appended.conflicts.to_pylist()[0]["stored_value"] == 1.0
 
 
-def test_a_closing_lake_refuses_what_comes_and_answers_all_that_came(lakes):
+def test_a_closing_lake_refuses_what_comes_and_answers_all_that_came(lakes, monkeypatch):
     lake = lakes.open()
-    outcomes = SimpleQueue()
-    for t in range(200):
-        lake.submit("p", delivery([("a", "m", t, 1.0)], as_lists=True), outcomes.put)
+    is_writing, is_stopped = threading.Event(), threading.Event()
+    log_type, stop = type(lake._sequencer.log), lake._sequencer.stop
+    wait_durable = log_type.wait_durable
+
+    def wait_until_stopped(log, position):
+        is_writing.set()
+        assert is_stopped.wait(30)
+        wait_durable(log, position)
+
+    def stop_and_tell():
+        stop()
+        is_stopped.set()
+
+    monkeypatch.setattr(log_type, "wait_durable", wait_until_stopped)
+    monkeypatch.setattr(lake._sequencer, "stop", stop_and_tell)
+    outcomes = [SimpleQueue() for _ in range(200)]
+    for t, queue in enumerate(outcomes):
+        lake.submit("p", delivery([("a", "m", t, 1.0)], as_lists=True), queue.put)
+        assert is_writing.wait(30), "the first is on its way alone"
     lake.close()
-    told = [outcomes.get(timeout=30) for _ in range(200)]
-    accepted = sum(1 for one in told if not isinstance(one, BaseException))
-    assert all(isinstance(one, Unavailable) for one in told if isinstance(one, BaseException))
+    told = [queue.get(timeout=30) for queue in outcomes]
+    assert told[0].accepted == 1
+    assert [type(one) for one in told[1:]] == [Unavailable] * 199
     with pytest.raises(Unavailable):
         lake.append_measurements("p", measurement_batch([("a", "m", 1, 1.0)]))
-    assert len(rows_of(lakes.open())) == accepted
+    assert len(rows_of(lakes.open())) == 1

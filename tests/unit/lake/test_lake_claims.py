@@ -61,7 +61,7 @@ def test_claims_agree_with_a_dictionary_whatever_is_hot_hashed_or_in_files(deliv
         assert isinstance(outcome, Classified)
         accepted, duplicates, conflicts = model.deliver(delivery)
         assert outcome.is_accepted.tolist() == accepted
-        assert outcome.duplicates == duplicates
+        assert outcome.duplicate_at.size == duplicates
         assert [delivery[at][:3] for at in outcome.conflict_at] == conflicts
         hot[-1].append(rows.take(outcome.is_accepted))
         if data.draw(st.booleans()):
@@ -119,7 +119,7 @@ def test_a_late_row_inside_what_the_hashes_cover_is_proven_new_without_a_file():
     late = rows_of_batch(index, "p", measurement_batch([("a", "m", 31, 1.0)]), 2)
     outcome = classify(late, index, [], recent, no_verdicts(MEASUREMENTS, 0))
     assert isinstance(outcome, Classified)
-    assert (outcome.late, outcome.is_accepted.tolist()) == (1, [True])
+    assert (outcome.late_at.tolist(), outcome.is_accepted.tolist()) == ([0], [True])
     known = rows_of_batch(index, "p", measurement_batch([("a", "m", 30, 1.0)]), 2)
     assert isinstance(classify(known, index, [], recent, no_verdicts(MEASUREMENTS, 0)), Unsure)
 
