@@ -5,6 +5,7 @@ key (measurement and tags) and field name is read once, by `line_keys.py`; here 
 other format are, and become columns.
 """
 
+import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -26,6 +27,7 @@ from gaugehouse.ingest.line_split import SplitBody, explain_line, split_body
 from gaugehouse.ingest.texts import read_utf8
 from gaugehouse.measurements.schema import EVENT_BATCH, MEASUREMENT_BATCH, TIMESTAMP
 
+HASH_SEED = np.uint64(secrets.randbits(64))
 Column = TypeVar("Column", bound=np.generic)
 
 
@@ -153,7 +155,7 @@ def _number(
     data: scan.Bytes, starts: scan.Int32s, stops: scan.Int32s, groups: scan.Int32s
 ) -> tuple[scan.Int32s, scan.Int32s]:
     slots, following = scan.slots_for(len(starts)), np.empty(len(starts), np.int32)
-    numbers, firsts = scan.number_texts(data, starts, stops, groups, slots, following)
+    numbers, firsts = scan.number_texts(data, starts, stops, groups, slots, following, HASH_SEED)
     return numbers, firsts
 
 

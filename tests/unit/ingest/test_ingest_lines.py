@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gaugehouse.config import Settings
 from gaugehouse.errors import GaugehouseError, LinesRefused, TooLarge, Unreadable
-from gaugehouse.ingest import Limits, LineMapping, Precision, decode_lines
+from gaugehouse.ingest import Limits, LineMapping, Precision, decode_lines, line_protocol, line_scan
 from gaugehouse.ingest.bodies import hash_bodies
 from gaugehouse.ingest.line_protocol import warm_up
 from gaugehouse.measurements.names import find_name_problem
@@ -255,6 +255,32 @@ def test_limits_are_those_of_other_formats():
 def test_a_line_of_empty_values_is_bad_and_not_too_much():
     fields = ",".join(["x="] * 100)
     assert [line for line, *_rest in problems_of(f"m,host=a f=1\nm,host=a {fields}")] == [2]
+
+
+def number(texts, seed, slots_for=None):
+    """Return (the number of each text, the slots they took) under a seed."""
+    data = np.frombuffer("".join(texts).encode(), np.uint8)
+    stops = np.cumsum([len(text) for text in texts], dtype=np.int32)
+    starts = np.append(np.int32(0), stops[:-1])
+    slots = line_scan.slots_for(slots_for or len(texts))
+    groups, following = np.zeros(len(texts), np.int32), np.empty(len(texts), np.int32)
+    numbers, _firsts = line_scan.number_texts(data, starts, stops, groups, slots, following, np.uint64(seed))
+    return numbers.tolist(), np.flatnonzero(slots != line_scan.EMPTY)
+
+
+def test_keys_that_meet_in_one_slot_meet_in_no_other_process():
+    texts = [f"m,host=machine-{i}" for i in range(20_000)]
+    home = {text: int(number([text], 1, slots_for=64)[1][0]) for text in texts}
+    meeting = [text for text in texts if home[text] == 77][:64]
+    assert len(meeting) == 64
+    numbers, taken = number(meeting, 1)
+    assert numbers == list(range(64))
+    chain = {slot % 128 for slot in range(77, 77 + 64)}
+    assert set(taken.tolist()) == chain
+    numbers, taken = number([*meeting, *meeting[::3]], 2, slots_for=64)
+    assert numbers == [*range(64), *range(0, 64, 3)]
+    assert len(set(taken.tolist()) & chain) < 45, "scattered"
+    assert line_protocol.HASH_SEED not in {0, 1}
 
 
 def test_late_and_dropped_times_of_a_project_are_refused_by_their_codes():
