@@ -5,20 +5,26 @@ Whatever fails in between is settled before the next commit of the table, so onl
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from gaugehouse.lake.delta import LOG_FOLDER, Change, DeltaStore, describe_file
-from gaugehouse.lake.durable import sync_path
+from gaugehouse.lake.durable import fail_stop, sync_path
 from gaugehouse.lake.manifest import CommittedFile, Horizon, Manifest, ManifestEntry
+
+HORIZONS = "gaugehouse.horizons"  # how far rows were dropped, said in the commit that drops them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitContent:
-    """What one entry of a Delta log adds and removes: (path, size [bytes]) and paths."""
+    """What one entry of a Delta log adds and removes, (path, size [bytes]) and paths, and how far rows are dropped."""
 
     added: tuple[tuple[str, int], ...]
     removed: tuple[str, ...]
+    dropped: tuple[Horizon, ...] = ()
 
 
 def commit_name(version: int) -> str:
@@ -41,7 +47,13 @@ def read_commit(content: bytes) -> CommitContent | None:
     return CommitContent(
         added=tuple((action["add"]["path"], action["add"]["size"]) for action in actions if "add" in action),
         removed=tuple(action["remove"]["path"] for action in actions if "remove" in action),
+        dropped=tuple(horizon for action in actions for horizon in _read_horizons(action)),
     )
+
+
+def _read_horizons(action: dict[str, Any]) -> list[Horizon]:
+    said = action.get("commitInfo", {}).get(HORIZONS)
+    return [] if said is None else msgspec.json.decode(said, type=list[Horizon])
 
 
 def commit_entry(root: Path, version: int, content: CommitContent) -> ManifestEntry:
@@ -55,6 +67,7 @@ def commit_entry(root: Path, version: int, content: CommitContent) -> ManifestEn
         ),
         removed=content.removed,
         removed_at_us=time.time_ns() // 1_000 if content.removed else -1,
+        dropped=content.dropped,
     )
 
 
@@ -67,11 +80,15 @@ def commit_durably(
 ) -> None:
     """Commit a change whose files are synced; return when a power cut cannot undo it.
 
+    A disk that refuses a sync is told to the manifest's `on_failure` before this raises.
+
     Raises:
         Unavailable: the outcome may be unknown; `settle` finds out.
         FsyncFailed: the disk refused.
     """
-    with store.commit_lock:
+    if dropped:  # also in the commit itself: the manifest may not come to say it
+        change = replace(change, metadata={**change.metadata, HORIZONS: msgspec.json.encode(dropped).decode()})
+    with store.commit_lock, fail_stop(manifest.on_failure):
         settle(store, manifest)
         try:
             store.commit(change)
@@ -93,8 +110,11 @@ def commit_durably(
 
 
 def settle(store: DeltaStore, manifest: Manifest) -> None:
-    """Make commits durable that an earlier attempt of this process left behind."""
-    with store.commit_lock:
+    """Make commits durable that an earlier attempt of this process left behind.
+
+    A disk that refuses a sync is told to the manifest's `on_failure` before this raises.
+    """
+    with store.commit_lock, fail_stop(manifest.on_failure):
         for version in range(manifest.durable_version.get(store.spec.name, -1) + 1, store.version + 1):
             path = commit_path(store.root, version)
             content = read_commit(path.read_bytes())

@@ -6,6 +6,8 @@ A failed fsync is never retried: after it the kernel may have dropped the pages 
 
 import errno
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from gaugehouse.errors import GaugehouseError, StorageFull, Unavailable
@@ -25,6 +27,16 @@ def storage_error(exc: OSError) -> GaugehouseError:
     if exc.errno in FULL_ERRNOS:
         return StorageFull("the disk is full; nothing of this request was stored", retry_after_s=30)
     return Unavailable("the disk refused a write; nothing of this request was stored", retry_after_s=5)
+
+
+@contextmanager
+def fail_stop(on_failure: Callable[[str], None]) -> Iterator[None]:
+    """Tell whoever owns the disk that it refused a sync, before anybody could try again and be believed."""
+    try:
+        yield
+    except FsyncFailed as exc:
+        on_failure(exc.message)
+        raise
 
 
 def sync_file_descriptor(descriptor: int) -> None:

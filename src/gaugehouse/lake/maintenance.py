@@ -11,15 +11,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from gaugehouse.errors import StorageFull, Unavailable
-from gaugehouse.lake.commits import commit_durably
+from gaugehouse.lake.commits import commit_durably, settle
 from gaugehouse.lake.compaction import FileDamaged, Merge, now_us, plan_everything, plan_merge, write_merged
 from gaugehouse.lake.delta import Change, DeltaStore, FileEntry
-from gaugehouse.lake.durable import remove_file
+from gaugehouse.lake.durable import FsyncFailed, fail_stop, remove_file
 from gaugehouse.lake.manifest import Horizon, Manifest, ManifestEntry
 from gaugehouse.lake.plain import PlainMirror
 from gaugehouse.lake.quarantine import FOLDER
@@ -80,14 +81,37 @@ class Maintenance:
             self._lock.release()
         return is_idle
 
-    def step(self) -> bool:
-        """Do what the policy asks for next; return whether there may be more to do at once."""
+    def tidy(self) -> None:
+        """Clean up and write down what is due: each task for itself, for a full disk needs what the others free.
+
+        Raises:
+            Exception: the first failure, after every task has been tried; a refused sync at once.
+        """
+        tasks: list[Callable[[], object]] = [
+            self.sweep,
+            *(partial(settle, store, self.manifest) for store in self.stores.values()),
+            self.checkpoint_when_due,
+            self.manifest.rewrite_when_long,
+        ]
+        failures: list[Exception] = []
+        with self._lock:
+            for task in tasks:
+                if self.should_stop():
+                    return
+                try:
+                    task()
+                except FsyncFailed:
+                    raise
+                except Exception as exc:  # noqa: BLE001 - raised below
+                    failures.append(exc)
+        if failures:
+            raise failures[0]
+
+    def merge_next(self) -> bool:
+        """Merge what the policy asks for next; return whether there may be more to merge."""
         with self._lock:
             if self.should_stop():
                 return False
-            self.checkpoint_when_due()
-            self.sweep()
-            self.manifest.rewrite_when_long()
             for name in self.stores:
                 merge = plan_merge(self._mergeable(name), now_us=now_us())
                 if merge is not None and self.merge(name, merge) is not None:
@@ -102,8 +126,11 @@ class Maintenance:
                     self._checkpoint(store)
 
     def _checkpoint(self, store: DeltaStore) -> None:
+        settle(store, self.manifest)  # what is said below of a version counts for all before it
         name, version = store.spec.name, store.version
-        self.manifest.record(ManifestEntry(table=name, version=version, files=store.checkpoint()))
+        with fail_stop(self.manifest.on_failure):
+            files = store.checkpoint()
+        self.manifest.record(ManifestEntry(table=name, version=version, files=files))
         removed = store.clean_log()
         if removed:
             self.manifest.record(ManifestEntry(table=name, version=version, gone=removed))
@@ -116,6 +143,10 @@ class Maintenance:
 
     def merge(self, table: str, merge: Merge) -> FileEntry | None:
         """Merge files of one partition; return the new file, None when stopped, or when a file is damaged."""
+        with fail_stop(self.manifest.on_failure):
+            return self._merge(table, merge)
+
+    def _merge(self, table: str, merge: Merge) -> FileEntry | None:
         store = self.stores[table]
         self._refuse_when_full(store.root, sum(entry.size_bytes for entry in merge.entries))
         started_s = time.perf_counter()
@@ -141,8 +172,7 @@ class Maintenance:
         try:
             commit_durably(store, self.manifest, change, (file,))
         except BaseException:
-            if entry.path not in store.files:
-                remove_file(store.root / entry.path)
+            self._undo_merge(store, merge, entry)
             raise
         self._show(table, merge.entries, (entry,))
         meters = self.sequencer.meters
@@ -153,6 +183,19 @@ class Maintenance:
             tier=merge.tier, rows=entry.rows, size_bytes=entry.size_bytes,
         )  # fmt: skip
         return entry
+
+    def _undo_merge(self, store: DeltaStore, merge: Merge, entry: FileEntry) -> None:
+        """Remove the file of a merge that failed, unless its commit went through after all: then show it."""
+        table = store.spec.name
+        try:
+            store.reload()
+        except Exception:  # nobody knows what the table names: the file stays, and the next start looks
+            logger.exception("merge_outcome_unknown", table=table, project=entry.project, month=entry.month)
+            return
+        if entry.path in store.files:
+            self._show(table, merge.entries, (entry,))
+        else:
+            remove_file(store.root / entry.path)
 
     def _refuse_when_full(self, root: Path, size_bytes: int) -> None:
         if shutil.disk_usage(root).free < self.free_space_bytes + size_bytes:
@@ -256,7 +299,14 @@ class Maintenance:
     ) -> None:
         metadata = {"gaugehouse.dropped": reason, "gaugehouse.rows": str(sum(entry.rows for entry in entries))}
         change = Change(removed=tuple(entries), metadata=metadata)
-        commit_durably(store, self.manifest, change, (), horizons)
+        try:
+            commit_durably(store, self.manifest, change, (), horizons)
+        except BaseException:
+            if not any(entry.path in store.files for entry in entries):
+                # Committed, only not in the manifest yet, which comes with the next settling of the table.
+                self.manifest.take_horizons(horizons)
+                self._show(store.spec.name, entries, ())
+            raise
         self._show(store.spec.name, entries, ())
         logger.info("files_dropped", table=store.spec.name, reason=reason, files=len(entries))
 

@@ -6,7 +6,7 @@ would have said is found again by looking at the files. Now and then it is writt
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ import crc32c
 import msgspec
 
 from gaugehouse.config import Layout
-from gaugehouse.lake.durable import sync_file_descriptor, sync_path, write_all, write_file
+from gaugehouse.lake.durable import fail_stop, sync_file_descriptor, sync_path, write_all, write_file
 
 TAIL_BYTES = 64 * 1024
 FILES_PER_LINE = 512
@@ -72,11 +72,16 @@ class ManifestEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     through_us: int = -1
 
 
+def _nobody(_reason: str) -> None:
+    return None
+
+
 @dataclass(slots=True)
 class Manifest:
     """The open manifest of the lake owner.
 
     `files` holds current and superseded data files and the files of the Delta log, `superseded` since when [us].
+    `on_failure` is told of every sync that the lake's own disk refuses, whoever asked for it.
     """
 
     path: Path
@@ -88,6 +93,7 @@ class Manifest:
     segment: int = -1
     line_count: int = 0
     damaged_lines: int = 0
+    on_failure: Callable[[str], None] = _nobody
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def load(self) -> None:
@@ -117,8 +123,7 @@ class Manifest:
         self.line_count += 1
         self.through_us = max(self.through_us, entry.through_us)
         self.segment = max(self.segment, entry.segment)
-        for horizon in entry.dropped:
-            self.horizons[horizon.table, horizon.project] = horizon
+        self.take_horizons(entry.dropped)
         if not entry.table:
             return
         self.durable_version[entry.table] = max(entry.version, self.durable_version.get(entry.table, -1))
@@ -130,9 +135,14 @@ class Manifest:
             files.pop(path, None)
             superseded.pop(path, None)
 
+    def take_horizons(self, horizons: Iterable[Horizon]) -> None:
+        """Know how far rows were dropped."""
+        for horizon in horizons:
+            self.horizons[horizon.table, horizon.project] = horizon
+
     def record(self, entry: ManifestEntry) -> None:
         """Append one fact and sync it."""
-        with self._lock:
+        with self._lock, fail_stop(self.on_failure):
             self._append(entry)
 
     def _append(self, entry: ManifestEntry) -> None:
@@ -157,7 +167,8 @@ class Manifest:
             entries = list(self._state())
             if self.line_count < REWRITE_LINES + 2 * len(entries):
                 return False
-            write_file(self.path, b"".join(_format(entry) for entry in entries))
+            with fail_stop(self.on_failure):
+                write_file(self.path, b"".join(_format(entry) for entry in entries))
             self.line_count = len(entries)
         return True
 

@@ -19,12 +19,13 @@ from gaugehouse.lake.answers import ANSWERS, Answers
 from gaugehouse.lake.backup import BackedLake, copy_files, refuse_half_restored
 from gaugehouse.lake.commits import settle
 from gaugehouse.lake.delta import DeltaStore
-from gaugehouse.lake.durable import FsyncFailed, make_folder
+from gaugehouse.lake.durable import FsyncFailed, fail_stop, make_folder
 from gaugehouse.lake.filekeys import FileKeys
 from gaugehouse.lake.flush import Flusher
 from gaugehouse.lake.gather import Gather
 from gaugehouse.lake.groups import Appended, Delivery
 from gaugehouse.lake.indexfile import load_index, save_index
+from gaugehouse.lake.keyhash import NEVER
 from gaugehouse.lake.known import warm_up
 from gaugehouse.lake.live import LiveFacts, live_facts
 from gaugehouse.lake.lock import OwnerLock
@@ -101,6 +102,7 @@ class Lake:
         )
         self._gather = Gather(self._sequencer)
         self.answers = Answers(layout.log_dir / ANSWERS)
+        self._failure_told = threading.Lock()
         self._stopping = threading.Event()
         self._flush_wanted = threading.Event()
         self._flushed = threading.Condition()
@@ -240,6 +242,7 @@ class Lake:
             )
 
     def _start_threads(self) -> None:
+        self._manifest.on_failure = self._fail  # until now, the start itself fails
         for name, run in (
             ("lake-keeper", self._keep),
             ("lake-flusher", self._flush_sealed),
@@ -290,8 +293,9 @@ class Lake:
         if not self._has_free_space:
             raise StorageFull("the disk is nearly full; nothing of this request was stored", retry_after_s=30)
 
-    def _fail(self) -> None:
-        self._on_failure("a sync was refused by the disk")
+    def _fail(self, reason: str = "a sync was refused by the disk") -> None:
+        if self._failure_told.acquire(blocking=False):
+            self._on_failure(reason)
 
     # -- reading
 
@@ -447,7 +451,7 @@ class Lake:
                     self._flush_oldest()
                     retry_s = RETRY_FIRST_S
                 except FsyncFailed as exc:
-                    self._on_failure(exc.message)
+                    self._fail(exc.message)
                     return
                 except BaseException as exc:  # whatever it is: the rows wait in the log, and others must be flushed
                     is_expected = isinstance(exc, (GaugehouseError, OSError, DeltaError, pa.ArrowException))
@@ -467,26 +471,33 @@ class Lake:
             self._flusher.flush(segment)
         self.meters.flush.observe(time.perf_counter() - started_s)
         self.meters.flushed_rows += segment.rows
-        self._maintenance.checkpoint_when_due()
         self._commits_since_index += 1
-        if self._commits_since_index >= self._settings.index_every_commits:
-            self._save_indexes()
+        try:
+            self._tidy_after_flush()
+        except FsyncFailed:
+            raise
+        except Exception as exc:  # noqa: BLE001 - the rows are in files: others need not wait for what is tried again
+            logger.warning("flush_upkeep_failed", error=type(exc).__name__)
         with self._flushed:
             self._flushed.notify_all()
+
+    def _tidy_after_flush(self) -> None:
+        """Do what keeps starts short; the maintainer does no harm by trying the same."""
+        self._maintenance.checkpoint_when_due()
+        if self._commits_since_index >= self._settings.index_every_commits:
+            self._save_indexes()
 
     # -- maintenance
 
     def _maintain(self) -> None:
-        """Merge, checkpoint and clean up by policy; a failed attempt is tried again, later and later."""
+        """Clean up and merge by policy; a failed attempt is tried again, later and later."""
         retry_s = RETRY_FIRST_S
         while not self._stopping.wait(MAINTENANCE_PERIOD_S):
             try:
-                # Rows in the log come first: merging can wait, senders cannot.
-                while len(self._sequencer.sealed) <= 1 and self._maintenance.step():
-                    pass
+                self._maintain_once()
                 retry_s = RETRY_FIRST_S
             except FsyncFailed as exc:
-                self._on_failure(exc.message)
+                self._fail(exc.message)
                 return
             except BaseException as exc:  # whatever it is, the rows are safe; a lake nobody looks after grows slow
                 is_expected = isinstance(exc, (GaugehouseError, OSError, DeltaError, pa.ArrowException))
@@ -496,6 +507,14 @@ class Lake:
                 if self._stopping.wait(retry_s):
                     return
                 retry_s = min(2 * retry_s, RETRY_LAST_S)
+
+    def _maintain_once(self) -> None:
+        """Tidy, whatever else waits: it frees the disk. Merge while no rows wait: merging can, senders cannot."""
+        try:
+            self._maintenance.tidy()
+        finally:
+            while len(self._sequencer.sealed) <= 1 and self._maintenance.merge_next():
+                pass
 
     def compact(
         self, project: str | None = None, on_progress: Callable[[str, int, int], None] = _quiet
@@ -542,6 +561,20 @@ class Lake:
         """Return before which instant rows of a project were dropped on purpose, None when none were."""
         return gone_of(self._manifest, project, table)
 
+    def holds(self, project: str) -> bool:
+        """Say whether there is anything of a project: rows, or replaced files that running readers may need."""
+        if any(entry.project == project for store in self._stores.values() for entry in store.files.values()):
+            return True
+        superseded = [path for old in list(self._manifest.superseded.values()) for path in list(old)]
+        if any(path.startswith(f"project={project}/") for path in superseded):
+            return True
+        sequencer = self._sequencer
+        with sequencer.lock:
+            return any(
+                bool((index.claimed_to[index.series_of(project, None, None)] != NEVER).any())
+                for index in sequencer.indexes.values()
+            )
+
     def delete_project(self, project: str) -> list[Dropped]:
         """Remove every row of a project from the lake and from memory, at once and for good.
 
@@ -573,7 +606,8 @@ class Lake:
             written = self._manifest.files[table].get(path)
             if path not in store.files or not is_broken(store.root, entry, written):
                 return False
-            self._quarantine.add(store.root, entry, what)
+            with fail_stop(self._fail):
+                self._quarantine.add(store.root, entry, what)
         self._maintenance.leave_alone([path])
         self._maintenance.mirror(store, [entry])
         return True
@@ -584,9 +618,13 @@ class Lake:
 
     def _save_indexes(self) -> None:
         through_us = self._sequencer.visible_through_us  # read first: up to it, everything is in the indexes
+        with fail_stop(self._fail):
+            self._save_each_index(through_us)
+        self._commits_since_index = 0
+
+    def _save_each_index(self, through_us: int) -> None:
         for name, store in self._stores.items():
             save_index(self.layout.log_dir, self._sequencer.indexes[name], store, through_us=through_us)
-        self._commits_since_index = 0
 
     def _close_log(self) -> None:
         log = self._sequencer.log

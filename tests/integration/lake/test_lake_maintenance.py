@@ -1,7 +1,9 @@
 """Files that need no human: merged by policy, mirrored for plain globs, dropped when asked to, cleaned up behind."""
 
 import datetime as dt
+import errno
 import hashlib
+import os
 import threading
 import time
 
@@ -12,8 +14,12 @@ import pytest
 
 from factories import event_batch, measurement_batch
 from gaugehouse.errors import DamageFound, NotFound, Unavailable
-from gaugehouse.lake import compaction
+from gaugehouse.lake import compaction, owner
+from gaugehouse.lake.commits import commit_durably
 from gaugehouse.lake.compaction import tier_of
+from gaugehouse.lake.delta import DeltaStore
+from gaugehouse.lake.durable import FsyncFailed
+from gaugehouse.lake.flush import Flusher
 from gaugehouse.lake.manifest import Manifest, manifest_path
 from gaugehouse.measurements.selection import Selection
 
@@ -373,7 +379,7 @@ def test_nothing_is_changed_any_more_once_the_lake_is_closing(lakes):
 def test_fifty_calls_at_once_leave_every_row_once(lake):
     rows = sum(send(lake, 10 * i, rows=10) for i in range(8))
     calls = [threading.Thread(target=lake.compact) for _ in range(25)]
-    calls += [threading.Thread(target=lake._maintenance.step) for _ in range(25)]
+    calls += [threading.Thread(target=lake._maintenance.merge_next) for _ in range(25)]
     for call in calls:
         call.start()
     for call in calls:
@@ -428,6 +434,176 @@ def test_events_are_merged_like_measurements(lake):
     (entry,) = lake.pin().files["events"]
     bodies = pl.read_parquet(lake.layout.lake_dir / "events" / entry.path).sort("body")["body"].to_list()
     assert bodies == [str(i) for i in range(6)]
+
+
+# -- when something fails
+
+
+@pytest.fixture
+def alone(lakes, monkeypatch):
+    """A lake whose maintainer never does anything by itself."""
+    monkeypatch.setattr("gaugehouse.lake.owner.MAINTENANCE_PERIOD_S", 3600.0)
+    return lakes.open()
+
+
+def lose_lines(lake, lines):
+    manifest = lake._manifest.path
+    manifest.write_bytes(b"".join(manifest.read_bytes().splitlines(keepends=True)[:lines]))
+
+
+def no_room(*_args, **_kwargs):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_the_horizon_of_retention_is_in_its_commit_when_the_manifest_missed_it(lakes):
+    lake = lakes.open()
+    send(lake, 0)
+    lines = len(lake._manifest.path.read_bytes().splitlines())
+    lake.retain("plant", "measurements", MARCH)
+    gone = lake.gone("plant", "measurements")
+    lakes.crash(lake)
+    lose_lines(lake, lines)
+    lake = lakes.open()
+    assert read_all(lake).num_rows == 0
+    assert lake.gone("plant", "measurements") == gone
+    assert reloaded(lake).horizons == lake._manifest.horizons
+
+
+def test_a_drop_without_room_for_its_manifest_line_is_known_at_once_and_written_down_later(alone, monkeypatch):
+    send(alone, 0)
+    monkeypatch.setattr(Manifest, "_append", no_room)
+    with pytest.raises(OSError, match="No space"):
+        alone.retain("plant", "measurements", MARCH)
+    assert alone.gone("plant", "measurements").before == MARCH
+    assert read_all(alone).num_rows == 0
+    monkeypatch.undo()
+    assert not reloaded(alone).horizons
+    alone._maintenance.tidy()
+    assert reloaded(alone).horizons == alone._manifest.horizons
+    assert len(reloaded(alone).superseded["measurements"]) == 1
+
+
+@pytest.mark.parametrize("command", ["compact", "retain", "delete", "quarantine"])
+def test_a_sync_that_the_disk_refuses_under_a_command_stops_the_owner(alone, lakes, monkeypatch, command):
+    for i in range(2):
+        send(alone, 50 * i)
+    path = current(alone)[0].path
+    if command == "quarantine":
+        (table_root(alone) / path).write_bytes(b"broken")
+
+    def refuse(_descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    act = {
+        "compact": alone.compact,
+        "retain": lambda: alone.retain("plant", "measurements", MARCH),
+        "delete": lambda: alone.delete_project("plant"),
+        "quarantine": lambda: alone.quarantine("measurements", path, "broken"),
+    }[command]
+    with pytest.raises(FsyncFailed):
+        act()
+    monkeypatch.undo()
+    assert len(lakes.failures) == 1
+
+
+def test_an_archive_whose_disk_refuses_a_sync_is_no_reason_to_stop(alone, lakes, monkeypatch, tmp_path):
+    send(alone, 0)
+
+    def refuse(_path, _content):
+        raise FsyncFailed("the disk of the archive")
+
+    monkeypatch.setattr("gaugehouse.lake.retention.write_file", refuse)
+    with pytest.raises(FsyncFailed):
+        alone.retain("plant", "measurements", MARCH, tmp_path / "archive")
+    assert lakes.failures == []
+    assert read_all(alone).num_rows == 300
+
+
+def test_a_checkpoint_says_nothing_of_a_commit_that_the_manifest_missed_before_that_is_in_it(alone, monkeypatch):
+    for i in range(3):
+        send(alone, 50 * i)
+    monkeypatch.setattr(Manifest, "_append", no_room)
+    with pytest.raises(OSError, match="No space"):
+        alone.compact()
+    monkeypatch.undo()
+    alone._maintenance._checkpoint(alone._stores["measurements"])
+    manifest = reloaded(alone)
+    assert len(manifest.superseded["measurements"]) == 3
+    assert current(alone)[0].path in manifest.files["measurements"]
+
+
+def test_a_merge_that_commits_and_then_fails_is_shown_and_its_file_stays(alone, monkeypatch):
+    for i in range(3):
+        send(alone, 50 * i)
+    monkeypatch.setattr(Manifest, "_append", no_room)
+    with pytest.raises(OSError, match="No space"):
+        alone.compact()
+    monkeypatch.undo()
+    assert len(current(alone)) == 1
+    assert read_all(alone).num_rows == 900
+
+
+def test_a_merge_of_which_nobody_knows_whether_it_was_committed_leaves_its_file(alone, lakes, monkeypatch):
+    for i in range(3):
+        send(alone, 50 * i)
+
+    def commit_and_lose_sight(store, manifest, change, files):
+        before = store.files
+        commit_durably(store, manifest, change, files)
+        store.files = before
+        raise Unavailable("the outcome is unknown")
+
+    def fail(_store):
+        raise Unavailable("the table cannot be read")
+
+    monkeypatch.setattr("gaugehouse.lake.maintenance.commit_durably", commit_and_lose_sight)
+    monkeypatch.setattr(DeltaStore, "reload", fail)
+    with pytest.raises(Unavailable, match="outcome"):
+        alone.compact()
+    monkeypatch.undo()
+    assert len(list(table_root(alone).glob("**/merged-*"))) == 1
+    lakes.crash(alone)
+    assert read_all(lakes.open()).num_rows == 900
+
+
+def test_replaced_files_go_also_while_rows_wait_to_be_flushed(lakes, monkeypatch):
+    monkeypatch.setattr("gaugehouse.lake.owner.MAINTENANCE_PERIOD_S", 0.02)
+    lake = lakes.open()
+    for i in range(3):
+        send(lake, 50 * i)
+    lake.compact()
+    monkeypatch.setattr(Flusher, "flush", no_room)
+    for i in range(3):
+        lake.append_measurements("plant", measurement_batch([("pump-9", "m", JANUARY_US + i, 1.0)]))
+        lake._sequencer.seal()
+    lake._maintenance.superseded_keep_s = 0.0
+    wait_for(lambda: not lake._manifest.superseded["measurements"])
+    assert len(list(table_root(lake).glob("project=*/*/*"))) == 1
+    monkeypatch.undo()
+
+
+def test_a_checkpoint_that_fails_delays_no_flush_no_merge_and_no_clean_up(lakes, monkeypatch):
+    monkeypatch.setattr("gaugehouse.lake.owner.MAINTENANCE_PERIOD_S", 0.02)
+    monkeypatch.setattr("gaugehouse.lake.owner.RETRY_FIRST_S", 0.02)
+    lake = lakes.open(checkpoint_every_commits=2, superseded_keep_s=0.0)
+    monkeypatch.setattr(DeltaStore, "checkpoint", no_room)
+    failed = []
+    monkeypatch.setattr(owner.logger, "exception", lambda event, **_fields: failed.append(event))
+    for i in range(compaction.FAN_IN):
+        send(lake, 10 * i, rows=10)
+    wait_for(lambda: len(current(lake)) == 1)
+    wait_for(lambda: not lake._manifest.superseded["measurements"])
+    assert "flush_failed" not in failed
+    assert "maintenance_failed" in failed
+    monkeypatch.undo()
+
+
+def wait_for(condition, timeout_s=30.0):
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
 
 
 # -- the manifest
