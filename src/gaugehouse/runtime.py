@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import structlog
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from gaugehouse.access import Access
 from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database
 from gaugehouse.database.tables import Report
+from gaugehouse.errors import GaugehouseError, NotFound
 from gaugehouse.ingest import Limits, warm_up
 from gaugehouse.installation import open_access, open_database
 from gaugehouse.inventory import (
@@ -21,11 +24,14 @@ from gaugehouse.inventory import (
     ProjectSettings,
     Registry,
     delete_project,
+    find_project,
     find_projects,
-    get_project,
     get_project_settings,
 )
 from gaugehouse.lake import Dropped, Lake, is_locked
+from gaugehouse.lake.deletions import Deletion, find_deletion, forget_deletion, read_deletions, write_deletion
+
+logger = structlog.get_logger()
 
 INSTANTS = {"measurements": "measured_at", "events": "occurred_at"}
 Progress = Callable[[str, int, int], None]
@@ -67,37 +73,86 @@ class Runtime:
         return max(bounds, default=None)
 
     def retain(self) -> list[tuple[str, Dropped]]:
-        """Drop what every project's settings say is too old; return (project, what) for each table that lost rows."""
+        """Drop what every project's settings say is too old; return (project, what) for each table that lost rows.
+
+        A table that fails, for want of room in its archive, say, keeps no other from it; the first failure is raised
+        when all have been tried. What was dropped is logged in either case.
+        """
         with self.database.reading() as session:
             projects = [(one.slug, get_project_settings(session, one.id)) for one in find_projects(session)]
-        found = []
+        found: list[tuple[str, Dropped]] = []
+        failures: list[Exception] = []
         for slug, settings in projects:
             for table in INSTANTS:
-                keep_days = settings.keep_days(table)
-                if keep_days is None:
+                try:
+                    dropped = self._retain(slug, table, settings)
+                except Exception as exc:
+                    is_expected = isinstance(exc, (GaugehouseError, OSError))
+                    why = type(exc).__name__
+                    logger.exception("retention_failed", project=slug, table=table, error=why, exc_info=not is_expected)
+                    failures.append(exc)
                     continue
-                before = datetime.now(UTC) - timedelta(days=keep_days)
-                dropped = self.lake.retain(slug, table, before, settings.archive_dir)
-                found += [(slug, dropped)] if dropped.files else []
+                if dropped is not None and dropped.files:
+                    logger.info("retention_dropped", project=slug, table=table, months=dropped.months)
+                    found.append((slug, dropped))
+        if failures:
+            raise failures[0]
         return found
+
+    def _retain(self, slug: str, table: str, settings: ProjectSettings) -> Dropped | None:
+        keep_days = settings.keep_days(table)
+        if keep_days is None:
+            return None
+        before = datetime.now(UTC) - timedelta(days=keep_days)
+        return self.lake.retain(slug, table, before, settings.archive_dir)
 
     def delete_project(self, slug: str) -> list[Dropped]:
         """Delete a project for good: who may enter first, then what it stored, then the files of its reports.
 
+        That it is to be gone is written down before: what fails then is finished by the next start, or by calling
+        again. Rows of a project that the database does not know are removed as well.
+
         Raises:
-            NotFound: there is none.
+            NotFound: neither database nor lake has anything of it.
             GaugehouseError: its rows could not be flushed in time; call again.
         """
+        begun = find_deletion(self.layout, slug)
+        with self.database.reading() as session:
+            project = find_project(session, slug)
+            reports = [] if project is None else _reports_of(session, project.id)
+        if project is None and begun is None and not self.lake.holds(slug):
+            raise NotFound(f"there is no project {slug!r}", code="project_not_found")
+        project_id = None if begun is None else begun.project_id
+        deletion = Deletion(
+            project=slug,
+            project_id=project_id if project is None else project.id,
+            reports=(*reports, *(() if begun is None else begun.reports)),
+        )
+        write_deletion(self.layout, deletion)
+        return self._delete(deletion)
+
+    def _delete(self, deletion: Deletion) -> list[Dropped]:
+        slug = deletion.project
         with self.database.transaction() as session:
-            project_id = get_project(session, slug).id
-            reports = list(session.scalars(select(Report.id).where(Report.project_id == project_id)))
-            delete_project(session, slug)
+            project = find_project(session, slug)
+            if project is not None and project.id == deletion.project_id:  # not a later one of this name
+                delete_project(session, slug)
         self.registry.forget(slug)
         self.labels.forget(slug)
         dropped = self.lake.delete_project(slug)
-        for report in reports:
+        for report in deletion.reports:
             shutil.rmtree(self.layout.reports_dir / report, ignore_errors=True)
+        forget_deletion(self.layout, slug)
         return dropped
+
+    def finish_deletions(self) -> None:
+        """Finish what an earlier owner began; a deletion that fails again is left to the next start."""
+        for deletion in read_deletions(self.layout):
+            try:
+                self._delete(deletion)
+                logger.info("deletion_finished", project=deletion.project)
+            except Exception:  # whatever it is: others must be served
+                logger.exception("deletion_failed", project=deletion.project)
 
     def close(self, *, flush_timeout_s: float = 10.0) -> None:
         """Commit what is acknowledged, let go of the lake and the database."""
@@ -105,14 +160,19 @@ class Runtime:
         self.database.dispose()
 
 
+def _reports_of(session: Session, project_id: str) -> list[str]:
+    return list(session.scalars(select(Report.id).where(Report.project_id == project_id)))
+
+
 def open_runtime(settings: Settings, on_progress: Progress = _quiet) -> Runtime:
-    """Become the owner of an installation.
+    """Become the owner of an installation, and finish the deletions of projects that an earlier owner began.
 
     Raises:
         StartRefused: another process owns it, something is damaged, or the clock is behind.
     """
     layout = Layout(settings.data_dir)
     lake = Lake.open(layout, settings, on_progress)
+    withdraw_owner(layout)  # what a killed server announced
     try:
         database = open_database(settings)
         access = open_access(settings, database)
@@ -120,7 +180,7 @@ def open_runtime(settings: Settings, on_progress: Progress = _quiet) -> Runtime:
     except BaseException:
         lake.close()
         raise
-    return Runtime(
+    runtime = Runtime(
         settings=settings,
         layout=layout,
         database=database,
@@ -129,6 +189,8 @@ def open_runtime(settings: Settings, on_progress: Progress = _quiet) -> Runtime:
         labels=FirstLabels(database),
         lake=lake,
     )
+    runtime.finish_deletions()
+    return runtime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,9 +219,17 @@ def withdraw_owner(layout: Layout) -> None:
 
 
 def find_owner(layout: Layout) -> RunningOwner | None:
-    """Return the server that owns the installation, None when no process holds its lock or answers HTTP."""
-    path = _owner_path(layout)
-    if not is_locked(layout.data_dir / "LOCK") or not path.exists():
+    """Return the server that owns the installation, None when no process holds its lock or its holder answers no HTTP.
+
+    What a killed server announced is not believed: somebody else may listen there by now, and would be sent a token.
+    """
+    path, lock = _owner_path(layout), layout.data_dir / "LOCK"
+    if not is_locked(lock):
         return None
-    announced = json.loads(path.read_text())
+    try:
+        announced = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    if lock.read_text("ascii", "replace").strip() != str(announced["pid"]):
+        return None
     return RunningOwner(pid=announced["pid"], url=announced["url"])

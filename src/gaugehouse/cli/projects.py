@@ -10,7 +10,7 @@ from rich.table import Table
 from sqlalchemy.orm import Session
 
 from gaugehouse.cli.progress import out
-from gaugehouse.config import Settings
+from gaugehouse.config import Layout, Settings
 from gaugehouse.errors import Refused
 from gaugehouse.installation import open_database
 from gaugehouse.inventory import (
@@ -21,6 +21,7 @@ from gaugehouse.inventory import (
     get_project_settings,
     put_project_settings,
 )
+from gaugehouse.lake.deletions import refuse_leftovers
 
 OFF = "off"
 DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*([smhdw])$")
@@ -45,10 +46,15 @@ def show_project(*, data_dir: Path, slug: str) -> None:
 
 
 def add_project(*, data_dir: Path, slug: str, title: str) -> None:
-    """Create a project and say how to let somebody in."""
+    """Create a project and say how to let somebody in.
+
+    Raises:
+        AlreadyExists: there is one, or the lake still has rows of an earlier one of this name.
+    """
     database = open_database(Settings(data_dir=data_dir))
     with database.transaction() as session:
         create_project(session, slug, title=title)
+        refuse_leftovers(Layout(data_dir), slug)  # the slug has been checked by now
     database.dispose()
     out.print(f"project [bold]{slug}[/bold] created; let somebody in with")
     out.print(f"  gaugehouse user create NAME --role admin --project {slug}", highlight=False)
