@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import numpy as np
@@ -24,11 +24,13 @@ from gaugehouse.measurements.metric import MetricKind
 from gaugehouse.measurements.period import Period, bucket_edges_us, explicit_period, parse_instant, parse_period
 from gaugehouse.query import resolve_components
 from gaugehouse.query.components import show_name
+from gaugehouse.reports.compute import find_lookback
 from gaugehouse.reports.pin import Pin, PinnedComponent, PinnedSeries
 from gaugehouse.reports.request import ComponentFilter, PeriodBounds, ReportRequest
 from gaugehouse.reports.zones import find_tzdata_version
 
 CATALOGUE_DIGITS = 16
+NO_TIME = timedelta(0)
 
 DEFAULT_KPIS: Mapping[MetricKind, tuple[str, ...]] = {
     MetricKind.GAUGE: ("count", "min", "max", "mean", "time_weighted_mean", "completeness", "coverage"),
@@ -79,7 +81,7 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
         TooLarge: More values than the limit; the numbers are named.
     """
     period = _read_period(body, asked_at)
-    refuse_gone(source.gone(project, "measurements"), period)
+    refuse_gone(source.gone(project, "measurements"), period)  # at once: below, many series may have to be looked at
     _check_kpis(body.kpis)
     _check_metrics(session, project_id, body.metrics)
     edges_us = bucket_edges_us(period, body.bucket, limit=cells_limit)
@@ -94,6 +96,7 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
     if body.metrics is not None:  # a component that measures other things is not part of the question
         concerned = {component for component, _ in keys}
         components = tuple(one for one in components if one.name in concerned)
+    refuse_gone(source.gone(project, "measurements"), period, find_lookback(series))
     kpis = _choose_kpis(body.kpis, series)
     _check_size(series, kpis, edges_us, cells_limit)
     return Pin(
@@ -112,19 +115,30 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
     )
 
 
-def refuse_gone(gone: Gone | None, period: Period) -> None:
+def refuse_gone(gone: Gone | None, period: Period, lookback: timedelta = NO_TIME) -> None:
     """Refuse a period that begins before what is left: numbers over a part of it would look whole.
 
+    Args:
+        gone: What was dropped.
+        period: What is asked about.
+        lookback: How far before the period rows matter: the last value before it holds into it.
+
     Raises:
-        Refused: measurements of the period were dropped by retention.
+        Refused: measurements of the period, or of the look-back before it, were dropped by retention.
     """
-    if gone is not None and period.start < gone.before:
+    if gone is not None and period.start - lookback < gone.before:
+        needed = "" if period.start < gone.before else f"the report needs up to {_span(lookback)} before its period; "
         raise Refused(
             f"measurements before {gone.before:%Y-%m-%d %H:%M} UTC are gone since {gone.since:%Y-%m-%d %H:%M} UTC "
-            "(retention); ask for a later period",
+            f"(retention); {needed}ask for a later period",
             code="dropped_by_retention",
             fields={"before": gone.before.isoformat(), "gone_since": gone.since.isoformat()},
         )
+
+
+def _span(lookback: timedelta) -> str:
+    days = lookback / timedelta(days=1)
+    return f"{days:.0f} days" if days >= 1 else f"{lookback.total_seconds():,.0f} s"
 
 
 def find_catalogue_version() -> str:

@@ -80,6 +80,11 @@ def _plan(snapshot: Snapshot | None, pin: Pin, limits: Limits) -> Iterator[tuple
             yield selection, chunk
 
 
+def find_lookback(series: Sequence[PinnedSeries]) -> timedelta:
+    """Return how far before the period the oldest row lies that the numbers of a report can need."""
+    return max((lookback for lookback, _series in _group_by_lookback(series)), default=timedelta(0))
+
+
 def _group_by_lookback(series: Sequence[PinnedSeries]) -> Iterator[tuple[timedelta, list[PinnedSeries]]]:
     """Yield series with how far before the period their rows matter.
 

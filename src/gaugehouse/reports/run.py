@@ -15,9 +15,9 @@ from gaugehouse.jobs import Control, Job, finish
 from gaugehouse.lake import open_snapshot, read_committed_through, read_gone
 from gaugehouse.reports.ask import refuse_gone
 from gaugehouse.reports.chunks import Limits
-from gaugehouse.reports.compute import compute_report
+from gaugehouse.reports.compute import compute_report, find_lookback
 from gaugehouse.reports.digest import digest_result
-from gaugehouse.reports.pin import decode_pin, encode_pin
+from gaugehouse.reports.pin import Pin, decode_pin, encode_pin
 from gaugehouse.reports.result import publish_result, result_path, write_result
 from gaugehouse.tracing import span
 
@@ -55,17 +55,18 @@ def run_report(job: Job, control: Control, *, worker: ReportWorker) -> None:
     Raises:
         JobCancelled, JobLost, JobInterrupted: As `control` says.
         Unavailable: The lake's owner did not commit in time, or a file cannot be read.
-        Refused: Measurements of the period were dropped since the report was asked for.
+        Refused: Measurements of the period, or of the time before it that the numbers need, were dropped meanwhile.
     """
     with worker.database.reading() as session:
         row = session.get(Report, job.subject_id)
         if row is None:
             raise NotFound("the report of this job does not exist", code="report_not_found")
         pin, revision = decode_pin(row.pin), row.revision
-    refuse_gone(read_gone(worker.layout, pin.project, "measurements"), pin.period)
+    _refuse_gone(worker, pin)
     with span("report.wait_for_lake", report=job.subject_id):
         _wait_for_lake(worker, pin.as_of, control)
     snapshot = None if pin.as_of is None else open_snapshot(worker.layout.lake_dir, as_of=pin.as_of)
+    _refuse_gone(worker, pin)  # again: what was dropped while we waited is not in the snapshot
 
     def on_progress(percent: float, doing: str) -> None:
         span = COMPUTED_PERCENT - WAITING_PERCENT
@@ -78,6 +79,10 @@ def run_report(job: Job, control: Control, *, worker: ReportWorker) -> None:
     control.check()
     with span("report.store", report=job.subject_id, rows=result.num_rows):
         _store(worker, job, revision, result, digest)
+
+
+def _refuse_gone(worker: ReportWorker, pin: Pin) -> None:
+    refuse_gone(read_gone(worker.layout, pin.project, "measurements"), pin.period, find_lookback(pin.series))
 
 
 def _wait_for_lake(worker: ReportWorker, as_of: datetime | None, control: Control) -> None:

@@ -15,7 +15,7 @@ from gaugehouse.database.tables import Job, Metric, Report
 from gaugehouse.errors import AlreadyExists, Forbidden, NotFound, PeriodRefused, Refused, TooLarge, Unavailable
 from gaugehouse.jobs import JobLost, claim
 from gaugehouse.jobs.control import Control
-from gaugehouse.lake import Lake
+from gaugehouse.lake import Lake, open_snapshot
 from gaugehouse.reports import (
     JOB_KIND,
     RESULT,
@@ -522,3 +522,44 @@ def test_a_report_whose_rows_go_before_it_runs_fails_and_says_why(plant):
         report = plant.follow(asked)
     assert report.status == "failed"
     assert "gone since" in report.reason
+
+
+def test_rows_that_go_while_a_report_waits_for_the_lake_are_noticed(plant, monkeypatch):
+    plant.deliver(hourly("pump-1", "temperature", range(24)))
+    asked = plant.ask(kpis=("mean",))
+    plant.lake.flush()
+
+    def drop_and_open(lake_dir, *, as_of):
+        plant.lake.retain("default", "measurements", datetime(2026, 4, 1, tzinfo=UTC))
+        return open_snapshot(lake_dir, as_of=as_of)
+
+    monkeypatch.setattr("gaugehouse.reports.run.open_snapshot", drop_and_open)
+    with plant.working():
+        report = plant.follow(asked)
+    assert report.status == "failed"
+    assert "gone since" in report.reason
+
+
+def test_rows_before_the_period_that_its_numbers_need_must_not_be_gone_either(plant):
+    before = datetime(2026, 2, 27, tzinfo=UTC)
+    plant.deliver([("pump-1", "temperature", before + timedelta(hours=12 * i), 20.0) for i in range(60)])
+    plant.lake.flush()
+    plant.lake.retain("default", "measurements", datetime(2026, 3, 1, tzinfo=UTC))
+    with pytest.raises(Refused, match="up to 35 days before its period") as refused:
+        plant.ask("2026-03-20", kpis=("mean",))
+    assert refused.value.code == "dropped_by_retention"
+    with pytest.raises(Refused, match="up to 35 days"):
+        plant.ask("2026-04-04", kpis=("mean",))
+    assert plant.ask("2026-04-05", kpis=("mean",)).status == "queued"
+
+
+def test_a_report_that_needs_little_of_the_time_before_its_period_is_answered_soon_after_what_is_gone(plant):
+    plant.deliver([("pump-1", "temperature", datetime(2026, 2, 27 + i, tzinfo=UTC), 20.0) for i in range(2)])
+    plant.deliver(hourly("pump-1", "temperature", range(24)))
+    with plant.database.transaction() as session:
+        session.execute(update(Metric).values(nominal_interval_s=3600.0))
+    plant.lake.flush()
+    plant.lake.retain("default", "measurements", datetime(2026, 3, 1, tzinfo=UTC))
+    with pytest.raises(Refused, match="gone since"):
+        plant.ask("2026-03-01", kpis=("mean",))
+    assert plant.ask("2026-03-02", kpis=("mean",)).status == "queued"
