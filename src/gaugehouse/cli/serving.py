@@ -40,7 +40,7 @@ logger = structlog.get_logger()
 DEFAULT_PROJECT = "default"
 FLUSH_AT_STOP_S = 8.0  # with the drain of open requests, a stop ends within 20 s
 BACKLOG = 2048
-RETENTION_PERIOD_S = 3600.0
+RETENTION_FIRST_S, RETENTION_PERIOD_S = 60.0, 3600.0
 
 
 def read_settings(*, data_dir: Path, host: str | None, port: int | None, demo: bool) -> Settings:
@@ -211,12 +211,15 @@ def _retention(runtime: Runtime) -> Iterator[None]:
     stopping = threading.Event()
 
     def run() -> None:
-        while not stopping.wait(RETENTION_PERIOD_S):
+        wait_s = RETENTION_FIRST_S
+        while not stopping.wait(wait_s):
+            wait_s = RETENTION_PERIOD_S
             try:
-                for project, dropped in runtime.retain():
-                    logger.info("retention_dropped", project=project, table=dropped.table, months=dropped.months)
-            except (GaugehouseError, OSError) as exc:  # a full archive, say: nothing was dropped
-                logger.warning("retention_failed", error=type(exc).__name__)
+                runtime.retain()
+            except (GaugehouseError, OSError) as exc:  # a full archive, say: other tables were seen to
+                logger.warning("retention_incomplete", error=type(exc).__name__)
+            except Exception:  # whatever it is: the next hour must come
+                logger.exception("retention_incomplete")
 
     thread = threading.Thread(target=run, name="retention", daemon=True)
     thread.start()

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,7 +13,7 @@ import structlog
 logger = structlog.get_logger()
 
 RESTART_FIRST_S, RESTART_LAST_S = 0.5, 30.0
-HEALTHY_S = 60.0
+HEALTHY_S = 60.0  # whoever lived so long did not die of its start: the next one need not wait
 STOP_S = 5.0
 
 
@@ -46,12 +47,19 @@ class Worker:
     def _keep_alive(self) -> None:
         restart_s = RESTART_FIRST_S
         while not self._stopping.is_set():
-            self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE)
-            if self._stopping.is_set():
-                self._process.terminate()
-            code = self._process.wait()
-            if self._stopping.is_set():
-                return
-            logger.warning("worker_died", exit_code=code, restart_s=restart_s)
+            started_s = time.monotonic()
+            try:
+                process = self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE)
+            except OSError as exc:  # too little memory or too many processes: that passes
+                logger.warning("worker_not_started", errno=exc.errno, restart_s=restart_s)
+            else:
+                if self._stopping.is_set():
+                    process.terminate()
+                code = process.wait()
+                if self._stopping.is_set():
+                    return
+                if time.monotonic() - started_s >= HEALTHY_S:
+                    restart_s = RESTART_FIRST_S
+                logger.warning("worker_died", exit_code=code, restart_s=restart_s)
             self._stopping.wait(restart_s)
             restart_s = min(2 * restart_s, RESTART_LAST_S)

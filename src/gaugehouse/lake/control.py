@@ -149,6 +149,9 @@ class ControlSocket:
             except OSError as exc:
                 logger.warning("control_request_failed", errno=exc.errno)
                 caller.refuse(Unavailable(f"the disk refused: {os.strerror(exc.errno or 0)}"))
+            except Exception as exc:  # a caller that hears nothing would try again
+                logger.exception("control_request_failed")
+                caller.refuse(_broken(exc))
             finally:
                 self._callers.release()
 
@@ -255,6 +258,14 @@ def ask_owner(run_dir: Path, do: str, given: Mapping[str, Any], on_progress: Pro
             else:
                 raise _refusal(message["problem"])
     raise NobodyAnswers("the owner ended before it answered")
+
+
+def _broken(exc: Exception) -> GaugehouseError:
+    return GaugehouseError(
+        f"the owner failed with {type(exc).__name__}, which nobody foresaw; its log says where. The same request will "
+        "probably fail again",
+        code="internal_error",
+    )
 
 
 def _messages(connection: socket.socket) -> Iterator[dict[str, Any]]:

@@ -203,10 +203,22 @@ def test_a_folder_whose_path_is_longer_than_a_socket_may_be_works_too(tmp_path):
     assert not (run_dir / NAME).exists()
 
 
+def test_what_nobody_foresaw_is_answered_as_a_problem(run_dir):
+    def crash(_given, _report):
+        raise RuntimeError("secret")
+
+    with ControlSocket(run_dir, {"crash": crash, "echo": echo}):
+        with pytest.raises(GaugehouseError, match="RuntimeError") as refusal:
+            ask_owner(run_dir, "crash", {}, quiet)
+        assert ask_owner(run_dir, "echo", {}, quiet) == {}
+    assert (refusal.value.code, refusal.value.retry_after_s) == ("internal_error", None)
+    assert "secret" not in refusal.value.message
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_owner_that_ends_before_it_answers_is_an_error_and_no_hang(run_dir):
     def crash(_given, _report):
-        raise RuntimeError
+        raise SystemExit
 
     with ControlSocket(run_dir, {"crash": crash}), pytest.raises(NobodyAnswers):
         ask_owner(run_dir, "crash", {}, quiet)
