@@ -16,10 +16,13 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gaugehouse.lake.findings import EXHAUSTED
+
 COMMIT = re.compile(r"^(\d{20})\.json$")
 CHECKPOINT = re.compile(r"^(\d{20})\.checkpoint\.parquet$")
 HINT = "_last_checkpoint"
 CHECKPOINT_COLUMNS = ["add", "txn", "metaData", "protocol"]
+CHECKPOINTS_KEPT = 2  # entries before the older of them are removed one by one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +55,17 @@ class Commit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wrong:
-    """One thing in the log that is not as it was written."""
+    """One thing in the log that is not as it was written.
+
+    Args:
+        name: Of the file.
+        what: Is wrong with it.
+        is_damage: False for what a power cut may leave: nothing needs it, and the next start or checkpoint removes it.
+    """
 
     name: str
     what: str
+    is_damage: bool = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,7 +102,7 @@ class TableLog:
         state: Of the newest version that could be reached.
         commits: Intact entries by version.
         checkpoints: Intact checkpoints by version.
-        wrong: What is damaged or missing.
+        wrong: What is damaged, missing or left over.
         is_whole: Whether `state` is that of the version asked for.
     """
 
@@ -102,14 +112,22 @@ class TableLog:
     wrong: list[Wrong] = field(default_factory=list)
     is_whole: bool = True
 
+    @property
+    def damage(self) -> list[Wrong]:
+        """What is wrong and not a mere leftover."""
+        return [wrong for wrong in self.wrong if wrong.is_damage]
 
-def read_log(root: Path, *, up_to: int | None = None, digests: Mapping[str, str] | None = None) -> TableLog:
+
+def read_log(
+    root: Path, *, up_to: int | None = None, digests: Mapping[str, str] | None = None, is_online: bool = False
+) -> TableLog:
     """Read a table's log.
 
     Args:
         root: Folder of the table.
         up_to: The version to stop at; None for the newest.
         digests: SHA-256 by file name of what was written, where it is known.
+        is_online: Whether an owner runs, who has mended already what a start mends.
 
     Returns:
         Everything that can be read, and what cannot.
@@ -123,9 +141,22 @@ def read_log(root: Path, *, up_to: int | None = None, digests: Mapping[str, str]
             log.wrong.append(Wrong(name=name, what="is not what was written"))
         else:
             _take_file(log, name, content)
-    _check_hint(log, folder, contents, digests or {})
+    if not is_online:
+        _forgive_torn_checkpoints(log, contents, digests or {})
+    _check_hint(log, folder, contents, digests or {}, is_online=is_online)
     _replay(log, up_to)
     return log
+
+
+def _forgive_torn_checkpoints(log: TableLog, contents: Mapping[str, bytes], digests: Mapping[str, str]) -> None:
+    """Call the newest checkpoints left over that cannot be read and were never known to be on the disk."""
+    for name in sorted((name for name in contents if CHECKPOINT.match(name)), reverse=True):
+        if int(name[:20]) in log.checkpoints:
+            break
+        if name not in digests:
+            what = "cannot be read: what a power cut leaves of a new checkpoint; the next start removes it"
+            kept = [wrong for wrong in log.wrong if wrong.name != name]
+            log.wrong = [*kept, Wrong(name=name, what=what, is_damage=False)]
 
 
 def _contents(folder: Path, up_to: int | None) -> Iterator[tuple[str, bytes]]:
@@ -138,7 +169,9 @@ def _contents(folder: Path, up_to: int | None) -> Iterator[tuple[str, bytes]]:
             yield name, (folder / name).read_bytes()
         except FileNotFoundError:
             continue  # cleaned up behind a checkpoint meanwhile; a gap that matters is found below
-        except OSError:
+        except OSError as exc:
+            if exc.errno in EXHAUSTED:
+                raise
             yield name, b""
 
 
@@ -192,8 +225,10 @@ def _listed(add: Mapping[str, Any]) -> ListedFile:
 
 def _read_checkpoint(content: bytes, version: int) -> TableState | None:
     try:
-        actions = pq.ParquetFile(pa.BufferReader(content)).read(columns=CHECKPOINT_COLUMNS).to_pylist()
+        actions = pq.ParquetFile(pa.BufferReader(content)).read().select(CHECKPOINT_COLUMNS).to_pylist()
         commit = _commit([{name: a for name, a in action.items() if a} for action in actions], version)
+    except MemoryError:
+        raise  # Arrow's is an ArrowException too, and says nothing about the file
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, AttributeError):
         return None
     state = TableState()
@@ -201,8 +236,13 @@ def _read_checkpoint(content: bytes, version: int) -> TableState | None:
     return state
 
 
-def _check_hint(log: TableLog, folder: Path, contents: Mapping[str, bytes], digests: Mapping[str, str]) -> None:
-    """Compare `_last_checkpoint` with what was written, and with the checkpoint that it points to."""
+def _check_hint(
+    log: TableLog, folder: Path, contents: Mapping[str, bytes], digests: Mapping[str, str], *, is_online: bool
+) -> None:
+    """Compare `_last_checkpoint` with what was written, and with the checkpoint that it points to.
+
+    A start removes a hint that cannot be read or points to none: the entries say the same.
+    """
     path = folder / HINT
     if not path.exists():
         return
@@ -210,11 +250,11 @@ def _check_hint(log: TableLog, folder: Path, contents: Mapping[str, bytes], dige
     try:
         version = int(json.loads(content)["version"])
     except (ValueError, KeyError, TypeError):
-        log.wrong.append(Wrong(name=HINT, what="cannot be read"))
+        log.wrong.append(Wrong(name=HINT, what="cannot be read", is_damage=is_online))
         return
     name = f"{version:020d}.checkpoint.parquet"
     if name not in contents and not (folder / name).exists():
-        log.wrong.append(Wrong(name=HINT, what="points to a checkpoint that is not there"))
+        log.wrong.append(Wrong(name=HINT, what="points to a checkpoint that is not there", is_damage=is_online))
     elif name in digests and HINT in digests and hashlib.sha256(content).hexdigest() != digests[HINT]:
         # A checkpoint that is not written down yet has brought a hint of its own.
         log.wrong.append(Wrong(name=HINT, what="is not what was written"))
@@ -225,12 +265,15 @@ def _replay(log: TableLog, up_to: int | None) -> None:
     newest = max([*log.commits, *log.checkpoints], default=-1) if up_to is None else up_to
     state = TableState()
     first = min([*log.checkpoints, *log.commits], default=0)
+    # Before that, entries are removed one by one, and a power cut may bring any of them back.
+    kept_from = sorted(log.checkpoints)[-CHECKPOINTS_KEPT] if len(log.checkpoints) >= CHECKPOINTS_KEPT else 0
     if first in log.checkpoints:
         state = log.checkpoints[first].copy()
     elif first > 0:
         state.version = first - 1
         log.is_whole = False  # until a checkpoint says what came before
-        log.wrong.append(Wrong(name=f"{first:020d}.json", what="has nothing before it, neither entries nor checkpoint"))
+        what = "has nothing before it, neither entries nor checkpoint"
+        log.wrong.append(Wrong(name=f"{first:020d}.json", what=what, is_damage=first >= kept_from))
     while state.version < newest:
         version = state.version + 1
         checkpoint, commit = log.checkpoints.get(version), log.commits.get(version)
@@ -240,11 +283,11 @@ def _replay(log: TableLog, up_to: int | None) -> None:
             later = [v for v in log.checkpoints if v >= version]
             name = f"{version:020d}.json"
             if not any(wrong.name == name for wrong in log.wrong):
-                log.wrong.append(Wrong(name=name, what="is missing"))
+                log.wrong.append(Wrong(name=name, what="is missing", is_damage=version >= kept_from))
             if not later:
                 log.is_whole = False
                 break
-            state = log.checkpoints[min(later)].copy()
+            state, log.is_whole = log.checkpoints[min(later)].copy(), True
             continue
         if checkpoint is not None:
             _compare(log, checkpoint, state)

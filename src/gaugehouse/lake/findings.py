@@ -1,8 +1,11 @@
 """What `lake verify` says: findings, each with a stable code, and one verdict."""
 
+import errno
 from dataclasses import dataclass, field
 
 import msgspec
+
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # of this process: they say nothing about a file
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

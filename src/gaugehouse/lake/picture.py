@@ -10,9 +10,10 @@ from gaugehouse.config import Layout
 from gaugehouse.errors import DamageFound, Unavailable
 from gaugehouse.lake.delta import LOG_FOLDER
 from gaugehouse.lake.deltalog import TableLog, read_log
-from gaugehouse.lake.findings import Finding
+from gaugehouse.lake.findings import EXHAUSTED, Finding
 from gaugehouse.lake.live import LiveFacts
 from gaugehouse.lake.manifest import Manifest, manifest_path
+from gaugehouse.lake.recovery import torn_last_commit
 from gaugehouse.lake.rows import TABLES
 from gaugehouse.lake.segments import SegmentScan, find_segments, scan_segment
 from gaugehouse.lake.sequencer import from_ipc
@@ -43,7 +44,8 @@ class Picture:
     Args:
         live: What the owner's memory said just before, None without an owner.
         manifest: All intact lines of the manifest.
-        logs: The Delta log of each table, up to the version that the manifest calls durable.
+        logs: The Delta log of each table, up to the version that the manifest calls durable; without an owner, up to
+            the last that the next start keeps.
         segments: Intact log segments that are not wholly committed, and those about to be deleted.
         findings: What is wrong with manifest and log.
     """
@@ -110,26 +112,59 @@ def _faults(picture: Picture) -> set[tuple[str, str]]:
 
 def _take(layout: Layout, ask_live: AskLive | None) -> Picture:
     live = ask_live() if ask_live else None
-    manifest, findings = read_whole_manifest(manifest_path(layout), is_online=live is not None)
+    is_new = _is_new(layout)
+    manifest, findings = read_whole_manifest(manifest_path(layout), is_online=live is not None, is_new=is_new)
     if live is not None and manifest.segment >= live.open_segment:
         raise _Moved
-    log_uuid, wrong = _read_uuid(layout.log_dir)
+    log_uuid, wrong = _read_uuid(layout.log_dir, is_new=is_new)
     findings += wrong
     segments, wrong = _read_segments(layout.log_dir, log_uuid, manifest, is_online=live is not None)
     findings += wrong
     logs = {}
     for name in TABLES:
+        root, digests = layout.lake_dir / name, log_digests(manifest, name)
         up_to = manifest.durable_version.get(name) if live else None
-        logs[name] = read_log(layout.lake_dir / name, up_to=up_to, digests=log_digests(manifest, name))
+        if live is None and (torn := _torn_commit(root, manifest)) is not None:
+            up_to = torn - 1
+            findings.append(_torn_commit_finding(name, torn, is_damage=not manifest.line_count and not is_new))
+        logs[name] = read_log(root, up_to=up_to, digests=digests, is_online=live is not None)
     return Picture(live=live, manifest=manifest, logs=logs, segments=segments, log_uuid=log_uuid, findings=findings)
 
 
-def read_whole_manifest(path: Path, *, is_online: bool) -> tuple[Manifest, list[Finding]]:
+def _is_new(layout: Layout) -> bool:
+    """Say whether nothing was ever stored here: a first start that was cut off has nothing to lose."""
+    return not find_segments(layout.log_dir) and not any(layout.lake_dir.glob("*/project=*"))
+
+
+def _torn_commit(root: Path, manifest: Manifest) -> int | None:
+    """Return the version that the next start undoes."""
+    try:
+        return torn_last_commit(root, manifest)
+    except OSError as exc:
+        if exc.errno in EXHAUSTED:
+            raise
+        return None
+    except (KeyError, TypeError, AttributeError):  # whole lines that no commit holds: named when it is read
+        return None
+
+
+def _torn_commit_finding(table: str, version: int, *, is_damage: bool) -> Finding:
+    why = "what a power cut leaves; the next start undoes it"
+    if is_damage:
+        why = "and no manifest says whether it ever was"
+    what = f"version {version}, or a file of it, is not whole: {why}"
+    return Finding(
+        code="commit_torn", is_damage=is_damage, what=what, table=table, name=f"{LOG_FOLDER}/{version:020d}.json"
+    )
+
+
+def read_whole_manifest(path: Path, *, is_online: bool, is_new: bool) -> tuple[Manifest, list[Finding]]:
     """Return what all intact lines say, and a finding for each that is not."""
     manifest = Manifest(path)
     content = path.read_bytes() if path.exists() else b""
     if not content:
-        return manifest, [_log_damage("manifest_missing", "manifest", "the manifest is missing: no checksum is known")]
+        what = "the manifest is missing: no checksum is known"
+        return manifest, [_log_damage("manifest_missing", "manifest", what, is_damage=not is_new)]
     lines = content.splitlines(keepends=True)
     findings = []
     for number, line in enumerate(lines, 1):
@@ -148,10 +183,11 @@ def _log_damage(code: str, name: str, what: str, *, is_damage: bool = True) -> F
     return Finding(code=code, is_damage=is_damage, what=what, name=f"log/{name}")
 
 
-def _read_uuid(log_dir: Path) -> tuple[uuid.UUID | None, list[Finding]]:
+def _read_uuid(log_dir: Path, *, is_new: bool) -> tuple[uuid.UUID | None, list[Finding]]:
     path = log_dir / "uuid"
     if not path.exists():
-        return None, [_log_damage("log_identity_missing", "uuid", "the identity of the log is missing")]
+        what = "the identity of the log is missing"
+        return None, [_log_damage("log_identity_missing", "uuid", what, is_damage=not is_new)]
     content = path.read_bytes()
     try:
         found = uuid.UUID(content.decode("ascii").strip())

@@ -69,7 +69,7 @@ def read_quarantined_paths(log_dir: Path) -> frozenset[str]:
     return frozenset(f"{file.table}/{file.path}" for file in read_quarantine(log_dir))
 
 
-def is_broken(root: Path, entry: FileEntry, written: CommittedFile | None) -> bool:
+def is_broken(root: Path, entry: FileEntry | ListedFile, written: CommittedFile | None) -> bool:
     """Say whether a data file is missing, cannot be read, or is not what was written."""
     try:
         content = (root / entry.path).read_bytes()
@@ -129,6 +129,10 @@ class Quarantine:
     def _show(self, files: tuple[QuarantinedFile, ...]) -> None:
         self.files = files
         self.paths = frozenset(f"{file.table}/{file.path}" for file in files)
+
+    def paths_of(self, table: str) -> frozenset[str]:
+        """Return the listed files of a table."""
+        return frozenset(file.path for file in self.files if file.table == table)
 
     def release(self, root: Path, current: Mapping[str, FileEntry], written: Mapping[str, CommittedFile]) -> list[str]:
         """Forget files of a table that are whole again, or that it names no more; return the others.

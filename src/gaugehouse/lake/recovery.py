@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import structlog
 
 from gaugehouse.errors import DamageFound
-from gaugehouse.lake.commits import commit_entry, read_commit
+from gaugehouse.lake.commits import CommitContent, commit_entry, commit_path, read_commit
 from gaugehouse.lake.delta import HINT, LOG_FOLDER, DeltaStore, describe_file
 from gaugehouse.lake.durable import make_folder, remove_file, sync_path, write_file
 from gaugehouse.lake.flush import app_id
@@ -40,22 +40,39 @@ def settle_last_commit(root: Path, manifest: Manifest) -> None:
     Only the last can be unknown: a commit is in the manifest before the next is made. Rows of a torn one are still in
     the log, because a segment is deleted only after its commits are in the manifest.
     """
-    log_dir = root / LOG_FOLDER
-    if not log_dir.exists():
+    version = _last_unknown_commit(root, manifest)
+    if version is None:
         return
-    version = max((int(m[1]) for path in log_dir.iterdir() if (m := COMMIT_NAME.match(path.name))), default=-1)
-    if version <= manifest.durable_version.get(root.name, -1):
-        return
-    path = log_dir / f"{version:020d}.json"
+    path = commit_path(root, version)
     raw = path.read_bytes()
     content = read_commit(raw)
-    if content is None or not all(_is_readable(root / name, size_bytes) for name, size_bytes in content.added):
+    if content is None or not _has_its_files(root, content):
         _quarantine(path, root / QUARANTINE)
         logger.warning("torn_commit_quarantined", table=root.name, version=version)
         return
     # Written anew, not just synced: a sync that failed before the stop has marked the old pages clean.
     write_file(path, raw)
     manifest.record(commit_entry(root, version, content))
+
+
+def torn_last_commit(root: Path, manifest: Manifest) -> int | None:
+    """Return the version that `settle_last_commit` would move aside, None when it would not."""
+    version = _last_unknown_commit(root, manifest)
+    if version is None:
+        return None
+    content = read_commit(commit_path(root, version).read_bytes())
+    return version if content is None or not _has_its_files(root, content) else None
+
+
+def _last_unknown_commit(root: Path, manifest: Manifest) -> int | None:
+    log_dir = root / LOG_FOLDER
+    names = [path.name for path in log_dir.iterdir()] if log_dir.exists() else []
+    version = max((int(match[1]) for name in names if (match := COMMIT_NAME.match(name))), default=-1)
+    return version if version > manifest.durable_version.get(root.name, -1) else None
+
+
+def _has_its_files(root: Path, content: CommitContent) -> bool:
+    return all(_is_readable(root / name, size_bytes) for name, size_bytes in content.added)
 
 
 def _quarantine(path: Path, folder: Path) -> None:

@@ -94,7 +94,7 @@ def read_status(layout: Layout, ask_live: AskLive | None) -> LakeStatus:
     """
     picture = take_picture(layout, ask_live)
     wrong = [finding.what for finding in picture.findings if finding.is_damage]
-    wrong += [f"{one.name} of the Delta log {one.what}" for log in picture.logs.values() for one in log.wrong]
+    wrong += [f"{one.name} of the Delta log {one.what}" for log in picture.logs.values() for one in log.damage]
     rows, size_bytes, oldest_us = _unflushed(layout, picture)
     return LakeStatus(
         is_online=picture.live is not None,

@@ -19,16 +19,17 @@ import pyarrow as pa
 
 from gaugehouse.config import Layout
 from gaugehouse.lake.answers import ANSWERS, find_damage
+from gaugehouse.lake.backup import RESTORING, is_half_restored
 from gaugehouse.lake.contents import Contents, find_keys, read_contents, repeated_hashes
 from gaugehouse.lake.delta import month_name, month_numbers_of
 from gaugehouse.lake.deltalog import Commit, ListedFile
-from gaugehouse.lake.findings import Finding, Verdict
+from gaugehouse.lake.findings import EXHAUSTED, Finding, Verdict
 from gaugehouse.lake.indexfile import CHECKSUM_BYTES, index_path
 from gaugehouse.lake.keyhash import UInt64s
 from gaugehouse.lake.manifest import CommittedFile
 from gaugehouse.lake.picture import AskLive, Picture, take_picture
 from gaugehouse.lake.plain import PLAIN
-from gaugehouse.lake.quarantine import Quarantine, is_intact, quarantine_path, read_quarantined_paths
+from gaugehouse.lake.quarantine import Quarantine, is_broken, is_intact, quarantine_path, read_quarantined_paths
 from gaugehouse.lake.rows import TABLES, TableSpec
 from gaugehouse.lake.surroundings import check_leftovers, check_mirror
 from gaugehouse.measurements.selection import from_epoch_us
@@ -79,6 +80,7 @@ def verify_lake(layout: Layout, *, ask_live: AskLive | None, keep_s: float, on_p
 
     Raises:
         Unavailable: the lake changes faster than it can be read.
+        MemoryError, OSError: this process has no memory or no files left, so nothing can be said about any file.
     """
     started_s = time.monotonic()
     picture = take_picture(layout, ask_live)
@@ -116,8 +118,14 @@ def verify_lake(layout: Layout, *, ask_live: AskLive | None, keep_s: float, on_p
 def _check_logs(examination: _Examination) -> None:
     for table, log in examination.picture.logs.items():
         for wrong in log.wrong:
-            what = f"{wrong.name} of the Delta log {wrong.what}"
-            examination.find("delta_log_damaged", what, table=table, name=f"_delta_log/{wrong.name}")
+            finding = Finding(
+                code="delta_log_damaged" if wrong.is_damage else "delta_log_torn",
+                is_damage=wrong.is_damage,
+                what=f"{wrong.name} of the Delta log {wrong.what}",
+                table=table,
+                name=f"_delta_log/{wrong.name}",
+            )
+            examination.verdict.findings.append(finding)
         examination.verdict.figures.commits += len(log.commits)
         examination.verdict.figures.checkpoints += len(log.checkpoints)
         _check_unknown_versions(examination, table)
@@ -210,6 +218,9 @@ def _check_segments(examination: _Examination) -> None:
 def _check_small_files(examination: _Examination) -> None:
     """Check the saved series indexes and the list of quarantined files against their own checksums."""
     log_dir = examination.layout.log_dir
+    if is_half_restored(examination.layout):
+        what = "a restore has not come to its end here: rows, people or reports are missing"
+        examination.find("restore_unfinished", what, name=f"log/{RESTORING}")
     examination.verdict.figures.manifest_lines = examination.picture.manifest.line_count
     for spec in TABLES.values():
         path = index_path(log_dir, spec)
@@ -315,7 +326,9 @@ def read_written(
         content = (root / path).read_bytes()
     except FileNotFoundError:
         return None, ("file_missing", "the file is missing")
-    except OSError:
+    except OSError as exc:
+        if exc.errno in EXHAUSTED:
+            raise
         return None, ("file_unreadable", "the disk cannot read the file")
     if len(content) != size_bytes:
         return None, ("file_damaged", f"it has {len(content):,} bytes where {size_bytes:,} were written")
@@ -329,6 +342,8 @@ def _read(
 ) -> Contents | None:
     try:
         return read_contents(content, spec, share=share)
+    except MemoryError:
+        raise  # Arrow's is an ArrowException too, and says nothing about the file
     except READ_ERRORS:
         examination.find("file_unreadable", "a page cannot be read", table=spec.name, file=file)
         return None
@@ -458,7 +473,13 @@ def broken_files(verdict: Verdict) -> list[Finding]:
 
 
 def set_broken_aside(layout: Layout, verdict: Verdict) -> list[str]:
-    """Put the broken files of a lake that the caller owns in quarantine; return them as 'table/path'."""
+    """Put the broken files of a lake that the caller owns in quarantine; return them as 'table/path'.
+
+    Each is read once more: what failed for a moment only stays where it is.
+
+    Raises:
+        OSError: this process cannot open files any more; what was not moved by then stays.
+    """
     quarantine = Quarantine(layout.log_dir)
     quarantine.load()
     picture = take_picture(layout, None)
@@ -466,7 +487,8 @@ def set_broken_aside(layout: Layout, verdict: Verdict) -> list[str]:
     for finding in broken_files(verdict):
         root = layout.lake_dir / finding.table
         file = picture.logs[finding.table].state.files.get(finding.name)
-        if file is None:
+        written = picture.manifest.files.get(finding.table, {}).get(finding.name)
+        if file is None or not _is_still_broken(root, file, written):
             continue
         quarantine.add(root, file, finding.what)
         shown = layout.lake_dir / PLAIN / finding.table / finding.name
@@ -476,3 +498,8 @@ def set_broken_aside(layout: Layout, verdict: Verdict) -> list[str]:
             draft.replace(shown)
         moved.append(f"{finding.table}/{finding.name}")
     return moved
+
+
+def _is_still_broken(root: Path, file: ListedFile, written: CommittedFile | None) -> bool:
+    _content, wrong = read_written(root, file.path, written, file.size_bytes)
+    return wrong is not None and is_broken(root, file, written)

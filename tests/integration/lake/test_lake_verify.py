@@ -1,5 +1,6 @@
 """`lake verify` finds every way a lake can be broken, names it, and has nothing to say about a sound one."""
 
+import errno
 import hashlib
 import json
 import os
@@ -24,14 +25,18 @@ from gaugehouse.lake.answers import ANSWERS, Answers
 from gaugehouse.lake.commits import commit_durably
 from gaugehouse.lake.contents import read_contents
 from gaugehouse.lake.delta import Change, write_data_file
+from gaugehouse.lake.durable import FsyncFailed
+from gaugehouse.lake.manifest import Manifest
 from gaugehouse.lake.rows import MEASUREMENTS
 from gaugehouse.lake.verify import set_broken_aside, verify_lake
+from gaugehouse.measurements.selection import Selection
 
 JANUARY_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 DAY_US = 86_400_000_000
 SEED = 20261121
 FLIPS = 200
-TORN = {"segment_torn", "manifest_torn"}  # damage at the very end looks like a power cut
+# Damage at the very end looks like a power cut; so does a hint that cannot be read: nothing needs it.
+TORN = {"segment_torn", "manifest_torn", "delta_log_torn"}
 
 
 def quiet(_doing, _done, _total):
@@ -196,6 +201,154 @@ def test_verifying_changes_nothing(cut):
     before = contents()
     verify(cut)
     assert contents() == before
+
+
+# -- what a power cut leaves, and the next start mends
+
+
+def check_that_a_start_mends(lakes, rows, found):
+    """Verify a lake that nobody owns: these leftovers and no damage; the next start keeps every row and tidies up."""
+    verdict = verify(lakes.layout)
+    assert [finding for finding in verdict.findings if finding.is_damage] == []
+    assert codes(verdict) == found
+    assert set_broken_aside(lakes.layout, verdict) == []
+    lake = lakes.open()
+    lake.flush()
+    count = lake.pin().read(Selection(project="plant"), "SELECT count(*) AS n FROM rows").read_all()["n"][0].as_py()
+    assert count == rows
+    assert verify(lakes.layout, lake.facts).is_damaged is False
+    lake.close()
+    lakes._open.remove(lake)
+    return verify(lakes.layout)
+
+
+@pytest.mark.parametrize("damage", ["json cut", "json empty", "parquet cut", "parquet missing"])
+def test_a_last_commit_that_a_power_cut_tore_is_no_damage(lakes, monkeypatch, damage):
+    lake = lakes.open()
+    lake.append_measurements("plant", measured(0))
+    lake.flush()
+    lake.append_measurements("plant", measured(100))
+    monkeypatch.setattr(Manifest, "record", lambda *_: (_ for _ in ()).throw(FsyncFailed("cut")))
+    lake._sequencer.seal()
+    lake._flush_wanted.set()
+    while not lakes.failures:
+        time.sleep(0.01)
+    monkeypatch.undo()
+    lakes.crash(lake)
+    root = lakes.layout.lake_dir / "measurements"
+    commit = max((root / "_delta_log").glob("*.json"))
+    (path,) = [json.loads(line)["add"]["path"] for line in commit.read_bytes().splitlines() if b'"add"' in line]
+    if damage == "parquet missing":
+        (root / path).unlink()
+    else:
+        torn = root / path if damage == "parquet cut" else commit
+        os.truncate(torn, 0 if damage == "json empty" else torn.stat().st_size // 2)
+    found = {"commit_torn"} if damage == "parquet missing" else {"commit_torn", "file_orphaned"}
+    assert check_that_a_start_mends(lakes, 720, found).findings == []
+
+
+def test_a_torn_last_commit_is_damage_when_no_manifest_says_that_it_was_not_whole_before(closed):
+    (closed.log_dir / "manifest").unlink()
+    os.truncate(max((closed.lake_dir / "measurements" / "_delta_log").glob("*.json")), 0)
+    damage = {finding.code for finding in verify(closed).findings if finding.is_damage}
+    assert {"manifest_missing", "commit_torn"} <= damage
+
+
+@pytest.fixture
+def unrecorded(lakes):
+    """The Delta log of a lake that was cut off from power behind a checkpoint, before the manifest knew of it."""
+    lake = lakes.open(checkpoint_every_commits=1000)
+    store = lake._stores["measurements"]
+    for k in range(3):
+        lake.append_measurements("plant", measured(100 * k))
+        lake.flush()
+        if k < 2:
+            lake._maintenance._checkpoint(store)
+    store.checkpoint()
+    lakes.crash(lake)
+    return store.log_dir
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "pages lost", "missing", "hint empty", "hint and all"])
+def test_a_new_checkpoint_that_a_power_cut_tore_is_no_damage(lakes, unrecorded, damage):
+    older, newest = sorted(unrecorded.glob("*.checkpoint*.parquet"))[-2:]
+    content = newest.read_bytes()
+    if damage in {"empty", "hint and all"}:
+        newest.write_bytes(b"")
+    elif damage == "cut":
+        newest.write_bytes(content[: len(content) // 2])
+    elif damage == "pages lost":
+        newest.write_bytes(content[:4] + bytes(len(content) // 3) + content[4 + len(content) // 3 :])
+    elif damage == "missing":
+        newest.unlink()
+    if damage.startswith("hint"):
+        (unrecorded / "_last_checkpoint").write_bytes(b"")
+    assert check_that_a_start_mends(lakes, 1080, {"delta_log_torn"}).findings == []
+    assert older.exists()
+
+
+def test_a_checkpoint_that_was_known_to_be_on_the_disk_is_damaged_when_it_cannot_be_read(closed):
+    os.truncate(max((closed.lake_dir / "measurements" / "_delta_log").glob("*.checkpoint.parquet")), 100)
+    assert codes(verify(closed)) == {"delta_log_damaged"}
+
+
+@pytest.fixture
+def cleaned(lakes):
+    """(the Delta log of a closed lake with two checkpoints, what was removed before the older of them)."""
+    lake = lakes.open(checkpoint_every_commits=1000)
+    store = lake._stores["measurements"]
+    removed = {}
+    for k in range(9):
+        lake.append_measurements("plant", measured(100 * k, rows=10))
+        lake.flush()
+        if k % 3 == 2:
+            contents = {path.name: path.read_bytes() for path in store.log_dir.iterdir()}
+            lake._maintenance._checkpoint(store)
+            removed |= {name: content for name, content in contents.items() if not (store.log_dir / name).exists()}
+    lakes.crash(lake)
+    return store.log_dir, removed
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_entries_that_a_power_cut_brings_back_behind_a_checkpoint_are_no_damage(lakes, cleaned, seed):
+    folder, removed = cleaned
+    rng = random.Random(SEED + seed)  # noqa: S311 - reproducible, not secret
+    names = sorted(removed)
+    assert len(names) >= 6, names
+    for name in [names[3]] if seed == 0 else rng.sample(names, rng.randrange(1, len(names))):
+        (folder / name).write_bytes(removed[name])
+    assert check_that_a_start_mends(lakes, 540, codes(verify(lakes.layout)) & {"delta_log_torn"}) is not None
+
+
+def test_an_entry_that_is_missing_behind_the_older_checkpoint_is_damage(cleaned, lakes):
+    folder, _removed = cleaned
+    older, newest = (int(path.name[:20]) for path in sorted(folder.glob("*.checkpoint.parquet")))
+    assert newest - older > 1
+    (folder / f"{older + 1:020d}.json").unlink()
+    assert codes(verify(lakes.layout)) == {"delta_log_damaged"}
+
+
+@pytest.mark.parametrize("stage", ["nothing", "identity", "torn entry", "empty manifest", "torn manifest"])
+def test_a_first_start_that_a_power_cut_ended_is_no_damage(lakes, stage):
+    lakes.open()
+    lakes.crash(lakes._open[0])
+    layout = lakes.layout
+    manifest = (layout.log_dir / "manifest").read_bytes()
+    shutil.rmtree(layout.log_dir)
+    layout.log_dir.mkdir()
+    if stage != "nothing":
+        (layout.log_dir / "uuid").write_text("00000000-0000-4000-8000-000000000000\n")
+    if stage == "torn entry":
+        os.truncate(layout.lake_dir / "measurements" / "_delta_log" / f"{0:020d}.json", 0)
+        shutil.rmtree(layout.lake_dir / "events")
+    if stage in {"empty manifest", "torn manifest"}:
+        (layout.log_dir / "manifest").write_bytes(b"" if stage == "empty manifest" else manifest[:30])
+    if stage in {"nothing", "identity"}:
+        shutil.rmtree(layout.lake_dir)
+        layout.lake_dir.mkdir()
+    verdict = verify(layout)
+    assert [finding for finding in verdict.findings if finding.is_damage] == []
+    lakes.open().close()
 
 
 # -- single bits
@@ -484,3 +637,68 @@ def test_a_broken_file_is_set_aside_listed_and_named_ever_after(closed):
     verdict = verify(closed)
     assert {finding.code for finding in verdict.findings if finding.is_damage} == {"file_quarantined"}
     assert verdict.is_damaged
+
+
+def read_with(monkeypatch, path, *errors):
+    """Let the next reads of a file fail with these errors, the last of them ever after if it is not None."""
+    read, left = Path.read_bytes, list(errors)
+
+    def read_or_fail(asked):
+        error = None if asked != path else left.pop(0) if len(left) > 1 else left[0]
+        if error is not None:
+            raise OSError(error, os.strerror(error))
+        return read(asked)
+
+    monkeypatch.setattr(Path, "read_bytes", read_or_fail)
+
+
+def test_a_file_that_could_not_be_read_for_a_moment_stays_where_it_is(closed, monkeypatch):
+    path = data_files(closed)[0]
+    read_with(monkeypatch, path, errno.EIO, None)
+    verdict = verify(closed)
+    assert codes(verdict) == {"file_unreadable"}
+    assert set_broken_aside(closed, verdict) == []
+    assert path.exists()
+    assert verify(closed).findings == []
+
+
+def test_a_file_that_cannot_be_read_again_is_set_aside(closed, monkeypatch):
+    path = data_files(closed)[0]
+    read_with(monkeypatch, path, errno.EIO)
+    assert len(set_broken_aside(closed, verify(closed))) == 1
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_a_process_that_can_open_nothing_any_more_blames_no_file(closed, monkeypatch, error):
+    path = data_files(closed)[0]
+    read_with(monkeypatch, path, errno.EIO, error)
+    verdict = verify(closed)
+    for ask in (lambda: verify(closed), lambda: set_broken_aside(closed, verdict)):
+        with pytest.raises(OSError, match=os.strerror(error)):
+            ask()
+    assert path.exists()
+    assert not (closed.log_dir / "quarantine").exists()
+
+
+def test_a_process_without_memory_blames_no_file(closed, monkeypatch):
+    def fail(*_given, **_more):
+        raise pa.ArrowMemoryError
+
+    monkeypatch.setattr("gaugehouse.lake.verify.read_contents", fail)
+    with pytest.raises(MemoryError):
+        verify(closed)
+
+
+def test_a_process_without_memory_blames_no_checkpoint(closed, monkeypatch):
+    def fail(*_given, **_more):
+        raise pa.ArrowMemoryError
+
+    monkeypatch.setattr("gaugehouse.lake.deltalog.pq.ParquetFile", fail)
+    with pytest.raises(MemoryError):
+        verify(closed)
+
+
+def test_a_restore_that_has_not_come_to_its_end_is_damage(closed):
+    (closed.log_dir / "restoring").touch()
+    assert codes(verify(closed)) == {"restore_unfinished"}
