@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -474,3 +476,12 @@ def test_after_a_restore_that_found_damage_the_database_takes_another(open_house
     flip(pooled)
     shutil.rmtree(elsewhere)
     assert restore(target, elsewhere, database_url=url).database_rows > 0
+
+
+def test_a_target_that_cannot_be_written_is_one_line(open_house, tmp_path):
+    open_house().close()
+    (tmp_path / "file").touch()
+    command = [sys.executable, "-m", "gaugehouse", "backup", str(tmp_path / "file" / "x"), "--data", tmp_path / "data"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines() == [f"gaugehouse: {tmp_path}/file/x: Not a directory"]

@@ -1,19 +1,30 @@
 """Dropping old months of a project, and whole projects: lists of files, because no file holds two projects."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import structlog
+
 from gaugehouse.config import Layout
 from gaugehouse.errors import DamageFound
+from gaugehouse.lake.backup import holds
+from gaugehouse.lake.contents import hash_group, iter_groups
 from gaugehouse.lake.delta import FileEntry
-from gaugehouse.lake.durable import make_folder, write_file
+from gaugehouse.lake.durable import make_folder, remove_file, write_file
+from gaugehouse.lake.keyhash import UInt64s
 from gaugehouse.lake.manifest import CommittedFile, Manifest, manifest_path, read_manifest
+from gaugehouse.lake.rows import TABLES, TableSpec, instants_us
 from gaugehouse.measurements.selection import from_epoch_us
 
+logger = structlog.get_logger()
+
 DECEMBER = 12
+STAMP_SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +97,12 @@ def describe_dropped(table: str, entries: list[FileEntry], *, archived: bool) ->
 
 
 def archive_files(
-    root: Path, entries: Iterable[FileEntry], archive_dir: Path, written: Mapping[str, CommittedFile]
+    root: Path, entries: Sequence[FileEntry], archive_dir: Path, written: Mapping[str, CommittedFile]
 ) -> None:
-    """Copy files, synced, to `archive_dir/<table>/project=.../month=.../`; what is there already is kept.
+    """Copy files, synced, to `archive_dir/<table>/project=.../month=.../`, so that each row is there once.
+
+    An attempt that was interrupted has left copies of files that a compaction may have merged since: those go. What an
+    earlier retention archived stays.
 
     Raises:
         DamageFound: a file is not what was written; it must not be dropped as if a good copy existed.
@@ -96,8 +110,8 @@ def archive_files(
     """
     for entry in entries:
         content = (root / entry.path).read_bytes()
-        known = written.get(entry.path)
-        if known is not None and hashlib.sha256(content).hexdigest() != known.sha256:
+        known, sha256 = written.get(entry.path), hashlib.sha256(content).hexdigest()
+        if known is not None and sha256 != known.sha256:
             raise DamageFound(
                 f"a file of {root.name} of project {entry.project}, month {entry.month} is not what was written; "
                 "it was not archived and nothing was dropped",
@@ -105,6 +119,44 @@ def archive_files(
                 fields={"table": root.name, "project": entry.project, "month": entry.month},
             )
         target = archive_dir / root.name / entry.path
-        if not target.exists() or target.stat().st_size != len(content):
+        if not holds(target, sha256):
             make_folder(target.parent)
             write_file(target, content)
+    _remove_merged_copies(archive_dir / root.name, entries)
+
+
+def _remove_merged_copies(archive: Path, entries: Sequence[FileEntry]) -> None:
+    """Remove files of an archive all of whose rows are in files that have just been archived."""
+    spec = TABLES[archive.name]
+    archived = {archive / entry.path for entry in entries}
+    for folder in sorted({path.parent for path in archived}):
+        others = sorted(set(folder.glob("*.parquet")) - archived)
+        if not others:
+            continue
+        mine = sorted(path for path in archived if path.parent == folder)
+        hashes = np.unique(np.concatenate([_row_hashes(path, spec) for path in mine]))
+        for other in others:
+            if _is_held(other, hashes, spec):
+                remove_file(other)
+                logger.info("merged_copy_removed", table=spec.name, file=other.name)
+
+
+def _is_held(path: Path, hashes: UInt64s, spec: TableSpec) -> bool:
+    """Say whether all rows of a file are among others; one that cannot be read is somebody else's."""
+    try:
+        return bool(np.isin(_row_hashes(path, spec), hashes).all())
+    except MemoryError:
+        raise
+    except (OSError, KeyError, pa.ArrowException):
+        logger.warning("archived_file_not_understood", table=spec.name, file=path.name)
+        return False
+
+
+def _row_hashes(path: Path, spec: TableSpec) -> UInt64s:
+    """Return one hash per row, of its key and of when it was received: a compaction changes neither."""
+    columns = ["component", spec.topic, spec.instant, "received_at", *(["body_hash"] if spec.has_extra else [])]
+    parts = [
+        hash_group(group, spec) ^ (instants_us(group.column("received_at")).astype(np.uint64) * STAMP_SPREAD)
+        for group in iter_groups(path.read_bytes(), spec, columns)
+    ]
+    return np.concatenate([np.empty(0, np.uint64), *parts])
