@@ -4,7 +4,7 @@ The fast readers hand over to this one what they cannot take; with `partial` its
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +24,7 @@ from gaugehouse.ingest.columns import (
 )
 from gaugehouse.ingest.flaws import Flaws, shown
 from gaugehouse.ingest.instants import instants_from_epochs, instants_from_text
+from gaugehouse.ingest.json_walk import Nested
 from gaugehouse.ingest.limits import Limits
 from gaugehouse.measurements.names import find_name_problem
 
@@ -223,7 +224,9 @@ def check_columns(names: Sequence[str], known: Sequence[str]) -> None:
             raise Refused(f"the column '{name}' is missing", code="missing_column", fields={"column": name})
 
 
-def rows_of_columns(columns: Mapping[str, object], known: Sequence[str], *, broadcast: Sequence[str]) -> list[object]:
+def rows_of_columns(
+    columns: Mapping[str, object], known: Sequence[str], *, broadcast: Sequence[str]
+) -> Iterator[object]:
     """Return a payload of columns as rows; a single text stands for every row in the `broadcast` columns.
 
     Raises:
@@ -241,4 +244,8 @@ def rows_of_columns(columns: Mapping[str, object], known: Sequence[str], *, broa
     row_count = next(iter(lengths.values()), 0)
     full = [column if isinstance(column, list) else [column] * row_count for column in columns.values()]
     names = list(columns)
-    return [dict(zip(names, row, strict=True)) for row in zip(*full, strict=True)]
+    return (dict(zip(names, map(_opened, row), strict=True)) for row in zip(*full, strict=True))
+
+
+def _opened(cell: object) -> object:
+    return cell.read() if isinstance(cell, Nested) else cell

@@ -13,7 +13,7 @@ with the decoded content and nothing else has exactly two unescaped quotes per k
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
@@ -21,7 +21,6 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from gaugehouse.errors import Refused
 from gaugehouse.ingest.columns import (
     EXACT_INTEGER_LIMIT,
     QUALITY_CODES,
@@ -46,9 +45,14 @@ from gaugehouse.ingest.flaws import Flaws
 from gaugehouse.ingest.instants import instants_from_epochs, instants_from_text
 from gaugehouse.ingest.json_walk import read_document, read_lines
 from gaugehouse.ingest.limits import Limits
-from gaugehouse.ingest.texts import check_line_lengths, read_utf8, refuse_rows
+from gaugehouse.ingest.texts import check_commas, check_line_lengths, read_utf8, refuse_rows
 
 BROADCAST = ("component", "metric", "kind")
+# A row has five cells at most: four commas between them, one behind it, one to spare. The fast parsers make Python's
+# objects of everything before anybody counts rows, at fifteen times the bytes of `1,`.
+COMMAS_PER_ROW, SPARE_COMMAS = 6, 64
+# An event's body is limited as canonical text; as it comes, escapes and indents may make it several times as long.
+CHARS_PER_LIMIT_BYTE, SHORTEST_ROW_LIMIT_CHARS = 8, 64 * 1024
 Quality = int | str | None | msgspec.UnsetType
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
@@ -114,18 +118,17 @@ def read_json_measurements(body: bytes, *, limits: Limits, time_unit: str | None
         TooLarge: Too many rows.
     """
     text = read_utf8(body)
+    check_commas(text, COMMAS_PER_ROW * limits.rows_limit + SPARE_COMMAS, limits.rows_limit)
     found = _read_json_by_msgspec(text, limits, time_unit)
     if found is not None:
         return found
-    document = read_document(text.decode(), row_limit=limits.rows_limit)
-    rows = _rows_of(document, "measurements", MEASUREMENT_COLUMNS, limits)
-    return explain_measurements(rows, time_unit=time_unit)
+    return explain_measurements(_read_rows(text, "measurements", MEASUREMENT_COLUMNS, limits), time_unit=time_unit)
 
 
 def read_json_events(body: bytes, *, limits: Limits, time_unit: str | None) -> RawEvents:
     """Return the rows of a JSON array, of `{"events": [...]}`, or of an object of columns. Raises as above."""
-    document = read_document(read_utf8(body).decode(), row_limit=limits.rows_limit)
-    return explain_events(_rows_of(document, "events", EVENT_COLUMNS, limits), time_unit=time_unit, limits=limits)
+    rows = _read_rows(read_utf8(body), "events", EVENT_COLUMNS, limits)
+    return explain_events(rows, time_unit=time_unit, limits=limits)
 
 
 def read_ndjson_measurements(body: bytes, *, limits: Limits, time_unit: str | None) -> RawMeasurements:
@@ -137,6 +140,7 @@ def read_ndjson_measurements(body: bytes, *, limits: Limits, time_unit: str | No
     """
     text = read_utf8(body)
     check_line_lengths(text, limits.line_limit_bytes)
+    check_commas(text, COMMAS_PER_ROW * limits.rows_limit + SPARE_COMMAS, limits.rows_limit)
     found = _read_lines_by_polars(text, limits.rows_limit) if time_unit is None else None
     if found is None:
         found = _read_lines_by_msgspec(text, limits, time_unit)
@@ -153,24 +157,15 @@ def read_ndjson_events(body: bytes, *, limits: Limits, time_unit: str | None) ->
     return explain_events(read_lines(text.decode(), row_limit=limits.rows_limit), time_unit=time_unit, limits=limits)
 
 
-def _rows_of(
-    document: list[object] | dict[str, object], envelope: str, known: tuple[str, ...], limits: Limits
-) -> Iterable[object]:
-    if isinstance(document, dict) and envelope not in document:
-        return rows_of_columns(document, known, broadcast=BROADCAST)
-    rows = document if isinstance(document, list) else _unwrap(document, envelope)
-    if len(rows) > limits.json_rows_limit:
-        raise refuse_rows(limits.json_rows_limit)
-    return rows
-
-
-def _unwrap(document: Mapping[str, object], envelope: str) -> list[object]:
-    rows = document[envelope]
-    if len(document) > 1:
-        raise Refused(f"beside '{envelope}' no other key is known", code="unknown_column")
-    if not isinstance(rows, list):
-        raise Refused(f"'{envelope}' is not an array", code="wrong_type")
-    return rows
+def _read_rows(body: bytes, envelope: str, known: tuple[str, ...], limits: Limits) -> Iterable[object]:
+    document = read_document(
+        body.decode(),
+        envelope,
+        array_limit=min(limits.json_rows_limit, limits.rows_limit),
+        column_limit=limits.rows_limit,
+        longest_chars=max(CHARS_PER_LIMIT_BYTE * limits.line_limit_bytes, SHORTEST_ROW_LIMIT_CHARS),
+    )
+    return rows_of_columns(document, known, broadcast=BROADCAST) if isinstance(document, dict) else document
 
 
 def count_quotes(body: bytes) -> int:
