@@ -7,8 +7,8 @@ series of one project with names of its own.
 """
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import crc32c
@@ -19,6 +19,8 @@ from gaugehouse.errors import Unavailable
 from gaugehouse.lake.delta import MILLISECOND_US, DeltaStore, FileEntry
 from gaugehouse.lake.durable import make_folder, remove_file, write_file
 from gaugehouse.lake.known import SeriesIndex, rows_of_keys
+from gaugehouse.lake.manifest import CommittedFile
+from gaugehouse.lake.quarantine import is_broken
 from gaugehouse.lake.recent import RecentKeys
 from gaugehouse.lake.rows import TableSpec
 from gaugehouse.lake.sequencer import now_us
@@ -48,18 +50,42 @@ class _SavedIndex:
     Args:
         through_us: Every row received up to this instant is in it. [us]
         files: Files that are in it as a whole, though by their bounds they could hold later rows.
+        unread: Files that could not be read when it was begun: nothing of them is in it, whatever their bounds.
         body: The stream of its series.
     """
 
     through_us: int = BEFORE_ALL_US
     files: frozenset[str] = frozenset()
+    unread: frozenset[str] = frozenset()
     body: memoryview | None = None
 
     def covers(self, entry: FileEntry) -> bool:
-        return entry.received_us[1] <= self.through_us or entry.path in self.files
+        return entry.path not in self.unread and (entry.received_us[1] <= self.through_us or entry.path in self.files)
 
 
-def save_index(log_dir: Path, index: SeriesIndex, store: DeltaStore, *, through_us: int) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damage:
+    """What a start does about data files that it cannot read.
+
+    Args:
+        listed: Paths of files that are in quarantine.
+        written: What each file was when it was written.
+        set_aside: Puts a file in quarantine, and says why.
+    """
+
+    listed: frozenset[str]
+    written: Mapping[str, CommittedFile]
+    set_aside: Callable[[FileEntry, str], None]
+
+
+def save_index(
+    log_dir: Path,
+    index: SeriesIndex,
+    store: DeltaStore,
+    *,
+    through_us: int,
+    unread: Iterable[FileEntry] = (),
+) -> None:
     """Save what is visible now. Writers and readers of the index wait for milliseconds at most.
 
     Args:
@@ -67,6 +93,7 @@ def save_index(log_dir: Path, index: SeriesIndex, store: DeltaStore, *, through_
         index: The newest rows of a table.
         store: That table.
         through_us: Every row received up to this instant is visible in the index already. [us]
+        unread: But for the rows of these files.
     """
     with _saving:
         with store.commit_lock:  # or the version might not be on the disk yet
@@ -77,6 +104,7 @@ def save_index(log_dir: Path, index: SeriesIndex, store: DeltaStore, *, through_
             "version": str(version),
             "through_us": str(through_us),
             "files": "\n".join(last),
+            "unread": "\n".join(entry.path for entry in unread),
         }
         body = _encode(index, metadata)
         path = index_path(log_dir, index.spec)
@@ -101,15 +129,20 @@ def _encode(index: SeriesIndex, metadata: dict[str, str]) -> memoryview:
     return memoryview(sink.getvalue())
 
 
-def load_index(
+def load_index(  # noqa: PLR0913 - what to fill, from where, and what to do when that fails
     log_dir: Path,
     index: SeriesIndex,
     recent: RecentKeys,
     store: DeltaStore,
     engine: Engine,
+    *,
+    damage: Damage,
     on_progress: Progress,
-) -> None:
-    """Fill the index from the saved one and the rows it does not know, or from all files.
+) -> tuple[FileEntry, ...]:
+    """Fill the index from the saved one and the rows it does not know, or from all files; return what it cannot read.
+
+    A damaged file must not keep a lake from opening. It goes in quarantine, and every row that could repeat one of its
+    rows counts as late from now on: it is looked for in the file, and refused because the file is not there.
 
     Args:
         log_dir: Where the log lives.
@@ -117,7 +150,11 @@ def load_index(
         recent: Takes the keys that are ahead of the clock, so that later rows of their series need no file.
         store: The table.
         engine: Reads its files.
+        damage: What to do about files that cannot be read.
         on_progress: Called with (what, done, total).
+
+    Raises:
+        Unavailable: a file is what was written, and yet cannot be read; it is named.
     """
     saved = _read_saved(index_path(log_dir, index.spec), store)
     if saved.body is not None:
@@ -126,9 +163,16 @@ def load_index(
     if rest:
         known = saved.body is not None
         logger.info("series_index_scans_files", table=store.spec.name, files=len(rest), has_saved_index=known)
-    _scan(index, store, rest, engine, on_progress, saved.through_us)
+    scan = _Scan(index=index, store=store, engine=engine, damage=damage)
+    known_after = [entry for entry in rest if entry.path not in saved.unread]
+    unknown = [entry for entry in rest if entry.path in saved.unread]
+    scan.take(known_after, saved.through_us, on_progress)
+    scan.take(unknown, BEFORE_ALL_US, on_progress)
+    for entry in scan.unread:
+        index.doubt(entry.project, entry.instants_us[1])
     _load_ahead(index, recent, store, engine)
     pa.default_memory_pool().release_unused()
+    return tuple(scan.unread)
 
 
 def _read_saved(path: Path, store: DeltaStore) -> _SavedIndex:
@@ -143,6 +187,7 @@ def _read_saved(path: Path, store: DeltaStore) -> _SavedIndex:
         metadata = pa.ipc.open_stream(body).schema.metadata
         table_id, version = metadata[b"table"].decode(), int(metadata[b"version"])
         through_us, files = int(metadata[b"through_us"]), metadata[b"files"].decode().split("\n")
+        unread = metadata.get(b"unread", b"").decode().split("\n")
     except (pa.ArrowInvalid, KeyError):
         logger.warning("series_index_of_another_version", table=store.spec.name)
         return _SavedIndex()
@@ -150,7 +195,7 @@ def _read_saved(path: Path, store: DeltaStore) -> _SavedIndex:
         logger.warning("series_index_of_another_history", table=store.spec.name)
         remove_file(path)  # the table may get beyond that version, and then nobody could tell
         return _SavedIndex()
-    return _SavedIndex(through_us=through_us, files=frozenset(files), body=body)
+    return _SavedIndex(through_us=through_us, files=frozenset(files), unread=frozenset(unread), body=body)
 
 
 def _load_saved(index: SeriesIndex, body: memoryview, projects: set[str]) -> None:
@@ -161,24 +206,67 @@ def _load_saved(index: SeriesIndex, body: memoryview, projects: set[str]) -> Non
             index.load_newest(project, pa.Table.from_batches([batch]))
 
 
-def _scan(
-    index: SeriesIndex,
-    store: DeltaStore,
-    entries: Sequence[FileEntry],
-    engine: Engine,
-    on_progress: Progress,
-    through_us: int,
-) -> None:
-    """Take the newest rows of files among those received after an instant."""
-    done = 0
-    for project in sorted({entry.project for entry in entries}):
-        mine = [entry for entry in entries if entry.project == project]
-        for start in range(0, len(mine), FILES_PER_STEP):
-            step = mine[start : start + FILES_PER_STEP]
-            paths = [str(store.root / entry.path) for entry in step]
-            index.load_newest(project, read_newest(engine, index.spec, paths, from_epoch_us(through_us)))
-            done += len(step)
-            on_progress(f"indexing {index.spec.name}", done, len(entries))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scan:
+    """Takes the newest rows of files into an index; `unread` are those that it could not read."""
+
+    index: SeriesIndex
+    store: DeltaStore
+    engine: Engine
+    damage: Damage
+    unread: list[FileEntry] = field(default_factory=list)
+
+    def take(self, entries: Sequence[FileEntry], through_us: int, on_progress: Progress) -> None:
+        """Take the newest rows of files among those received after an instant."""
+        done = 0
+        for project in sorted({entry.project for entry in entries}):
+            mine = [entry for entry in entries if entry.project == project]
+            for start in range(0, len(mine), FILES_PER_STEP):
+                step = mine[start : start + FILES_PER_STEP]
+                self._take_step(project, step, through_us)
+                done += len(step)
+                on_progress(f"indexing {self.index.spec.name}", done, len(entries))
+
+    def _take_step(self, project: str, step: Sequence[FileEntry], through_us: int) -> None:
+        there = [entry for entry in step if entry.path not in self.damage.listed]
+        self.unread.extend(entry for entry in step if entry.path in self.damage.listed)
+        if not there:
+            return
+        try:
+            self._load(project, there, through_us)
+        except Unavailable:  # of one of them
+            for entry in there:
+                self._take_alone(entry, through_us)
+
+    def _load(self, project: str, entries: Sequence[FileEntry], through_us: int) -> None:
+        paths = [str(self.store.root / entry.path) for entry in entries]
+        newest = read_newest(self.engine, self.index.spec, paths, from_epoch_us(through_us))
+        self.index.load_newest(project, newest)
+
+    def _take_alone(self, entry: FileEntry, through_us: int) -> None:
+        written = self.damage.written.get(entry.path)
+        if is_broken(self.store.root, entry, written):
+            self._set_aside(entry, "the start found it missing or not what was written")
+            return
+        try:
+            self._load(entry.project, [entry], through_us)
+        except Unavailable as exc:
+            if written is not None:
+                raise _unreadable(self.store.spec.name, entry) from exc
+            self._set_aside(entry, "the start could not read it, and nothing says what was written")
+
+    def _set_aside(self, entry: FileEntry, what: str) -> None:
+        self.damage.set_aside(entry, what)
+        self.unread.append(entry)
+
+
+def _unreadable(table: str, entry: FileEntry) -> Unavailable:
+    return Unavailable(
+        f"a file of {table} of project {entry.project}, month {entry.month} is what was written, and yet it cannot be "
+        f"read: {entry.path}. Is there too little memory, or are there too few file descriptors?",
+        code="file_unreadable",
+        fields={"table": table, "project": entry.project, "month": entry.month, "file": entry.path},
+    )
 
 
 def _load_ahead(index: SeriesIndex, recent: RecentKeys, store: DeltaStore, engine: Engine) -> None:

@@ -76,6 +76,7 @@ class SeriesIndex:
         self._series_counts: dict[int, int] = {}  # of each scope, without forgotten ones
         self._is_forgotten = np.empty(0, np.bool_)  # of series numbered before the last `forget`
         self._scopes_forgotten: set[int] = set()
+        self._doubtful_to: dict[int, int] = {}  # of scopes with stored rows that could not be read
         self._count = 0
         self._slots = slots_for(0)
         self.component_of = np.empty(0, np.int32)
@@ -112,10 +113,7 @@ class SeriesIndex:
         Raises:
             Refused: the project would hold more than `series_limit` series; no series was numbered, no name is kept.
         """
-        scope = self._projects.get(project)
-        if scope is None:
-            scope = self._projects[project] = len(self.project_names)
-            self.project_names.append(project)
+        scope = self._scope_of(project)
         components = self._components.find(scope, columns.components)
         topics = self._topics.find(LAKE_WIDE, columns.topics)
         numbers, unknown = self._find(components, topics, columns)
@@ -131,6 +129,13 @@ class SeriesIndex:
         if unknown:
             numbers, _none = self._find(components, topics, columns)
         return numbers
+
+    def _scope_of(self, project: str) -> int:
+        scope = self._projects.get(project)
+        if scope is None:
+            scope = self._projects[project] = len(self.project_names)
+            self.project_names.append(project)
+        return scope
 
     def _forgotten_among(self, scope: int, numbers: Int32s) -> Int32s:
         """Return the distinct series among those of rows that were forgotten and have not come again since."""
@@ -171,18 +176,20 @@ class SeriesIndex:
                 self._components.drop_from(known_names[0])
                 self._topics.drop_from(known_names[1])
                 return False
-            self._append(fresh)
+            self._append(fresh, self._doubtful_to.get(scope, NEVER))
             self._series_counts[scope] = self._series_counts.get(scope, 0) + fresh.size
             return True
 
-    def _append(self, pairs: Int64s) -> None:
+    def _append(self, pairs: Int64s, doubtful_to: int) -> None:
         start, stop = self._count, self._count + pairs.size
         if stop > self.claimed_to.size:
             self._grow(room_for(stop, self.claimed_to.size))
         self.component_of[start:stop] = pairs >> 32
         self.topic_of[start:stop] = pairs & TOPIC_MASK
-        for column in (self.claimed_to, self.covered_from, self.newest_t, self.newest_received_at):
+        for column in (self.newest_t, self.newest_received_at):
             column[start:stop] = NEVER
+        for column in (self.claimed_to, self.covered_from):
+            column[start:stop] = doubtful_to
         if 2 * stop > self._slots.size:
             slots = slots_for(stop)
             enter_series(slots, self.component_of, self.topic_of, 0, stop)
@@ -246,11 +253,23 @@ class SeriesIndex:
             is_forgotten[series] = True
             self._is_forgotten = is_forgotten
             self._scopes_forgotten.add(scope)
+            self._doubtful_to.pop(scope, None)
             self._series_counts[scope] = 0
 
     def claim(self, rows: Rows) -> None:
         """Raise the newest claimed instants to rows that are known to be stored."""
         np.maximum.at(self.claimed_to, rows.series, rows.t)
+
+    def doubt(self, project: str, instant_us: int) -> None:
+        """Take any key of a project up to an instant for one that may be stored, also of series that nobody knows yet.
+
+        For a start that cannot read a file: what could repeat one of its rows is looked for in it, and refused.
+        """
+        scope = self._scope_of(project)
+        self._doubtful_to[scope] = max(instant_us, self._doubtful_to.get(scope, NEVER))
+        series = self.series_of(project, None, None)
+        for column in (self.claimed_to, self.covered_from):
+            column[series] = np.maximum(column[series], instant_us)
 
     def cover_from(self, project: str, instant_us: int) -> None:
         """Say that all stored keys of a project after an instant are remembered. Under the sequencer's lock."""

@@ -1,15 +1,17 @@
 """Late keys against the files: one semi-join for all requests that wait at the same time."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
+from gaugehouse.errors import Unavailable
 from gaugehouse.lake.delta import DeltaStore, FileEntry, month_name, month_numbers_of
 from gaugehouse.lake.filekeys import FileKeys, keys_of
 from gaugehouse.lake.known import SeriesIndex, rows_of_batch
+from gaugehouse.lake.quarantine import refuse_quarantined
 from gaugehouse.lake.rows import Rows, TableSpec, concat_rows, empty_rows, timestamp_array
 from gaugehouse.lake.snapshot import Engine, read_stored
 
@@ -34,12 +36,17 @@ class FileLookup:
     indexes: Mapping[str, SeriesIndex]
     number_lock: threading.Lock
     file_keys: Mapping[str, FileKeys]
+    quarantined: Callable[[], frozenset[str]] = frozenset
     _asking: threading.Lock = field(default_factory=threading.Lock)
     _waiting: list[_Question] = field(default_factory=list)
     _waiting_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def find(self, spec: TableSpec, rows: Rows, files: Sequence[FileEntry]) -> Rows:
-        """Return the stored rows that have one of the keys, as they stand in `files`."""
+        """Return the stored rows that have one of the keys, as they stand in `files`.
+
+        Raises:
+            Unavailable: a file that may hold one of them cannot be read.
+        """
         question = _Question(spec=spec, rows=rows, files=files)
         with self._waiting_lock:
             self._waiting.append(question)
@@ -76,14 +83,23 @@ class FileLookup:
             mine = rows.take(codes == code)
             wanted = _wanted(index, mine)
             entries = [entry for entry in files if entry.project == project and _may_hold_keys(entry, mine)]
-            paths, wanted = self._narrowed(spec, entries, wanted)
-            if paths:
-                plain = wanted.cast(pa.schema([(f.name, _plain(f.type)) for f in wanted.schema]))
-                distinct = plain.group_by(plain.column_names).aggregate([])
-                stored = read_stored(self.engine, spec, paths, distinct)
+            try:
+                stored = self._read(spec, entries, wanted)
+            except Unavailable:
+                refuse_quarantined(self.quarantined(), spec.name, entries)  # which names it
+                raise
+            if stored is not None:
                 with self.number_lock:
                     found.append(rows_of_batch(index, project, stored))
         return concat_rows(found, spec) if found else empty_rows(spec)
+
+    def _read(self, spec: TableSpec, entries: list[FileEntry], wanted: pa.Table) -> pa.Table | None:
+        paths, wanted = self._narrowed(spec, entries, wanted)
+        if not paths:
+            return None
+        plain = wanted.cast(pa.schema([(f.name, _plain(f.type)) for f in wanted.schema]))
+        distinct = plain.group_by(plain.column_names).aggregate([])
+        return read_stored(self.engine, spec, paths, distinct)
 
     def _narrowed(self, spec: TableSpec, entries: list[FileEntry], wanted: pa.Table) -> tuple[list[str], pa.Table]:
         """Return which files must be read for which keys: late rows are hardly ever in any."""

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,13 +19,13 @@ from gaugehouse.errors import GaugehouseError, StartRefused, StorageFull, Unavai
 from gaugehouse.lake.answers import ANSWERS, Answers
 from gaugehouse.lake.backup import BackedLake, copy_files, refuse_half_restored
 from gaugehouse.lake.commits import settle
-from gaugehouse.lake.delta import DeltaStore
+from gaugehouse.lake.delta import DeltaStore, FileEntry
 from gaugehouse.lake.durable import FsyncFailed, fail_stop, make_folder
 from gaugehouse.lake.filekeys import FileKeys
 from gaugehouse.lake.flush import Flusher
 from gaugehouse.lake.gather import Gather
 from gaugehouse.lake.groups import Appended, Delivery
-from gaugehouse.lake.indexfile import load_index, save_index
+from gaugehouse.lake.indexfile import Damage, load_index, save_index
 from gaugehouse.lake.keyhash import NEVER
 from gaugehouse.lake.known import warm_up
 from gaugehouse.lake.live import LiveFacts, live_facts
@@ -35,7 +36,7 @@ from gaugehouse.lake.maintenance import CompactionDone, Maintenance
 from gaugehouse.lake.manifest import Manifest, ManifestEntry, manifest_path, read_committed_through_us
 from gaugehouse.lake.meters import LakeMeters
 from gaugehouse.lake.plain import PlainMirror
-from gaugehouse.lake.quarantine import Quarantine, is_broken
+from gaugehouse.lake.quarantine import Quarantine, is_broken, refuse_quarantined
 from gaugehouse.lake.recovery import (
     committed_segments,
     drop_torn_checkpoints,
@@ -95,6 +96,7 @@ class Lake:
         self._stores = {name: DeltaStore(layout.lake_dir / name, spec) for name, spec in TABLES.items()}
         self._manifest = Manifest(manifest_path(layout))
         self._quarantine = Quarantine(layout.log_dir)
+        self._unread: dict[str, tuple[FileEntry, ...]] = dict.fromkeys(TABLES, ())  # nothing of them is in memory
         self._sequencer = Sequencer(
             recent_keys_bytes=settings.recent_keys_bytes,
             unflushed_limit_bytes=settings.unflushed_limit_bytes,
@@ -145,6 +147,7 @@ class Lake:
             LakeLocked: another process owns this lake.
             DamageFound: something that was synced cannot be read back.
             StartRefused: the clock is behind the newest row, or the folder is half restored.
+            Unavailable: a data file is what was written, and yet it cannot be read.
         """
         for folder in (layout.data_dir, layout.lake_dir, layout.log_dir):
             make_folder(folder)
@@ -179,7 +182,11 @@ class Lake:
             remove_uncommitted_files(store, self._manifest)
             self._maintenance.mirrors[name].rebuild(store.files.values())
             index, recent = self._sequencer.indexes[name], self._sequencer.recent[name]
-            load_index(log_dir, index, recent, store, self._engine, on_progress)
+            listed = self._quarantine.paths_of(name)
+            damage = Damage(listed=listed, written=written, set_aside=partial(self._set_aside, store))
+            self._unread[name] = load_index(
+                log_dir, index, recent, store, self._engine, damage=damage, on_progress=on_progress
+            )
         scans = scan_log(log_dir, log_uuid)
         replay(scans, self._stores, committed, self._sequencer)
         sequencer = self._sequencer
@@ -215,6 +222,7 @@ class Lake:
             indexes=sequencer.indexes,
             number_lock=sequencer.lock,
             file_keys={name: FileKeys(spec, self._settings.file_keys_bytes) for name, spec in TABLES.items()},
+            quarantined=lambda: self._quarantine.paths,
         ).find
         logger.info(
             "lake_opened",
@@ -224,6 +232,12 @@ class Lake:
             replayed_rows=sequencer.unflushed_rows(),
             duration_s=round(time.monotonic() - started_s, 3),
         )
+
+    def _set_aside(self, store: DeltaStore, entry: FileEntry, what: str) -> None:
+        """Put a data file in quarantine; the caller sees to it that nobody changes the table meanwhile."""
+        self._quarantine.add(store.root, entry, what)
+        self._maintenance.leave_alone([entry.path])
+        self._maintenance.mirror(store, [entry])
 
     def _mend_manifest(self) -> None:
         """Say again how far the files go, when the manifest that said so is lost."""
@@ -319,7 +333,23 @@ class Lake:
         )
 
     def newest(self, project: str, components: Sequence[str] | None = None) -> pa.Table:
-        """Return the newest measurement of each series, from memory, in the schema MEASUREMENT_ROWS."""
+        """Return the newest measurement of each series, from memory, in the schema MEASUREMENT_ROWS.
+
+        Raises:
+            Unavailable: one of them may be in a damaged file that no start since could read.
+        """
+        current = self._stores["measurements"].files
+        unread = [entry for entry in self._unread["measurements"] if entry.project == project and entry.path in current]
+        if components is not None:
+            unread = [one for one in unread if any(one.components[0] <= c <= one.components[1] for c in components)]
+        refuse_quarantined(self._quarantine.paths, "measurements", unread)
+        return self.series(project, components)
+
+    def series(self, project: str, components: Sequence[str] | None = None) -> pa.Table:
+        """Return component and metric of each series, with the newest measurement that is known of it.
+
+        A series all of whose rows are in a damaged file that no start since could read is not among them.
+        """
         wanted = None if components is None else tuple(components)
         rows = self._sequencer.indexes["measurements"].newest_rows(project, wanted)
         gone = self.gone(project, "measurements")
@@ -607,9 +637,7 @@ class Lake:
             if path not in store.files or not is_broken(store.root, entry, written):
                 return False
             with fail_stop(self._fail):
-                self._quarantine.add(store.root, entry, what)
-        self._maintenance.leave_alone([path])
-        self._maintenance.mirror(store, [entry])
+                self._set_aside(store, entry, what)
         return True
 
     def facts(self) -> LiveFacts:
@@ -624,7 +652,8 @@ class Lake:
 
     def _save_each_index(self, through_us: int) -> None:
         for name, store in self._stores.items():
-            save_index(self.layout.log_dir, self._sequencer.indexes[name], store, through_us=through_us)
+            index, unread = self._sequencer.indexes[name], self._unread[name]
+            save_index(self.layout.log_dir, index, store, through_us=through_us, unread=unread)
 
     def _close_log(self) -> None:
         log = self._sequencer.log

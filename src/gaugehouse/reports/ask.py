@@ -46,8 +46,8 @@ class PinSource(Protocol):
     def newest_received_at(self) -> datetime | None:
         """Return the newest acknowledged received_at."""
 
-    def newest(self, project: str, components: Sequence[str] | None = None) -> pa.Table:
-        """Return at least component and metric of every series that has rows."""
+    def series(self, project: str, components: Sequence[str] | None = None) -> pa.Table:
+        """Return at least component and metric of every series that has rows anybody can read."""
 
     def gone(self, project: str, table: str) -> Gone | None:
         """Return before which instant rows were dropped on purpose."""
@@ -88,7 +88,7 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
     as_of = source.newest_received_at()
     components = _pin_components(session, project_id, body, period)
     names = [one.name for one in components]
-    newest = source.newest(project, None if body.components == "all" else tuple(names))
+    newest = source.series(project, None if body.components == "all" else tuple(names))
     _check_size_at_least(newest, body, edges_us, cells_limit)
     keys = _find_series(session, newest, project_id, body, names)
     attributes = resolve_attributes(session, project_id, keys)

@@ -167,3 +167,128 @@ def test_a_damaged_list_is_no_reason_not_to_start(broken, lakes):
         file.write(b"x")
     with pytest.raises(Unavailable):
         count(lakes.open().pin())
+
+
+# -- files that no saved index knows
+
+
+BROKEN = {
+    "missing": lambda path: path.unlink(),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:100]),
+    "no parquet": lambda path: path.write_bytes(b"x" * path.stat().st_size),
+}
+
+
+@pytest.fixture(params=BROKEN)
+def unread(lakes, request):
+    """(a lake that was killed, lost the file of February and was opened again, path of that file, its content)."""
+    lake = lakes.open()
+    send(lake, JANUARY_US)
+    send(lake, JANUARY_US, project="north")
+    lake._save_indexes()
+    send(lake, FEBRUARY_US)
+    lake.append_measurements("plant", measurement_batch([("new", "flow", FEBRUARY_US, 1.0)]))
+    lake.flush()
+    lake.compact()
+    (entry,) = [e for e in lake.pin().files["measurements"] if e.month == "2026-02"]
+    path = lake.layout.lake_dir / "measurements" / entry.path
+    content = path.read_bytes()
+    lakes.crash(lake)
+    BROKEN[request.param](path)
+    return lakes.open(), path, content
+
+
+def refused_by_name(act):
+    with pytest.raises(Unavailable) as refusal:
+        act()
+    assert refusal.value.code == "file_quarantined"
+    assert refusal.value.fields == {"table": "measurements", "project": "plant", "month": "2026-02"}
+
+
+def check_nothing_is_counted_twice(lake):
+    repeat = measurement_batch([("new", "flow", FEBRUARY_US, 1.0)])
+    refused_by_name(lambda: send(lake, FEBRUARY_US, rows=5))
+    refused_by_name(lambda: lake.append_measurements("plant", repeat))
+    assert send(lake, JANUARY_US, rows=5).duplicates == 5
+    assert send(lake, JANUARY_US, rows=5, project="north").duplicates == 5
+
+
+def test_a_lake_opens_beside_a_damaged_file_that_no_index_knows_and_counts_nothing_twice(unread):
+    lake, path, _content = unread
+    assert [file.path for file in lake._quarantine.files] == [path.relative_to(path.parents[2]).as_posix()]
+    check_nothing_is_counted_twice(lake)
+    assert send(lake, FEBRUARY_US, first=3_600, rows=5).accepted == 5
+    assert send(lake, FEBRUARY_US, first=3_600, rows=5).duplicates == 5
+    refused_by_name(lambda: count(lake.pin()))
+    assert count(lake.pin(), end=dt.datetime(2026, 2, 1, tzinfo=dt.UTC)) == 50
+    verdict = verify_lake(lake.layout, ask_live=lake.facts, keep_s=86_400.0, on_progress=lambda *_: None)
+    assert "file_quarantined" in {finding.code for finding in verdict.findings}
+
+
+def test_newest_values_that_may_be_in_a_damaged_file_are_refused_by_name(unread):
+    lake, _path, _content = unread
+    refused_by_name(lambda: lake.newest("plant"))
+    refused_by_name(lambda: lake.newest("plant", ["new"]))
+    assert lake.newest("plant", ["another"]).num_rows == 0
+    assert lake.newest("north").num_rows == 1
+    assert lake.series("plant")["component"].to_pylist() == ["pump-1"]
+
+
+def test_an_index_that_is_saved_without_a_damaged_file_does_not_count_as_one_with_it(unread, lakes):
+    lake, _path, _content = unread
+    send(lake, FEBRUARY_US, first=3_600, rows=5)
+    lake.close()
+    lakes._open.remove(lake)
+    again = lakes.open()
+    check_nothing_is_counted_twice(again)
+    refused_by_name(lambda: again.newest("plant"))
+
+
+def test_a_good_copy_of_a_file_that_no_index_knows_is_read_by_the_next_start(unread, lakes):
+    lake, path, content = unread
+    lake.close()
+    lakes._open.remove(lake)
+    path.write_bytes(content)
+    lake = lakes.open()
+    assert lake.newest("plant")["component"].to_pylist() == ["new", "pump-1"]
+    assert lake.newest("plant")["measured_at"].cast("int64").to_pylist() == [FEBRUARY_US, FEBRUARY_US + 49_000_000]
+    assert send(lake, FEBRUARY_US, rows=5).duplicates == 5
+    assert count(lake.pin()) == 101
+
+
+def test_a_file_in_quarantine_that_no_index_knows_does_not_keep_a_lake_from_opening(lakes):
+    lake = lakes.open()
+    send(lake, FEBRUARY_US)
+    assert lake.quarantine("measurements", break_file(lake, "2026-02"), "damaged")
+    lakes.crash(lake)
+    lake = lakes.open()
+    refused_by_name(lambda: send(lake, FEBRUARY_US, rows=5))
+
+
+def test_a_project_that_is_deleted_with_its_damaged_file_begins_anew(unread):
+    lake, _path, _content = unread
+    lake.delete_project("plant")
+    lake._sequencer.closed_projects.clear()
+    assert send(lake, FEBRUARY_US, rows=5).accepted == 5
+    assert lake.newest("plant").num_rows == 1
+    done = lake.append_measurements("plant", measurement_batch([("fresh", "flow", FEBRUARY_US, 1.0)]))
+    assert (done.accepted, done.late) == (1, 0), "no row is late for the sake of a file that is gone"
+
+
+def test_a_file_that_is_what_was_written_and_cannot_be_read_is_named(lakes, monkeypatch):
+    lake = lakes.open()
+    send(lake, JANUARY_US)
+    (entry,) = lake.pin().files["measurements"]
+    lakes.crash(lake)
+
+    def fail(*_args):
+        raise Unavailable("a file of the lake cannot be read")
+
+    monkeypatch.setattr("gaugehouse.lake.indexfile.read_newest", fail)
+    with pytest.raises(Unavailable) as refusal:
+        lakes.open()
+    assert refusal.value.fields == {
+        "table": "measurements", "project": "plant", "month": "2026-01", "file": entry.path
+    }  # fmt: skip
+    monkeypatch.undo()
+    assert count(lakes.open().pin()) == 50
