@@ -4,6 +4,10 @@ from collections import Counter
 
 import pytest
 
+from functional.founding import accounts, found, pytest_runtest_makereport
+
+__all__ = ["accounts", "found", "pytest_runtest_makereport"]
+
 TALLY = Counter()
 
 

@@ -140,6 +140,12 @@ class Installation:
         assert "leaked" not in self.output()
         assert "Traceback" not in self.output()
 
+    def stop_in_any_state(self):
+        """Stop the server, whatever it has printed, with everything flushed."""
+        self._clients.close()
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(STOP_S) == 0, self.output()[-3000:]
+
     def kill(self):
         """End the server as a power cut does."""
         self.process.kill()

@@ -17,7 +17,7 @@ PATIENCE_S = 120
 
 
 def send_until_acknowledged(installation, client, body, media_type=ARROW):
-    """Post a body until the answer is 201; a lost connection, 503 or 429 is a reason to repeat it."""
+    """Post a body until the answer is 201; a lost connection, 429, 503 or 507 is a reason to repeat it."""
     deadline_s = time.monotonic() + PATIENCE_S
     headers = {"Content-Type": media_type, "X-API-Key": installation.key}
     while time.monotonic() < deadline_s:
@@ -28,7 +28,7 @@ def send_until_acknowledged(installation, client, body, media_type=ARROW):
             continue
         if answer.status_code == 201:
             return answer.json()
-        assert answer.status_code in {429, 503}, answer.text
+        assert answer.status_code in {429, 503, 507}, answer.text
         time.sleep(PAUSE_S)
     raise AssertionError("a delivery was never acknowledged")
 
