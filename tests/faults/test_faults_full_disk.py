@@ -11,7 +11,7 @@ import pytest
 from functional.installation import Installation, wait_until
 from functional.senders import Sender, sending
 
-DISK_MIB, ROOM_MIB = 96, 5  # what is left above the water mark
+DISK_MIB, ROOM_MIB = 96, 1  # what is left above the water mark
 MIB = 1024 * 1024
 SETTINGS = {"GAUGEHOUSE_SEGMENT_AGE_S": "0.5"}
 RESUMED_S = 30.0  # promised within five seconds; a busy machine needs more
@@ -72,7 +72,7 @@ def try_to_write(installation):
 def test_a_full_disk_refuses_writes_and_nothing_else_until_there_is_room(house_on, small_disk, water_mark_mib, tally):
     installation = house_on(water_mark_mib)
     viewer = installation.sign_in("vera")
-    senders = [Sender(installation, f"sender-{i}", rows_per_body=2000, pause_s=0.02) for i in range(4)]
+    senders = [Sender(installation, f"sender-{i}", rows_per_body=10_000, pause_s=0.1) for i in range(4)]
     with sending(senders):
         refusal = wait_until(
             lambda: (answer := try_to_write(installation)).status_code == 507 and answer, what="a refusal"
