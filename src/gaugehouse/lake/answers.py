@@ -66,7 +66,9 @@ class Answers:
         with self._file_lock:
             try:
                 self._connected()
-            except sqlite3.DatabaseError:
+            except sqlite3.Error as exc:
+                if not _is_damage(exc):
+                    raise _unreadable() from exc
                 self._set_aside()
                 self._connected()
             sync_path(self.path.parent)

@@ -16,6 +16,7 @@ from gaugehouse.lake.durable import fail_stop, sync_path
 from gaugehouse.lake.manifest import CommittedFile, Horizon, Manifest, ManifestEntry
 
 HORIZONS = "gaugehouse.horizons"  # how far rows were dropped, said in the commit that drops them
+LINES = "gaugehouse.lines"  # how many the entry has: cut at the end of one it is as valid as a whole one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,8 @@ def read_commit(content: bytes) -> CommitContent | None:
         actions = [json.loads(line) for line in content.splitlines()]
     except ValueError:
         return None
-    if not actions:
+    said = [action["commitInfo"] for action in actions if "commitInfo" in action]
+    if not said or len(actions) != int(said[0].get(LINES, len(actions))):
         return None
     return CommitContent(
         added=tuple((action["add"]["path"], action["add"]["size"]) for action in actions if "add" in action),
@@ -86,8 +88,11 @@ def commit_durably(
         Unavailable: the outcome may be unknown; `settle` finds out.
         FsyncFailed: the disk refused.
     """
+    lines = len(change.added) + len(change.removed) + (change.transaction is not None) + 1  # and what it says itself
+    metadata = {**change.metadata, LINES: str(lines)}
     if dropped:  # also in the commit itself: the manifest may not come to say it
-        change = replace(change, metadata={**change.metadata, HORIZONS: msgspec.json.encode(dropped).decode()})
+        metadata[HORIZONS] = msgspec.json.encode(dropped).decode()
+    change = replace(change, metadata=metadata)
     with store.commit_lock, fail_stop(manifest.on_failure):
         settle(store, manifest)
         try:

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gaugehouse.lake.findings import EXHAUSTED
+from gaugehouse.lake.findings import is_exhausted
 
 COMMIT = re.compile(r"^(\d{20})\.json$")
 CHECKPOINT = re.compile(r"^(\d{20})\.checkpoint\.parquet$")
@@ -170,7 +170,7 @@ def _contents(folder: Path, up_to: int | None) -> Iterator[tuple[str, bytes]]:
         except FileNotFoundError:
             continue  # cleaned up behind a checkpoint meanwhile; a gap that matters is found below
         except OSError as exc:
-            if exc.errno in EXHAUSTED:
+            if is_exhausted(exc):
                 raise
             yield name, b""
 

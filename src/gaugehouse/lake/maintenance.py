@@ -89,6 +89,7 @@ class Maintenance:
         """
         tasks: list[Callable[[], object]] = [
             self.sweep,
+            *(mirror.sweep for mirror in self.mirrors.values()),
             *(partial(settle, store, self.manifest) for store in self.stores.values()),
             self.checkpoint_when_due,
             self.manifest.rewrite_when_long,
@@ -321,7 +322,10 @@ class Maintenance:
                 mine = f"project={project}/"
                 superseded = self.manifest.superseded.get(table, {})
                 self._remove_superseded(store, [path for path in superseded if path.startswith(mine)])
+                self.mirrors[table].sweep(kept_s=0.0)
                 for root in (store.root, store.root / FOLDER):
                     shutil.rmtree(root / f"project={project}", ignore_errors=True)
                 dropped.append(describe_dropped(table, entries, archived=False))
+            if any(project == whose for _table, whose in self.manifest.horizons):
+                self.manifest.record(ManifestEntry(forgotten=(project,)))
         return dropped

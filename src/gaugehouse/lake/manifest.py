@@ -57,6 +57,7 @@ class ManifestEntry(msgspec.Struct, frozen=True, omit_defaults=True):
         removed_at_us: When that was. [us]
         gone: Removed files that are no longer on the disk.
         dropped: How far rows were dropped on purpose.
+        forgotten: Deleted projects: of a later one of the same slug nothing was dropped.
         segment: A log segment all of whose rows are committed.
         through_us: The received_at up to which everything is committed. [us]
     """
@@ -68,6 +69,7 @@ class ManifestEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     removed_at_us: int = -1
     gone: tuple[str, ...] = ()
     dropped: tuple[Horizon, ...] = ()
+    forgotten: tuple[str, ...] = ()
     segment: int = -1
     through_us: int = -1
 
@@ -124,6 +126,8 @@ class Manifest:
         self.through_us = max(self.through_us, entry.through_us)
         self.segment = max(self.segment, entry.segment)
         self.take_horizons(entry.dropped)
+        if entry.forgotten:
+            self.horizons = {key: one for key, one in self.horizons.items() if key[1] not in entry.forgotten}
         if not entry.table:
             return
         self.durable_version[entry.table] = max(entry.version, self.durable_version.get(entry.table, -1))

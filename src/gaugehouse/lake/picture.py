@@ -10,7 +10,7 @@ from gaugehouse.config import Layout
 from gaugehouse.errors import DamageFound, Unavailable
 from gaugehouse.lake.delta import LOG_FOLDER
 from gaugehouse.lake.deltalog import TableLog, read_log
-from gaugehouse.lake.findings import EXHAUSTED, Finding
+from gaugehouse.lake.findings import Finding, is_exhausted
 from gaugehouse.lake.live import LiveFacts
 from gaugehouse.lake.manifest import Manifest, manifest_path
 from gaugehouse.lake.recovery import torn_last_commit
@@ -141,7 +141,7 @@ def _torn_commit(root: Path, manifest: Manifest) -> int | None:
     try:
         return torn_last_commit(root, manifest)
     except OSError as exc:
-        if exc.errno in EXHAUSTED:
+        if is_exhausted(exc):
             raise
         return None
     except (KeyError, TypeError, AttributeError):  # whole lines that no commit holds: named when it is read

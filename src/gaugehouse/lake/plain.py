@@ -4,6 +4,8 @@ Superseded files stay in the table for a day, so a glob over the table itself wo
 partition is a real folder of hard links. A flush adds one link; whatever takes files away prepares a new folder and
 exchanges it for the old one in a single step. (Links to folders would do that too, but DuckDB's `**` does not follow
 them.) Nothing here is synced: a start makes it anew from the table.
+
+A folder that was exchanged stays a while under `_staging`: whoever is listing it at that moment must not get half a list.
 """
 
 import ctypes
@@ -11,6 +13,8 @@ import functools
 import os
 import secrets
 import shutil
+import threading
+import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +29,7 @@ PLAIN = "plain"
 STAGING = "_staging"
 RENAME_EXCHANGE = 2
 AT_FDCWD = -100
+LISTING_S = 60.0  # how long a reader may take to list one folder
 
 
 class PlainMirror:
@@ -38,6 +43,8 @@ class PlainMirror:
         self.is_kept = True
         self._table_root = lake_dir / table
         self._staging = lake_dir / STAGING / table
+        self._replaced: list[tuple[float, Path]] = []  # since when, by the monotonic clock [s]
+        self._replaced_lock = threading.Lock()
 
     def rebuild(self, entries: Collection[FileEntry]) -> None:
         """Make the mirror equal to the table, whatever a crash has left."""
@@ -66,6 +73,15 @@ class PlainMirror:
         for project, month in partitions:
             partition = f"project={project}/month={month}"
             self._attempt(functools.partial(self._switch, partition), wanted.get(partition, []))
+
+    def sweep(self, kept_s: float = LISTING_S) -> None:
+        """Remove folders that were exchanged longer ago."""
+        limit_s = time.monotonic() - kept_s
+        with self._replaced_lock:
+            old = [path for since_s, path in self._replaced if since_s <= limit_s]
+            self._replaced = [(since_s, path) for since_s, path in self._replaced if since_s > limit_s]
+        for path in old:
+            shutil.rmtree(path, ignore_errors=True)
 
     def _attempt(self, change: Callable[[list[FileEntry]], None], entries: list[FileEntry]) -> None:
         if not self.is_kept:
@@ -115,7 +131,8 @@ class PlainMirror:
             folder.rename(fresh)  # a partition without files is no folder at all
             with suppress(OSError):  # the project has other months
                 folder.parent.rmdir()
-        shutil.rmtree(fresh)
+        with self._replaced_lock:
+            self._replaced.append((time.monotonic(), fresh))
 
 
 def _link(source: Path, target: Path) -> None:

@@ -19,6 +19,7 @@ from gaugehouse.errors import Unavailable
 from gaugehouse.lake.delta import FileEntry
 from gaugehouse.lake.deltalog import ListedFile
 from gaugehouse.lake.durable import make_folder, sync_path, write_file
+from gaugehouse.lake.findings import is_exhausted
 from gaugehouse.lake.manifest import CommittedFile
 
 logger = structlog.get_logger()
@@ -73,7 +74,9 @@ def is_broken(root: Path, entry: FileEntry | ListedFile, written: CommittedFile 
     """Say whether a data file is missing, cannot be read, or is not what was written."""
     try:
         content = (root / entry.path).read_bytes()
-    except OSError:
+    except OSError as exc:
+        if is_exhausted(exc):
+            raise
         return True
     expected = entry.size_bytes if written is None else written.size_bytes
     return len(content) != expected or (written is not None and hashlib.sha256(content).hexdigest() != written.sha256)

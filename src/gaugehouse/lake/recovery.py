@@ -14,6 +14,7 @@ from gaugehouse.errors import DamageFound
 from gaugehouse.lake.commits import CommitContent, commit_entry, commit_path, read_commit
 from gaugehouse.lake.delta import HINT, LOG_FOLDER, DeltaStore, describe_file
 from gaugehouse.lake.durable import make_folder, remove_file, sync_path, write_file
+from gaugehouse.lake.findings import is_exhausted
 from gaugehouse.lake.flush import app_id
 from gaugehouse.lake.known import rows_of_batch
 from gaugehouse.lake.manifest import Manifest, ManifestEntry
@@ -87,7 +88,9 @@ def _is_readable(path: Path, size_bytes: int) -> bool:
         return False
     try:
         pq.read_metadata(path)
-    except (OSError, pa.ArrowException):
+    except (OSError, pa.ArrowException) as exc:
+        if is_exhausted(exc):
+            raise
         return False
     return True
 
@@ -125,17 +128,19 @@ def _decodes(path: Path) -> bool:
     """Say whether every page is there: the footer of a file that was never synced can be older than its pages."""
     try:
         pq.ParquetFile(path).read()
-    except (OSError, pa.ArrowException):
+    except (OSError, pa.ArrowException) as exc:
+        if is_exhausted(exc):
+            raise
         return False
     return True
 
 
 def _points_to_checkpoint(hint: Path) -> bool:
     try:
-        version = json.loads(hint.read_bytes())["version"]
+        name = f"{json.loads(hint.read_bytes())['version']:020d}.checkpoint*.parquet"
     except (ValueError, KeyError, TypeError):
         return False
-    return any(hint.parent.glob(f"{version:020d}.checkpoint*.parquet"))
+    return any(hint.parent.glob(name))
 
 
 def remove_uncommitted_files(store: DeltaStore, manifest: Manifest) -> None:

@@ -23,7 +23,7 @@ from gaugehouse.lake.backup import RESTORING, is_half_restored
 from gaugehouse.lake.contents import Contents, find_keys, read_contents, repeated_hashes
 from gaugehouse.lake.delta import month_name, month_numbers_of
 from gaugehouse.lake.deltalog import Commit, ListedFile
-from gaugehouse.lake.findings import EXHAUSTED, Finding, Verdict
+from gaugehouse.lake.findings import Finding, Verdict, is_exhausted
 from gaugehouse.lake.indexfile import CHECKSUM_BYTES, index_path
 from gaugehouse.lake.keyhash import UInt64s
 from gaugehouse.lake.manifest import CommittedFile
@@ -327,7 +327,7 @@ def read_written(
     except FileNotFoundError:
         return None, ("file_missing", "the file is missing")
     except OSError as exc:
-        if exc.errno in EXHAUSTED:
+        if is_exhausted(exc):
             raise
         return None, ("file_unreadable", "the disk cannot read the file")
     if len(content) != size_bytes:

@@ -289,6 +289,22 @@ def test_a_mirror_that_a_crash_left_behind_is_made_anew(lakes):
     assert count_plainly(lake) == 300
 
 
+def test_who_is_listing_a_folder_that_is_exchanged_sees_all_of_it(lake):
+    for start in (0, 50, 100):
+        send(lake, start)
+    (folder,) = (lake.layout.lake_dir / "plain" / "measurements").glob("project=*/month=*")
+    with os.scandir(folder) as listing:
+        lake.compact()
+        assert len(list(listing)) == 3
+    assert len(list(folder.iterdir())) == 1
+    mirror = lake._maintenance.mirrors["measurements"]
+    staging = lake.layout.lake_dir / "_staging" / "measurements"
+    mirror.sweep()
+    assert len(list(staging.iterdir())) == 1
+    mirror.sweep(kept_s=0)
+    assert not list(staging.iterdir())
+
+
 def test_a_plain_glob_beside_a_compactor_is_never_wrong(lakes):
     """A listing may name a file that is gone before it is opened: then the reader gets an error, never a wrong count."""
     lake = lakes.open()
@@ -415,6 +431,19 @@ def test_a_deleted_project_leaves_nothing_behind(lakes):
     assert lake.newest("plant").num_rows == 0
     assert send(lake, 0) == 300
     assert read_all(lake).num_rows == 300
+
+
+def test_nothing_is_gone_of_a_project_that_takes_the_name_of_a_deleted_one(lakes):
+    lake = lakes.open()
+    send(lake, 0)
+    lake.retain("plant", "measurements", MARCH)
+    assert lake.gone("plant", "measurements").before == MARCH
+    lake.delete_project("plant")
+    lakes.crash(lake)
+    lake = lakes.open()
+    assert lake.gone("plant", "measurements") is None
+    send(lake, 0)
+    assert lake.newest("plant").num_rows == 6
 
 
 def test_compaction_of_one_project_leaves_others_alone(lake):

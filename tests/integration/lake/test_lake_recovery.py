@@ -96,7 +96,7 @@ def test_a_lost_index_is_rebuilt_from_the_files(lakes, damage):
     assert append(lake, 7, value=7.0).duplicates == 1
 
 
-@pytest.mark.parametrize("damage", ["json cut", "json empty", "parquet cut", "parquet missing"])
+@pytest.mark.parametrize("damage", ["json cut", "json cut at a line", "json empty", "parquet cut", "parquet missing"])
 def test_a_commit_that_a_power_cut_tore_is_undone_and_its_rows_flushed_again(lakes, monkeypatch, damage):
     lake = lakes.open()
     append(lake, 1, 2)
@@ -124,6 +124,8 @@ def tear(commit, damage):
     data = commit.parent.parent / added["path"]
     if damage == "json cut":
         commit.write_bytes(lines[: len(lines) // 2])
+    elif damage == "json cut at a line":
+        commit.write_bytes(b"".join(lines.splitlines(keepends=True)[:-1]))
     elif damage == "json empty":
         commit.write_bytes(b"")
     elif damage == "parquet cut":
