@@ -16,6 +16,7 @@ from gaugehouse.lake.keyhash import (
     Int32s,
     Int64s,
     advance_newest,
+    are_in_order,
     find_rows,
     insert_rows,
     restore_newest,
@@ -31,11 +32,15 @@ NOWHERE: Positions = np.empty(0, np.int64)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdicts:
-    """What the files said about keys: `stored` rows exist, the other `asked` ones do not. Holds for one generation."""
+    """What the files said about keys: `stored` rows exist, the other `asked` ones do not. Holds for one generation.
+
+    `at` are the positions of `asked` in the delivery that asked, where it is known: then nobody must search for them.
+    """
 
     generation: int
     asked: Rows
     stored: Rows
+    at: Positions | None = None
 
 
 def no_verdicts(spec: TableSpec, generation: int) -> Verdicts:
@@ -50,10 +55,12 @@ def joined(spec: TableSpec, generation: int, several: Sequence[Verdicts]) -> Ver
     if len(valid) == 1:
         return valid[0]
     stored = {id(verdicts.stored): verdicts.stored for verdicts in valid}  # one look into the files answers many
+    places = [verdicts.at for verdicts in valid if verdicts.at is not None]
     return Verdicts(
         generation=generation,
         asked=concat_rows([verdicts.asked for verdicts in valid], spec),
         stored=concat_rows(list(stored.values()), spec),
+        at=np.concatenate(places) if len(places) == len(valid) else None,
     )
 
 
@@ -112,7 +119,7 @@ def classify(
     unsure = known.unsure(recent)
     if unsure.size:
         restore_newest(index.claimed_to, rows.series, previous)
-        return Unsure(rows=rows.take(unsure), at=unsure)
+        return Unsure(rows=rows.at(unsure), at=unsure)
     return known.outcome(index, previous)
 
 
@@ -135,7 +142,7 @@ class _KnownRows:
     def __init__(self, rows: Rows, late_at: Positions, spec: TableSpec) -> None:
         self._rows = rows
         self._late_at = late_at
-        self._late = rows.take(late_at)
+        self._late = rows.at(late_at)
         self._is_found = np.zeros(late_at.size, np.bool_)
         self._is_proven_new = np.zeros(late_at.size, np.bool_)
         self._stored = {name: np.empty(late_at.size, dtype) for name, dtype in spec.payload}
@@ -144,6 +151,8 @@ class _KnownRows:
     def look_in_batch(self) -> None:
         """Find, for each late row, the first row of the delivery with its key."""
         rows, late = self._rows, self._late
+        if not rows.extra.size and (are_in_order(rows.t, rows.series) or are_in_order(rows.series, rows.t)):
+            return  # as most senders send: nothing repeats here
         slots = slots_for(len(rows))
         insert_rows(slots, rows.series, rows.t, rows.extra, 0, len(rows))
         self._first_at = find_rows(slots, rows.series, rows.t, rows.extra, late.series, late.t, late.extra).astype(
@@ -158,16 +167,23 @@ class _KnownRows:
 
     def look_in_hot(self, hot: HotRows) -> None:
         open_at = np.flatnonzero(self._is_open)
-        self._note(open_at, hot.find(self._late.take(open_at)), hot.view(hot.count).payload)
+        self._note(open_at, hot.find(self._late.at(open_at)), hot.view(hot.count).payload)
 
     def look_in_files(self, verdicts: Verdicts) -> None:
         if not len(verdicts.asked):
             return
         open_at = np.flatnonzero(self._is_open)
-        self._note(open_at, _find_in(verdicts.stored, self._late.take(open_at)), verdicts.stored.payload)
+        self._note(open_at, _find_in(verdicts.stored, self._late.at(open_at)), verdicts.stored.payload)
         open_at = np.flatnonzero(self._is_open)
-        was_asked = _find_in(verdicts.asked, self._late.take(open_at)) != EMPTY
-        self._is_proven_new[open_at[was_asked]] = True
+        self._is_proven_new[open_at[self._was_asked(verdicts, open_at)]] = True
+
+    def _was_asked(self, verdicts: Verdicts, open_at: Positions) -> Bools:
+        if verdicts.at is None:
+            return _find_in(verdicts.asked, self._late.at(open_at)) != EMPTY
+        was_asked = np.zeros(len(self._rows), np.bool_)
+        was_asked[verdicts.at] = True
+        answer: Bools = was_asked[self._late_at[open_at]]
+        return answer
 
     def _note(self, at: Positions, found: Int32s, payload: dict[str, Column]) -> None:
         is_hit = found != EMPTY
@@ -178,7 +194,7 @@ class _KnownRows:
     def unsure(self, recent: RecentKeys) -> Positions:
         """Return positions of rows that may be in the files, for all that memory knows."""
         open_at = np.flatnonzero(self._is_open)
-        may_be_stored = recent.may_be_stored(self._late.take(open_at))
+        may_be_stored = recent.may_be_stored(self._late.at(open_at))
         return self._late_at[open_at[may_be_stored]]
 
     def outcome(self, index: SeriesIndex, previous: Int64s) -> Classified:

@@ -75,6 +75,7 @@ class Question:
     generation: int
     files: Files
     rows: dict[str, Rows]
+    at: dict[str, Positions] = field(default_factory=dict)  # of these rows in the delivery, where no others are with it
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,6 +86,7 @@ class Waiting:
     verdicts: dict[str, Verdicts] = field(default_factory=dict)
     question: Question | None = None
     outcome: Appended | BaseException | None = None
+    alone: "Group | None" = None  # the group of this delivery alone, made once for however many attempts
 
     def result(self) -> Appended:
         """Return what became of it, or raise what went wrong."""

@@ -123,6 +123,15 @@ def find_rows(  # noqa: PLR0913, PLR0917 - two keyed column sets and a table; nu
 
 
 @njit(cache=True, nogil=True)
+def are_in_order(major: NDArray[np.integer], minor: NDArray[np.integer]) -> bool:
+    """Say whether each pair (major, minor) is greater than the one before it; then no two are the same."""
+    for i in range(1, major.size):
+        if major[i] < major[i - 1] or (major[i] == major[i - 1] and minor[i] <= minor[i - 1]):
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
 def advance_newest(newest: Int64s, series: Int32s, t: Int64s, previous: Int64s) -> Bools:
     """Raise each series' newest time row by row; return which rows were not newer than all before them.
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from gaugehouse.errors import Unavailable
-from gaugehouse.lake.delta import DeltaStore, FileEntry, month_name, month_numbers_of
+from gaugehouse.lake.delta import DeltaStore, FileEntry
 from gaugehouse.lake.filekeys import FileKeys, keys_of
 from gaugehouse.lake.known import SeriesIndex, rows_of_batch
 from gaugehouse.lake.quarantine import refuse_quarantined
@@ -82,7 +82,8 @@ class FileLookup:
         for code, project in enumerate(projects):
             mine = rows.take(codes == code)
             wanted = _wanted(index, mine)
-            entries = [entry for entry in files if entry.project == project and _may_hold_keys(entry, mine)]
+            bounds_us = int(mine.t.min()), int(mine.t.max())
+            entries = [entry for entry in files if entry.project == project and _overlaps(entry, bounds_us)]
             try:
                 stored = self._read(spec, entries, wanted)
             except Unavailable:
@@ -111,6 +112,8 @@ class FileLookup:
         paths = []
         for entry in entries:
             asked = np.flatnonzero((instants >= entry.instants_us[0]) & (instants <= entry.instants_us[1]))
+            if not asked.size:
+                continue
             is_here = self.file_keys[spec.name].may_hold(root / entry.path, keys, asked)
             is_hit[asked[is_here]] = True
             if is_here.any():
@@ -126,10 +129,8 @@ def _unstamped(rows: Rows) -> Rows:
     return Rows(series=rows.series, t=rows.t, extra=rows.extra, received_at=np.empty(0, np.int64), payload=rows.payload)
 
 
-def _may_hold_keys(entry: FileEntry, rows: Rows) -> bool:
-    low, high = entry.instants_us
-    inside = (rows.t >= low) & (rows.t <= high)
-    return any(month_name(number) == entry.month for number in np.unique(month_numbers_of(rows.t[inside])).tolist())
+def _overlaps(entry: FileEntry, bounds_us: tuple[int, int]) -> bool:
+    return entry.instants_us[0] <= bounds_us[1] and entry.instants_us[1] >= bounds_us[0]
 
 
 def _wanted(index: SeriesIndex, rows: Rows) -> pa.Table:

@@ -106,6 +106,10 @@ class Rows:
         """Return the number of rows."""
         return int(self.t.size)
 
+    def at(self, positions: Int64s) -> "Rows":
+        """Return the rows at ascending positions; all of them without a copy."""
+        return self if positions.size == len(self) else self.take(positions)
+
     def take(self, picked: NDArray[np.bool_] | NDArray[np.integer]) -> "Rows":
         """Return the picked rows, by mask or by position."""
         return Rows(
@@ -238,6 +242,7 @@ class HotRows:
         self.spec = spec
         self.count = 0
         self.visible = 0
+        self._bounds_us = (0, 0)  # of the instants, once there are any
         self._columns = empty_rows(spec)
         self._slots = slots_for(0)
 
@@ -254,14 +259,25 @@ class HotRows:
         for name, column in rows.payload.items():
             columns.payload[name][self.count : end] = column
         insert_rows(self._slots, columns.series, columns.t, columns.extra, self.count, end)
+        if len(rows):
+            low, high = int(rows.t.min()), int(rows.t.max())
+            known = self._bounds_us if self.count else (low, high)
+            self._bounds_us = min(low, known[0]), max(high, known[1])
         self.count = end
 
     def find(self, rows: Rows) -> Int32s:
         """Return the position of each key here, EMPTY where it is not."""
+        found = np.full(len(rows), EMPTY, np.int32)
         if self.count == 0:
-            return np.full(len(rows), EMPTY, np.int32)
-        columns = self._columns
-        return find_rows(self._slots, columns.series, columns.t, columns.extra, rows.series, rows.t, rows.extra)
+            return found
+        low, high = self._bounds_us
+        inside = np.flatnonzero((rows.t >= low) & (rows.t <= high))
+        if inside.size:
+            columns, wanted = self._columns, rows.at(inside)
+            found[inside] = find_rows(
+                self._slots, columns.series, columns.t, columns.extra, wanted.series, wanted.t, wanted.extra
+            )
+        return found
 
     def view(self, stop: int | None = None, start: int = 0) -> Rows:
         """Return rows start..stop without copying: all that are visible by default."""

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 import numpy as np
@@ -88,13 +88,19 @@ class _Unjudged:
     files: Files
     table: str
     rows: Rows
+    at: Positions
     members: Positions
+
+    def _question(self, rows: Rows, at: dict[str, Positions] | None = None) -> Question:
+        return Question(generation=self.generation, files=self.files, rows={self.table: rows}, at=at or {})
 
     def hand_out(self, together: Sequence[Waiting]) -> list[Waiting]:
         """Give each delivery the question of its own rows; return those that have none."""
+        if len(together) == 1:
+            together[0].question = self._question(self.rows, at={self.table: self.at})
+            return []
         for member in np.unique(self.members).tolist():
-            mine = self.rows if len(together) == 1 else self.rows.take(self.members == member)
-            together[member].question = Question(generation=self.generation, files=self.files, rows={self.table: mine})
+            together[member].question = self._question(self.rows.take(self.members == member))
         return [one for one in together if one.question is None]
 
 
@@ -111,6 +117,15 @@ class _Told:
 
     conflicts: pa.Table
     events: Part
+
+
+def _group_of(project: str, together: Sequence[Waiting]) -> Group:
+    first = together[0]
+    if len(together) > 1:
+        return group_of(project, [one.delivery for one in together])
+    if first.alone is None:
+        first.alone = group_of(project, [first.delivery])
+    return first.alone
 
 
 def _tell(group: Group, conflicts: pa.Table) -> _Told:
@@ -264,14 +279,15 @@ class Sequencer:
             rows = concat_rows([question.rows[name] for question in questions], TABLES[name])
             stored = self.lookup(TABLES[name], rows, questions[0].files[name])
             for one, question in zip(several, questions, strict=True):
-                fresh = Verdicts(generation=generation, asked=question.rows[name], stored=stored)
+                places = question.at.get(name)
+                fresh = Verdicts(generation=generation, asked=question.rows[name], stored=stored, at=places)
                 known = [one.verdicts[name]] if name in one.verdicts else []
                 one.verdicts[name] = joined(TABLES[name], generation, [*known, fresh])
         for one in waiting:
             one.question = None
 
     def _claim_together(self, project: str, together: Sequence[Waiting]) -> _Written | _Unjudged:
-        group = group_of(project, [one.delivery for one in together])
+        group = _group_of(project, together)
         told = _Told(conflicts=NO_CONFLICTS, events=group.parts["events"])
         while True:
             with self.lock:
@@ -337,10 +353,19 @@ class Sequencer:
         verdicts = [one.verdicts[spec.name] for one in together if spec.name in one.verdicts]
         hot = [segment.hot[spec.name] for segment in [*self.sealed, self.active]]
         answers = joined(spec, self.generation, verdicts)
+        if len(together) > 1 or spec is not MEASUREMENTS:  # positions of one delivery; events of conflicts come and go
+            answers = replace(answers, at=None)
         return classify(rows, self.indexes[spec.name], hot, self.recent[spec.name], answers)
 
     def _unjudged(self, table: str, unsure: Unsure, members: Positions) -> _Unjudged:
-        return _Unjudged(generation=self.generation, files=self.files, table=table, rows=unsure.rows, members=members)
+        return _Unjudged(
+            generation=self.generation,
+            files=self.files,
+            table=table,
+            rows=unsure.rows,
+            at=unsure.at,
+            members=members,
+        )
 
     def _conflicts(self, rows: Rows, measured: Classified) -> pa.Table:
         if not measured.conflict_at.size:
