@@ -178,11 +178,13 @@ class _KnownRows:
         self._is_proven_new[open_at[self._was_asked(verdicts, open_at)]] = True
 
     def _was_asked(self, verdicts: Verdicts, open_at: Positions) -> Bools:
+        answer: Bools
         if verdicts.at is None:
-            return _find_in(verdicts.asked, self._late.at(open_at)) != EMPTY
-        was_asked = np.zeros(len(self._rows), np.bool_)
-        was_asked[verdicts.at] = True
-        answer: Bools = was_asked[self._late_at[open_at]]
+            answer = _find_in(verdicts.asked, self._late.at(open_at)) != EMPTY
+        else:
+            was_asked = np.zeros(len(self._rows), np.bool_)
+            was_asked[verdicts.at] = True
+            answer = was_asked[self._late_at[open_at]]
         return answer
 
     def _note(self, at: Positions, found: Int32s, payload: dict[str, Column]) -> None:
