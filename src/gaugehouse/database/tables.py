@@ -158,6 +158,26 @@ class Metric(Base):
     updated_at: Mapped[datetime] = mapped_column(default=database_now())
 
 
+class KpiDefinition(Base):
+    """One version of a KPI that a project defined; versions are never changed or deleted: reports name them."""
+
+    __tablename__ = "kpi_definitions"
+    __table_args__ = (UniqueConstraint("project_id", "name", "version"),)
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(NAME_COLUMN)
+    version: Mapped[int]
+    title: Mapped[str] = mapped_column(NAME_COLUMN)
+    unit: Mapped[str] = mapped_column(String(64))
+    formula: Mapped[str] = mapped_column(Text)
+    edge: Mapped[str] = mapped_column(Text, default="")
+    higher_is_better: Mapped[bool | None]
+    metric_units: Mapped[dict[str, str]] = mapped_column(default=dict)
+    defined_by: Mapped[str] = mapped_column(NAME_COLUMN)
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
 class Job(Base):
     """Work that a worker process picks up. `attempts` only grows: with `worker` it fences every later write."""
 

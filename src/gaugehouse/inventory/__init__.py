@@ -1,8 +1,8 @@
-"""Projects, components, metrics and their attributes.
+"""Projects, components, metrics and their attributes, KPIs.
 
 Entry: `Registry` and `FirstLabels` (first sight of names and labels, from memory), `find_components`, `find_metrics`,
-`resolve_attributes`.
-May import: access, database, measurements, config, errors.
+`resolve_attributes`; `find_kpis` and `define_kpi` in `inventory.kpis`, not loaded here: it needs compiled code.
+May import: access, database, kpi, measurements, config, errors.
 Invariants: names never change and are never deleted (the lake holds them); a retired component keeps its data and
 still accepts rows; every function is told the project and sees nothing else.
 """

@@ -1,10 +1,15 @@
 """Facts, then formulas: numbers with their coverage, from rows in time order.
 
-Owns: the facts kernel, the KPI catalogue, the rules of docs/kpis.md. Pure: arrays in, arrays out, no I/O.
-May import: measurements, errors.
+Owns: the facts kernel, the formula language, the KPI catalogue, the rules of docs/kpis.md. Pure: arrays in, arrays out,
+no I/O. May import: measurements, errors.
 
-Entry functions: `series_params` -> `compute_facts` -> `evaluate`; `merge` joins the facts of adjacent buckets;
-`warm_up` compiles the kernel ahead of the first question.
+Entry functions: `series_params` -> `compute_facts` -> `evaluate`, or `evaluate_groups` for components together; `rank`
+for the best of them; `merge` joins the facts of adjacent buckets; `warm_up` compiles the kernel ahead of the first
+question. `define` checks a KPI of a project, `make_kpis` makes definitions ready; `explain` shows how a value came to
+be.
+
+From text to number: `language` (text to tree) -> `checking` (names, units: tree to term) -> `calculation` (terms over
+`readings`, which say when a fact does not stand). `quantities` lists the facts, `catalogue` the built-in KPIs.
 
 Invariants:
 - A result depends on the rows alone, never on files, batches or threads: sums are compensated and sequential per
@@ -29,17 +34,28 @@ Choices where the rules leave room:
   `max_rate` bounds every counted amount, and the next step starts from the reading behind a step that was too fast.
 """
 
+from gaugehouse.kpi.calculation import Owners as Owners
 from gaugehouse.kpi.catalogue import CATALOGUE as CATALOGUE
-from gaugehouse.kpi.catalogue import Kpi as Kpi
 from gaugehouse.kpi.catalogue import find_unknown_kpis as find_unknown_kpis
 from gaugehouse.kpi.catalogue import get_kpis as get_kpis
 from gaugehouse.kpi.catalogue import needs_quantiles as needs_quantiles
+from gaugehouse.kpi.checking import KnownMetric as KnownMetric
+from gaugehouse.kpi.definition import Definition as Definition
+from gaugehouse.kpi.definition import Kpi as Kpi
+from gaugehouse.kpi.definition import define as define
+from gaugehouse.kpi.definition import find_needed as find_needed
+from gaugehouse.kpi.definition import make_kpis as make_kpis
+from gaugehouse.kpi.evaluation import GROUP_RESULTS as GROUP_RESULTS
 from gaugehouse.kpi.evaluation import RESULTS as RESULTS
 from gaugehouse.kpi.evaluation import evaluate as evaluate
+from gaugehouse.kpi.evaluation import evaluate_groups as evaluate_groups
+from gaugehouse.kpi.explanation import Explanation as Explanation
+from gaugehouse.kpi.explanation import explain as explain
 from gaugehouse.kpi.facts import Facts as Facts
 from gaugehouse.kpi.facts import compute_facts as compute_facts
 from gaugehouse.kpi.facts import merge as merge
 from gaugehouse.kpi.facts import series_params as series_params
 from gaugehouse.kpi.facts import warm_up as warm_up
-from gaugehouse.kpi.formulas import Status as Status
 from gaugehouse.kpi.kernel import SeriesParams as SeriesParams
+from gaugehouse.kpi.outcome import Status as Status
+from gaugehouse.kpi.ranking import rank as rank

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -18,13 +19,14 @@ from gaugehouse.database.tables import Component, Metric
 from gaugehouse.errors import MAX_ROWS_NAMED, NotFound, Refused, TooLarge
 from gaugehouse.inventory import resolve_attributes
 from gaugehouse.inventory.checks import split_names
-from gaugehouse.kpi import CATALOGUE
+from gaugehouse.kpi import CATALOGUE, Kpi
 from gaugehouse.lake import Gone
 from gaugehouse.measurements.metric import MetricKind
 from gaugehouse.measurements.period import Period, bucket_edges_us, explicit_period, parse_instant, parse_period
 from gaugehouse.query import resolve_components
 from gaugehouse.query.components import show_name
 from gaugehouse.reports.compute import find_lookback
+from gaugehouse.reports.formulas import choose_definitions, find_supporting, make_catalogue, read_attributes
 from gaugehouse.reports.pin import Pin, PinnedComponent, PinnedSeries
 from gaugehouse.reports.request import ComponentFilter, PeriodBounds, ReportRequest
 from gaugehouse.reports.zones import find_tzdata_version
@@ -38,6 +40,7 @@ DEFAULT_KPIS: Mapping[MetricKind, tuple[str, ...]] = {
     MetricKind.DELTA: ("count", "total", "completeness"),
     MetricKind.STATE: ("availability", "uptime", "downtime", "unknown_time", "coverage"),
 }
+_DEFAULT_NAMES = tuple(dict.fromkeys(name for names in DEFAULT_KPIS.values() for name in names))
 
 
 class PinSource(Protocol):
@@ -82,7 +85,9 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
     """
     period = _read_period(body, asked_at)
     refuse_gone(source.gone(project, "measurements"), period)  # at once: below, many series may have to be looked at
-    _check_kpis(body.kpis)
+    definitions = choose_definitions(session, project_id, body.kpis)
+    catalogue = make_catalogue(definitions)
+    _check_kpis(body.kpis, catalogue)
     _check_metrics(session, project_id, body.metrics)
     edges_us = bucket_edges_us(period, body.bucket, limit=cells_limit)
     as_of = source.newest_received_at()
@@ -90,14 +95,23 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
     names = [one.name for one in components]
     newest = source.series(project, None if body.components == "all" else tuple(names))
     _check_size_at_least(newest, body, edges_us, cells_limit)
-    keys = _find_series(session, newest, project_id, body, names)
-    attributes = resolve_attributes(session, project_id, keys)
-    series = tuple(PinnedSeries(component=c, metric=m, attributes=attributes[c, m]) for c, m in keys)
+    known = _find_known(session, newest, project_id, names)
+    keys = _find_series(known, body, names)
+    used = [catalogue[name] for name in body.kpis or _DEFAULT_NAMES]
+    of_components = read_attributes(session, project_id, names, used)
+    more = find_supporting(keys, known, of_components, used)
+    attributes = resolve_attributes(session, project_id, [*keys, *more])
+    series, supporting = (
+        tuple(PinnedSeries(component=c, metric=m, attributes=attributes[c, m]) for c, m in some)
+        for some in (keys, more)
+    )
+    if of_components:
+        components = tuple(replace(one, attributes=of_components.get(one.name, {})) for one in components)
     if body.metrics is not None:  # a component that measures other things is not part of the question
         concerned = {component for component, _ in keys}
         components = tuple(one for one in components if one.name in concerned)
-    refuse_gone(source.gone(project, "measurements"), period, find_lookback(series))
-    kpis = _choose_kpis(body.kpis, series)
+    refuse_gone(source.gone(project, "measurements"), period, find_lookback((*series, *supporting)))
+    kpis = _choose_kpis(body.kpis, series, catalogue)
     _check_size(series, kpis, edges_us, cells_limit)
     return Pin(
         project=project,
@@ -112,6 +126,8 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
         catalogue_version=find_catalogue_version(),
         tzdata_version=find_tzdata_version(),
         code_version=__version__,
+        supporting=supporting,
+        definitions=definitions,
     )
 
 
@@ -143,7 +159,10 @@ def _span(lookback: timedelta) -> str:
 
 def find_catalogue_version() -> str:
     """Return a digest over what the catalogue says of each KPI: it changes when a formula does."""
-    rows = [(one.name, one.unit.value, one.formula, one.edge, sorted(one.kinds)) for one in CATALOGUE.values()]
+    rows = [
+        (one.name, one.unit, one.formula, one.edge, sorted(one.kinds), one.definition.zero, str(one.definition.caveats))
+        for one in CATALOGUE.values()
+    ]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:CATALOGUE_DIGITS]
 
 
@@ -155,17 +174,17 @@ def _read_period(body: ReportRequest, now: datetime) -> Period:
     return parse_period(body.period, timezone=body.timezone, now=now)
 
 
-def _check_kpis(kpis: Sequence[str] | None) -> None:
+def _check_kpis(kpis: Sequence[str] | None, catalogue: Mapping[str, Kpi]) -> None:
     if kpis is None:
         return
-    unknown = [name for name in kpis if name not in CATALOGUE]
+    unknown = [name for name in kpis if name not in catalogue]
     if unknown or not kpis:
         shown = [show_name(name) for name in unknown[:MAX_ROWS_NAMED]]
         wrong = ", ".join(map(repr, shown))
         raise Refused(
-            f"there is no KPI {wrong}; known are {', '.join(CATALOGUE)}" if wrong else "name at least one KPI",
+            f"there is no KPI {wrong}; known are {', '.join(catalogue)}" if wrong else "name at least one KPI",
             code="kpi_unknown",
-            fields={"unknown": shown, "known": list(CATALOGUE)},
+            fields={"unknown": shown, "known": list(catalogue)},
         )
 
 
@@ -195,20 +214,25 @@ def _pin_components(
     )
 
 
-def _find_series(
-    session: Session, newest: pa.Table, project_id: str, body: ReportRequest, components: Sequence[str]
-) -> list[tuple[str, str]]:
-    """Return (component, metric) of every series the report is about, sorted, silent ones included.
-
-    Known are the series that have rows and those that the inventory describes for one component. A component without
-    any gets the metrics that were asked for; components that were named get each metric that was named.
-    """
+def _find_known(session: Session, newest: pa.Table, project_id: str, components: Sequence[str]) -> set[tuple[str, str]]:
+    """Return (component, metric) of the series that have rows, and of those that are described for one component."""
     listed = set(components)
     known = set(zip(newest["component"].to_pylist(), newest["metric"].to_pylist(), strict=True))
     known |= _find_described(session, project_id)
-    known = {key for key in known if key[0] in listed}
+    return {key for key in known if key[0] in listed}
+
+
+def _find_series(
+    known: Collection[tuple[str, str]], body: ReportRequest, components: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Return (component, metric) of every series the report is about, sorted, silent ones included.
+
+    A component without any known series gets the metrics that were asked for; components that were named get each
+    metric that was named.
+    """
     if body.metrics is None:
         return sorted(known)
+    listed = set(components)
     silent = listed - {component for component, _ in known}
     is_named = isinstance(body.components, tuple)
     wanted = {(component, metric) for component in (listed if is_named else silent) for metric in body.metrics}
@@ -240,17 +264,19 @@ def _find_described(session: Session, project_id: str) -> set[tuple[str, str]]:
     return {(row.name, row.metric) for row in session.execute(statement)}
 
 
-def _choose_kpis(asked: Sequence[str] | None, series: Sequence[PinnedSeries]) -> dict[MetricKind, tuple[str, ...]]:
+def _choose_kpis(
+    asked: Sequence[str] | None, series: Sequence[PinnedSeries], catalogue: Mapping[str, Kpi]
+) -> dict[MetricKind, tuple[str, ...]]:
     """Return the KPIs of each kind of metric: those asked for that the kind can have, or the default ones."""
     if asked is None:
         return dict(DEFAULT_KPIS)
     names = tuple(dict.fromkeys(asked))
-    chosen = {kind: tuple(name for name in names if kind in CATALOGUE[name].kinds) for kind in MetricKind}
+    chosen = {kind: tuple(name for name in names if kind in catalogue[name].kinds) for kind in MetricKind}
     kinds = {one.attributes.kind for one in series}
-    useless = [name for name in names if kinds and not kinds & set(CATALOGUE[name].kinds)]
+    useless = [name for name in names if kinds and not kinds & catalogue[name].kinds]
     if useless:
         present = ", ".join(sorted(kinds))
-        fitting = ", ".join(sorted(CATALOGUE[useless[0]].kinds))
+        fitting = ", ".join(sorted(catalogue[useless[0]].kinds))
         raise Refused(
             f"{useless[0]} is for metrics of kind {fitting}, but the chosen ones are {present}; "
             "choose other metrics or set the kind of these",

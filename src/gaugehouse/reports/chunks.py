@@ -65,9 +65,17 @@ class Chunk:
 
 
 def split_series(
-    series: Sequence[PinnedSeries], rows_of: Mapping[tuple[str, str], int], *, buckets: int, limits: Limits
+    series: Sequence[PinnedSeries],
+    rows_of: Mapping[tuple[str, str], int],
+    *,
+    buckets: int,
+    limits: Limits,
+    together: bool = False,
 ) -> Iterator[Chunk]:
-    """Yield the series in order, cut between components; a component over the limits is cut between its metrics."""
+    """Yield the series in order, cut between components; a component over the limits is cut between its metrics.
+
+    Where formulas look beyond one metric, the series of a component stay `together`, whatever the limits.
+    """
     series_limit = max(1, limits.cells // buckets)
     held: list[PinnedSeries] = []
     held_rows = 0
@@ -77,7 +85,7 @@ def split_series(
         if held and (held_rows + own_rows > limits.rows or len(held) + len(own) > series_limit):
             yield Chunk(series=tuple(held), rows=held_rows)
             held, held_rows = [], 0
-        if own_rows > limits.rows or len(own) > series_limit:
+        if not together and (own_rows > limits.rows or len(own) > series_limit):
             yield from _split_component(own, rows_of, series_limit=series_limit, rows_limit=limits.rows)
             continue
         held += own

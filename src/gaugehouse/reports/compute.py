@@ -1,18 +1,19 @@
 """From a pin and a snapshot to the rows of a report: the same for a worker, the command line and a test."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gaugehouse.kpi import CATALOGUE, compute_facts, evaluate, needs_quantiles, series_params
+from gaugehouse.kpi import Kpi, compute_facts, evaluate, needs_quantiles, series_params
 from gaugehouse.lake import Snapshot
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind
 from gaugehouse.measurements.schema import TIMESTAMP
 from gaugehouse.measurements.selection import Selection, to_epoch_us
 from gaugehouse.reports.chunks import Chunk, Limits, count_rows, load_chunk, split_series
+from gaugehouse.reports.formulas import make_catalogue, make_owners
 from gaugehouse.reports.pin import Pin, PinnedSeries
 from gaugehouse.reports.result import RESULT
 
@@ -50,23 +51,31 @@ def compute_report(
     """
     reads = snapshot if pin.as_of is not None else None
     tables = [_describe_silent(pin)]
+    catalogue = make_catalogue(pin.definitions)
     on_progress(0, "counting rows")
-    work = list(_plan(reads, pin, limits or Limits()))
+    work = list(_plan(reads, pin, catalogue, limits or Limits()))
     total = max(1, sum(chunk.rows + len(chunk.series) for _, chunk in work))
     done = 0
     for selection, chunk in work:
         on_progress(100 * done / total, f"computing {chunk.series[0].component}")
-        tables.append(_compute_chunk(reads, selection, chunk, pin, threads=threads))
+        tables.append(_compute_chunk(reads, selection, chunk, pin, catalogue, threads=threads))
         done += chunk.rows + len(chunk.series)
     on_progress(100, "putting the result together")
     result = pa.concat_tables(tables).combine_chunks()
     return result.sort_by([("component", "ascending"), ("metric", "ascending")])  # stable: the rest keeps its order
 
 
-def _plan(snapshot: Snapshot | None, pin: Pin, limits: Limits) -> Iterator[tuple[Selection, Chunk]]:
+def _plan(
+    snapshot: Snapshot | None, pin: Pin, catalogue: Mapping[str, Kpi], limits: Limits
+) -> Iterator[tuple[Selection, Chunk]]:
     """Yield the portions of a report, each with the rows that it needs."""
     end = min(pin.period.end, pin.asked_at) if pin.period.start < pin.asked_at else pin.period.start
-    for lookback, series in _group_by_lookback(pin.series):
+    every: Sequence[PinnedSeries] = pin.series
+    if pin.supporting:
+        every = sorted((*pin.series, *pin.supporting), key=lambda one: (one.component, one.metric))
+    together = any(catalogue[name].looks_around for names in pin.kpis.values() for name in names)
+    portions = [(find_lookback(every), every)] if together and every else _group_by_lookback(every)
+    for lookback, series in portions:
         selection = Selection(
             project=pin.project,
             components=tuple(dict.fromkeys(one.component for one in series)),
@@ -76,7 +85,7 @@ def _plan(snapshot: Snapshot | None, pin: Pin, limits: Limits) -> Iterator[tuple
             as_of=pin.as_of,
         )
         rows_of = {} if snapshot is None else count_rows(snapshot, selection)
-        for chunk in split_series(series, rows_of, buckets=len(pin.edges_us) - 1, limits=limits):
+        for chunk in split_series(series, rows_of, buckets=len(pin.edges_us) - 1, limits=limits, together=together):
             yield selection, chunk
 
 
@@ -109,7 +118,13 @@ def _find_known_hold(attributes: MetricAttributes) -> timedelta | None:
 
 
 def _compute_chunk(
-    snapshot: Snapshot | None, selection: Selection, chunk: Chunk, pin: Pin, *, threads: int
+    snapshot: Snapshot | None,
+    selection: Selection,
+    chunk: Chunk,
+    pin: Pin,
+    catalogue: Mapping[str, Kpi],
+    *,
+    threads: int,
 ) -> pa.Table:
     rows = load_chunk(snapshot, selection, chunk)
     attributes = [one.attributes for one in chunk.series]
@@ -121,23 +136,27 @@ def _compute_chunk(
         pin.edges_us,
         now_us=to_epoch_us(pin.asked_at),
         threads=threads,
-        quantiles=needs_quantiles(names),
+        quantiles=needs_quantiles(names, catalogue),
     )
-    evaluated = evaluate(facts, attributes, names, skip_inapplicable=True)
-    return _name_rows(_keep_asked(evaluated, chunk, pin), chunk, pin)
+    owners = make_owners(chunk.series, pin)
+    evaluated = evaluate(facts, attributes, names, catalogue=catalogue, owners=owners, skip_inapplicable=True)
+    return _name_rows(_keep_asked(evaluated, chunk, pin, list(catalogue)), chunk, pin)
 
 
-def _keep_asked(evaluated: pa.Table, chunk: Chunk, pin: Pin) -> pa.Table:
-    """Drop what was evaluated for the sake of metrics of another kind, and put each series' KPIs in the order asked."""
+def _keep_asked(evaluated: pa.Table, chunk: Chunk, pin: Pin, names: Sequence[str]) -> pa.Table:
+    """Drop what was evaluated for the sake of other metrics, and put each series' KPIs in the order asked."""
     kinds = list(MetricKind)
-    names = list(CATALOGUE)
     places = np.full((len(kinds), len(names)), -1, dtype=np.int64)
     for kind, asked in pin.kpis.items():
-        for place, name in enumerate(asked):
-            places[kinds.index(kind), names.index(name)] = place
+        for order, name in enumerate(asked):
+            places[kinds.index(kind), names.index(name)] = order
     series = evaluated["series"].to_numpy()
     kind_of = np.array([kinds.index(one.attributes.kind) for one in chunk.series])[series]
-    place = places[kind_of, pc.index_in(evaluated["kpi"], pa.array(names)).to_numpy()]
+    place = places[kind_of, pc.index_in(evaluated["kpi"], pa.array(names, pa.string())).to_numpy()]
+    hidden = {(one.component, one.metric) for one in pin.supporting}
+    if hidden:
+        is_hidden = np.array([(one.component, one.metric) in hidden for one in chunk.series], np.bool_)
+        place = np.where(is_hidden[series], -1, place)
     kept = np.flatnonzero(place >= 0)
     return evaluated.take(pa.array(kept[np.lexsort((place[kept], series[kept]))]))  # stable: buckets keep their order
 

@@ -1,29 +1,32 @@
 """The pin: everything the numbers of a report depend on, fixed when it is asked for."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gaugehouse.kpi import Definition
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateClass
 from gaugehouse.measurements.period import Period
 from gaugehouse.measurements.selection import from_epoch_us, to_epoch_us
 
 PIN_FORMAT = 1
+DEFINED = ("name", "version", "title", "unit", "formula", "edge", "higher_is_better")
 NUMBERS = ("lsl", "usl", "target", "nominal_interval_s", "max_hold_s", "rollover_at", "max_rate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PinnedComponent:
-    """A component as it was: `retired_at` ends its part of the period."""
+    """A component as it was: `retired_at` ends its part of the period; `attributes` are those that formulas use."""
 
     name: str
     type: str = ""
     labels: Mapping[str, str]
     retired_at: datetime | None = None
+    attributes: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,8 @@ class Pin:
         edges_us: n + 1 edges of n buckets: the calendar of that day's tzdata, kept. [us]
         components: Resolved, ordered by name, the silent ones included.
         series: Ordered by (component, metric).
+        supporting: Further series that formulas need and that are not shown, ordered likewise.
+        definitions: The project's own KPIs that are used, as they were.
         kpis: Names per kind of metric, in the order asked.
         catalogue_version: Of the formulas.
         tzdata_version: Of the time zone rules.
@@ -66,17 +71,23 @@ class Pin:
     catalogue_version: str
     tzdata_version: str
     code_version: str
+    supporting: tuple[PinnedSeries, ...] = ()
+    definitions: tuple[Definition, ...] = ()
 
 
 def encode_pin(pin: Pin) -> dict[str, Any]:
-    """Return the pin as JSON-able values; names and attributes that repeat are written once."""
+    """Return the pin as JSON-able values; names and attributes that repeat are written once.
+
+    What only reports with a project's own KPIs have is left out where there is none: older pins keep their digest.
+    """
     components = {component.name: index for index, component in enumerate(pin.components)}
-    metrics = {name: index for index, name in enumerate(sorted({series.metric for series in pin.series}))}
+    every = (*pin.series, *pin.supporting)
+    metrics = {name: index for index, name in enumerate(sorted({series.metric for series in every}))}
     attributes: list[dict[str, Any]] = []
     positions: dict[str, int] = {}
     known: dict[int, int] = {}  # series share attribute objects: one look at each is enough
     series = []
-    for one in pin.series:
+    for one in every:
         if id(one.attributes) not in known:
             encoded = _encode_attributes(one.attributes)
             position = positions.setdefault(repr(encoded), len(attributes))
@@ -84,7 +95,7 @@ def encode_pin(pin: Pin) -> dict[str, Any]:
                 attributes.append(encoded)
             known[id(one.attributes)] = position
         series.append([components[one.component], metrics[one.metric], known[id(one.attributes)]])
-    return {
+    encoded_pin = {
         "format": PIN_FORMAT,
         "project": pin.project,
         "as_of_us": None if pin.as_of is None else to_epoch_us(pin.as_of),
@@ -103,24 +114,46 @@ def encode_pin(pin: Pin) -> dict[str, Any]:
         ],
         "metrics": list(metrics),
         "attributes": attributes,
-        "series": series,
+        "series": series[: len(pin.series)],
         "kpis": {kind.value: list(names) for kind, names in sorted(pin.kpis.items())},
         "catalogue_version": pin.catalogue_version,
         "tzdata_version": pin.tzdata_version,
         "code_version": pin.code_version,
     }
+    optional = {
+        "component_attributes": {one.name: dict(one.attributes) for one in pin.components if one.attributes},
+        "supporting": series[len(pin.series) :],
+        "definitions": [_encode_definition(one) for one in pin.definitions],
+    }
+    return encoded_pin | {name: value for name, value in optional.items() if value}
 
 
 def decode_pin(encoded: Mapping[str, Any]) -> Pin:
     """Return the pin that `encode_pin` wrote, also after a database turned 1e22 into an integer or sorted the keys."""
     period = encoded["period"]
+    of_components = encoded.get("component_attributes", {})
     components = tuple(
         PinnedComponent(
-            name=name, type=type_, labels=labels, retired_at=None if retired_us is None else from_epoch_us(retired_us)
+            name=name,
+            type=type_,
+            labels=labels,
+            retired_at=None if retired_us is None else from_epoch_us(retired_us),
+            attributes={key: _decode_attribute(value) for key, value in of_components.get(name, {}).items()},
         )
         for name, type_, labels, retired_us in encoded["components"]
     )
     attributes = [_decode_attributes(one) for one in encoded["attributes"]]
+
+    def read_series(triples: Sequence[Sequence[int]]) -> tuple[PinnedSeries, ...]:
+        return tuple(
+            PinnedSeries(
+                component=components[component].name,
+                metric=encoded["metrics"][metric],
+                attributes=attributes[attribute],
+            )
+            for component, metric, attribute in triples
+        )
+
     return Pin(
         project=encoded["project"],
         as_of=None if encoded["as_of_us"] is None else from_epoch_us(encoded["as_of_us"]),
@@ -134,14 +167,9 @@ def decode_pin(encoded: Mapping[str, Any]) -> Pin:
         bucket=encoded["bucket"],
         edges_us=_decode_edges(encoded["edges"]),
         components=components,
-        series=tuple(
-            PinnedSeries(
-                component=components[component].name,
-                metric=encoded["metrics"][metric],
-                attributes=attributes[attribute],
-            )
-            for component, metric, attribute in encoded["series"]
-        ),
+        series=read_series(encoded["series"]),
+        supporting=read_series(encoded.get("supporting", ())),
+        definitions=tuple(_decode_definition(one) for one in encoded.get("definitions", ())),
         kpis={MetricKind(kind): tuple(names) for kind, names in encoded["kpis"].items()},
         catalogue_version=encoded["catalogue_version"],
         tzdata_version=encoded["tzdata_version"],
@@ -182,3 +210,16 @@ def _decode_attributes(encoded: Mapping[str, Any]) -> MetricAttributes:
 
 def _as_float(value: float | None) -> float | None:
     return None if value is None else float(value)
+
+
+def _decode_attribute(value: object) -> object:
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _encode_definition(definition: Definition) -> dict[str, Any]:
+    """Write what a manager defined; the rest of a definition is for built-in KPIs."""
+    return {name: getattr(definition, name) for name in DEFINED} | {"metric_units": dict(definition.metric_units)}
+
+
+def _decode_definition(encoded: Mapping[str, Any]) -> Definition:
+    return Definition(**{name: encoded[name] for name in (*DEFINED, "metric_units")})

@@ -17,6 +17,7 @@ from gaugehouse.measurements.schema import MEASUREMENT_BATCH
 from gaugehouse.measurements.selection import from_epoch_us
 from gaugehouse.reports import Limits, Pin, compute_report, digest_result, encode_pin
 from gaugehouse.reports.pin import PinnedComponent, PinnedSeries
+from unit.kpi.kpi_cases import ORACLE_KPIS
 from unit.kpi.kpi_second_oracle import DAY_US, SECOND_US, Question, answer
 
 START_US = 20_000 * DAY_US
@@ -77,7 +78,7 @@ def make_pin(questions, *, as_of):
         series=tuple(
             PinnedSeries(component=name_of(i), metric="m", attributes=describe(one)) for i, one in enumerate(questions)
         ),
-        kpis={kind: tuple(name for name in CATALOGUE if kind in CATALOGUE[name].kinds) for kind in MetricKind},
+        kpis={kind: tuple(name for name in ORACLE_KPIS if kind in CATALOGUE[name].kinds) for kind in MetricKind},
         catalogue_version="-",
         tzdata_version="-",
         code_version="-",

@@ -26,6 +26,8 @@ GET /v1/components/{component}/summary
 GET /v1/events
 GET /v1/latest
 GET /v1/me
+GET /v1/kpis
+GET /v1/kpis/{kpi}/versions
 GET /v1/measurements
 GET /v1/metrics
 GET /v1/reports
@@ -39,6 +41,7 @@ POST /v1/components
 POST /v1/components/{component}/restore
 POST /v1/components/{component}/retire
 POST /v1/events
+POST /v1/kpis
 POST /v1/measurements
 POST /v1/metrics
 POST /v1/reports

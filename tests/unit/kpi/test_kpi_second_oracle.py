@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaugehouse.kpi import CATALOGUE, compute_facts, evaluate, kernel, merge, series_params, warm_up
+from gaugehouse.kpi import compute_facts, evaluate, kernel, merge, series_params, warm_up
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateClass
 from gaugehouse.measurements.selection import EPOCH
 from gaugehouse.measurements.series import SeriesRows
+from unit.kpi.kpi_cases import ORACLE_KPIS
 from unit.kpi.kpi_second_oracle import DAY_US, SECOND_US, Question, answer
 
 START_US = 20_000 * DAY_US
@@ -99,7 +100,7 @@ def facts_of(*questions):
     return compute_facts(rows_of(*questions), params, edges_us, now_us=questions[0].now_us, quantiles=True)
 
 
-def results_of(question, kpis=tuple(CATALOGUE), facts=None):
+def results_of(question, kpis=tuple(ORACLE_KPIS), facts=None):
     """Return the rows of the answer by bucket."""
     table = evaluate(facts or facts_of(question), [describe(question)], kpis)
     buckets = [{} for _ in range(table["bucket"].to_numpy().max() + 1)]
@@ -137,7 +138,7 @@ def test_every_kpi_of_every_bucket_equals_the_second_oracle(question):
 @settings(max_examples=80, deadline=None)
 @given(questions())
 def test_merged_buckets_equal_the_second_oracle_of_the_whole(question):
-    kpis = [name for name in CATALOGUE if name not in QUANTILE_KPIS]
+    kpis = [name for name in ORACLE_KPIS if name not in QUANTILE_KPIS]
     (found,) = results_of(question, kpis, merge(facts_of(question)))
     whole = replace(question, edges_us=[question.edges_us[0], question.edges_us[-1]])
     scale = max((abs(value) for _, value, _ in question.rows if value is not None), default=1.0)

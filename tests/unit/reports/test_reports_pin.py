@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gaugehouse.kpi import Definition
 from gaugehouse.measurements.metric import MetricKind, StateClass
 from gaugehouse.reports.pin import PinnedComponent, _decode_edges, _encode_edges, decode_pin, encode_pin
 
@@ -46,6 +47,23 @@ def test_a_pin_is_encoded_alike_after_a_database_rewrote_its_numbers_and_keys(pi
 
     again = encode_pin(decode_pin(rewrite(encoded)))
     assert json.dumps(again, sort_keys=True) == json.dumps(encoded, sort_keys=True)
+
+
+def test_what_formulas_need_survives_json_also_after_a_database_rewrote_its_numbers(pin, make_series):
+    definition = Definition(name="cost", title="Cost", unit="EUR", formula="n", version=3, metric_units={"n": "kWh"})
+    own = {"ideal_cycle_time_s": 9.0, "parts_metric": "parts"}
+    components = (pin.components[0], replace(pin.components[1], attributes=own), *pin.components[2:])
+    more = (make_series("pump-2", "parts", MetricKind.COUNTER),)
+    needy = replace(pin, components=components, supporting=more, definitions=(definition,))
+    encoded = encode_pin(needy)
+    decoded = decode_pin(json.loads(json.dumps(encoded).replace("9.0", "9")))
+    assert (decoded.definitions, decoded.supporting, decoded.components) == ((definition,), more, components)
+    assert encode_pin(decoded) == encoded
+
+
+def test_a_pin_without_formulas_of_its_own_is_written_as_before(pin):
+    assert not {"component_attributes", "supporting", "definitions"} & set(encode_pin(pin))
+    assert decode_pin(encode_pin(pin)).definitions == ()
 
 
 def test_attributes_that_repeat_are_written_once(pin):

@@ -1,0 +1,40 @@
+"""Top and bottom N of results."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+def rank(results: pa.Table, *, names: Sequence[str], count: int, lowest: bool = False) -> pa.Table:
+    """Return the rows with the highest (or lowest) values of each KPI and bucket, best first.
+
+    Args:
+        results: Columns kpi, bucket, value and those in `names`; rows without a value have no rank.
+        names: Columns that tell rows apart, such as component and metric: equal values are in the order of names.
+        count: How many of each KPI and bucket.
+        lowest: Whether the lowest values come first.
+
+    Returns:
+        The rows of `results` that are kept, with a first column `rank` (int32, from 1), ordered by KPI (as in
+        `results`), bucket and rank.
+    """
+    valued = results.filter(pc.is_valid(results["value"]))
+    kpis = pc.unique(valued["kpi"])
+    places = pc.index_in(valued["kpi"], kpis)
+    table = valued.append_column("place", places)
+    order = [("place", "ascending"), ("bucket", "ascending"), ("value", "ascending" if lowest else "descending")]
+    table = table.sort_by(order + [(name, "ascending") for name in names])
+    ranks = _count_up(np.column_stack([table["place"].to_numpy(), table["bucket"].to_numpy()]))
+    kept = table.add_column(0, pa.field("rank", pa.int32(), nullable=False), pa.array(ranks, pa.int32()))
+    return kept.filter(pa.array(ranks <= count)).select(["rank", *results.column_names])
+
+
+def _count_up(keys: np.ndarray[tuple[int, int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Return 1, 2, 3 ... for each run of equal keys."""
+    place = np.arange(len(keys))
+    is_first = np.ones(len(keys), np.bool_)
+    is_first[1:] = (keys[1:] != keys[:-1]).any(axis=1)
+    starts = np.maximum.accumulate(np.where(is_first, place, 0))
+    return place - starts + 1
