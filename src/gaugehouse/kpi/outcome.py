@@ -124,8 +124,9 @@ class Outcome:
 
     def spread(self, shape: tuple[int, ...]) -> "Outcome":
         """Return one of this shape, not to be marked."""
-        value, status, reason = (np.broadcast_to(part, shape) for part in (self.value, self.status, self.reason))
-        return Outcome(value, status, reason)
+        return Outcome(
+            np.broadcast_to(self.value, shape), np.broadcast_to(self.status, shape), np.broadcast_to(self.reason, shape)
+        )
 
     def copy(self) -> "Outcome":
         """Return one that can be marked without changing this one."""

@@ -123,9 +123,8 @@ def _total(*parts: Numbers) -> Numbers:
     return total
 
 
-def _per_series(per_series: Numbers, length_us: kernel.Integers) -> Numbers:
-    spread: Numbers = np.broadcast_to(per_series[:, None], length_us.shape)
-    return spread
+def _per_series(per_series: Numbers, length_us: kernel.Integers) -> kernel.Floats:
+    return np.broadcast_to(per_series.astype(np.float64)[:, None], length_us.shape)
 
 
 def _ranked(share: float) -> Callable[[kernel.Floats], kernel.Floats]:

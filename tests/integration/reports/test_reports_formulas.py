@@ -97,8 +97,9 @@ def test_oee_uses_the_attributes_that_were_pinned(filled):
     assert found["press-1", "running", "oee_availability"] == pytest.approx(75.0)
     assert found["press-1", "running", "oee"] == pytest.approx(100 * 24 * 600 / 86_400, rel=0.05)
     assert found["press-2", "running", "oee"] is None
-    (reason,) = {row["reason"] for row in table.to_pylist() if row["component"] == "press-2"}
-    assert reason == "the component has no attribute state_metric"
+    reasons = {row["kpi"]: row["reason"] for row in table.to_pylist() if row["component"] == "press-2"}
+    assert reasons["oee_availability"] == "the component has no attribute state_metric"
+    assert reasons["oee"] == "the component has no attribute parts_metric"
     with filled.database.transaction() as session:
         session.execute(update(Component).values(attributes={}))
     with filled.database.reading() as session:

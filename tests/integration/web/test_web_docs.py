@@ -24,10 +24,10 @@ GET /v1/components/{component}/latest
 GET /v1/components/{component}/measurements
 GET /v1/components/{component}/summary
 GET /v1/events
-GET /v1/latest
-GET /v1/me
 GET /v1/kpis
 GET /v1/kpis/{kpi}/versions
+GET /v1/latest
+GET /v1/me
 GET /v1/measurements
 GET /v1/metrics
 GET /v1/reports
