@@ -1,0 +1,166 @@
+"""KPIs of the catalogue that the older oracles do not know: against the first oracle, and worked by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gaugehouse.kpi import CATALOGUE, evaluate
+from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateClass
+from unit.kpi.kpi_cases import SECOND_US, Case, Row, cases, facts_of, readings
+from unit.kpi.kpi_oracle import Oracle
+
+HOUR_S = 3_600
+ONE_SIDED_95 = 2.996
+HELD = sorted(set(MetricKind) - {MetricKind.DELTA})
+CLASSES = {
+    "uptime": StateClass.UP,
+    "downtime": StateClass.DOWN,
+    "planned_time": StateClass.PLANNED,
+    "idle_time": StateClass.IDLE,
+    "unknown_time": StateClass.UNKNOWN,
+}
+
+
+def answers_of(case, kpis):
+    """Return per bucket {kpi: row}."""
+    rows = evaluate(facts_of([case]), [case.attributes], kpis).to_pylist()
+    return [{row["kpi"]: row for row in rows if row["bucket"] == b} for b in range(len(case.edges_s) - 1)]
+
+
+def answer_of(case, kpi):
+    return answers_of(case, [kpi])[0][kpi]
+
+
+def near(value):
+    return None if value is None else pytest.approx(value, rel=1e-9, abs=1e-6)
+
+
+def test_every_kpi_says_what_it_is():
+    for kpi in CATALOGUE.values():
+        assert all((kpi.title, kpi.formula, kpi.source, kpi.edge, kpi.kinds)), kpi.name
+        assert kpi.definition.version == 0
+        assert not kpi.rule.formula.metric_units, kpi.name  # a built-in KPI knows no metric of anybody
+
+
+@given(st.sampled_from(MetricKind).flatmap(cases))
+@settings(deadline=None, max_examples=60)
+def test_gaps_and_bad_measurements_are_counted_also_in_silence(case):
+    oracle = Oracle(case)
+    for bucket, found in zip(oracle.buckets, answers_of(case, ["gap_count", "longest_gap", "bad_count"]), strict=True):
+        gaps_us = oracle.gaps_us(bucket)
+        expected = {
+            "gap_count": len(gaps_us),
+            "longest_gap": max(gaps_us, default=0) / SECOND_US,
+            "bad_count": oracle.bad_n(bucket),
+        }
+        if not bucket.length_us:
+            expected = dict.fromkeys(expected)
+        assert {kpi: row["value"] for kpi, row in found.items()} == {kpi: near(v) for kpi, v in expected.items()}
+
+
+@given(st.sampled_from(HELD).flatmap(cases))
+@settings(deadline=None, max_examples=60)
+def test_an_integral_is_the_mean_times_the_covered_time(case):
+    oracle = Oracle(case)
+    for bucket, found in zip(oracle.buckets, answers_of(case, ["integral", "integral_hours"]), strict=True):
+        covered_s = oracle.covered_us(bucket) / SECOND_US
+        area = oracle.time_weighted_mean(bucket) * covered_s if covered_s else None
+        scale = max([1.0, *(abs(row.value) for row in case.rows if row.value is not None)]) * max(1.0, covered_s)
+        for kpi, per in (("integral", 1), ("integral_hours", HOUR_S)):
+            value = found[kpi]["value"]
+            assert value == (None if area is None else pytest.approx(area / per, rel=1e-9, abs=1e-9 * scale))
+
+
+@given(cases(MetricKind.STATE))
+@settings(deadline=None, max_examples=80)
+def test_states_agree_with_the_oracle(case):
+    oracle = Oracle(case)
+    kpis = [*CLASSES, "planned_share", "idle_share", "unknown_share", "failures", "failures_uncertain", "mtbf"]
+    for bucket, found in zip(oracle.buckets, answers_of(case, kpis), strict=True):
+        if not bucket.length_us:
+            assert {row["value"] for row in found.values()} == {None}
+            continue
+        seconds = {kpi: oracle.class_us(bucket, one) / SECOND_US for kpi, one in CLASSES.items()}
+        for kpi, expected in seconds.items():
+            assert found[kpi]["value"] == near(expected), kpi
+        assert sum(row["value"] for kpi, row in found.items() if kpi in CLASSES) == near(bucket.length_us / SECOND_US)
+        for kpi, part in (
+            ("planned_share", "planned_time"),
+            ("idle_share", "idle_time"),
+            ("unknown_share", "unknown_time"),
+        ):
+            assert found[kpi]["value"] == near(100 * seconds[part] * SECOND_US / bucket.length_us), kpi
+        certain, uncertain = oracle.failures(bucket)
+        assert (found["failures"]["value"], found["failures_uncertain"]["value"]) == (certain, uncertain)
+        up_h = seconds["uptime"] / HOUR_S
+        mtbf = found["mtbf"]
+        assert mtbf["value"] == near(up_h / certain if certain else None)
+        if not certain and mtbf["status"] == "undefined":
+            words = f"no failure in the period: with 95 % confidence, MTBF is above {up_h / ONE_SIDED_95:,.4g} h"
+            assert mtbf["reason"] == words
+
+
+@given(cases(MetricKind.COUNTER))
+@settings(deadline=None, max_examples=60)
+def test_counters_agree_with_the_oracle(case):
+    oracle = Oracle(case)
+    kpis = ["rate", "rate_per_hour", "counter_resets", "counter_glitches"]
+    for bucket, found in zip(oracle.buckets, answers_of(case, kpis), strict=True):
+        facts = oracle.counter(bucket)
+        rate = found["rate"]["value"]
+        assert found["rate_per_hour"]["value"] == near(None if rate is None else HOUR_S * rate)
+        expected = (facts["resets"], facts["glitches"]) if bucket.length_us else (None, None)
+        assert (found["counter_resets"]["value"], found["counter_glitches"]["value"]) == expected
+
+
+def test_a_state_that_was_carried_in_had_no_failure_and_bounds_the_mtbf():
+    attributes = MetricAttributes(kind=MetricKind.STATE, max_hold_s=float(2 * HOUR_S))
+    found = answers_of(Case((Row(-60, 1.0),), attributes, (0, HOUR_S)), ["failures", "mtbf"])[0]
+    assert (found["failures"]["value"], found["failures"]["status"]) == (0, "ok")
+    assert found["mtbf"]["reason"] == "no failure in the period: with 95 % confidence, MTBF is above 0.3338 h"
+
+
+def test_silence_has_no_mtbf_and_no_bound():
+    silent = Case((), MetricAttributes(kind=MetricKind.STATE), (0, HOUR_S))
+    assert (answer_of(silent, "mtbf")["status"], answer_of(silent, "failures")["value"]) == ("no_data", 0)
+
+
+# --- Capability -------------------------------------------------------------------------------------------------------
+
+SHAFTS_MM = [19.98, 20.01, 20.0, 19.97, 20.03, 20.02, 19.99, 20.0, 20.01, 19.99]
+
+
+def shafts(**limits):
+    return Case(readings(*SHAFTS_MM), MetricAttributes(unit="mm", **limits), (0, HOUR_S))
+
+
+def test_pp_and_ppk_are_those_of_the_books():
+    mean, std = np.mean(SHAFTS_MM), np.std(SHAFTS_MM, ddof=1)
+    case = shafts(lsl=19.9, usl=20.1)
+    assert answer_of(case, "pp")["value"] == pytest.approx(0.2 / (6 * std), rel=1e-9)
+    assert answer_of(case, "ppk")["value"] == pytest.approx(min(20.1 - mean, mean - 19.9) / (3 * std), rel=1e-9)
+    assert answer_of(case, "ppk")["unit"] == "1"
+
+
+def test_with_one_limit_there_is_that_sides_ppk_and_no_pp():
+    mean, std = np.mean(SHAFTS_MM), np.std(SHAFTS_MM, ddof=1)
+    for limits, room, missing in (({"usl": 20.1}, 20.1 - mean, "lsl"), ({"lsl": 19.9}, mean - 19.9, "usl")):
+        assert answer_of(shafts(**limits), "ppk")["value"] == pytest.approx(room / (3 * std), rel=1e-9)
+        assert answer_of(shafts(**limits), "pp")["reason"] == f"{missing} of the metric is not set"
+    assert answer_of(shafts(), "ppk")["reason"] == "lsl of the metric is not set"
+
+
+def test_no_room_and_no_variation_have_no_capability():
+    assert answer_of(shafts(lsl=20.1, usl=20.1), "pp")["reason"] == "usl is not above lsl"
+    same = Case(readings(1.0, 1.0), MetricAttributes(lsl=0.0, usl=2.0), (0, HOUR_S))
+    assert answer_of(same, "pp")["reason"] == "the values do not vary"
+    one = Case(readings(1.0), MetricAttributes(lsl=0.0, usl=2.0), (0, HOUR_S))
+    assert answer_of(one, "ppk")["reason"] == "one measurement is not enough: two are needed"
+
+
+def test_the_bound_of_mtbf_is_that_of_the_chi_square_distribution():
+    # chi2(0.95; 2) is exponential with mean 2: its 95 % quantile is -2 ln 0.05.
+    assert -math.log(0.05) == pytest.approx(ONE_SIDED_95, abs=5e-4)
