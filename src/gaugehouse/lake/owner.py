@@ -438,9 +438,11 @@ class Lake:
             raise GaugehouseError("the lake did not flush in time", code="flush_timeout")
 
     def _keep(self) -> None:
-        """Seal by age, size or wish; write durability markers when idle."""
+        """Seal by age, size or wish; write durability markers when idle; take down signs of plain/."""
         while not self._stopping.wait(KEEPER_PERIOD_S):
             try:
+                for mirror in self._maintenance.mirrors.values():
+                    mirror.take_down_signs()
                 self._keep_once()
             except FsyncFailed:
                 return  # the log has already stopped the process
@@ -554,7 +556,14 @@ class Lake:
         Raises:
             StorageFull: not enough free space for the copies.
         """
-        return self._maintenance.compact(project, on_progress)
+        done = self._maintenance.compact(project, on_progress)
+        self._wait_for_signs()
+        return done
+
+    def _wait_for_signs(self) -> None:
+        """Return once plain/ shows nothing but files, for who reads it next."""
+        for mirror in self._maintenance.mirrors.values():
+            mirror.wait_for_signs()
 
     def retain(self, project: str, table: str, before: datetime, archive_dir: Path | None = None) -> Dropped:
         """Drop the months of a project that end at or before an instant, after copying them where asked to.
@@ -685,6 +694,7 @@ class Lake:
             # It may still commit: the next owner must wait until this process is gone.
             logger.warning("lake_closed_while_busy", rows=self.unflushed_rows())
             return
+        self._wait_for_signs()
         self._close_log()
         self.answers.close()
         self._lock.release()

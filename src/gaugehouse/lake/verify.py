@@ -28,7 +28,7 @@ from gaugehouse.lake.indexfile import CHECKSUM_BYTES, index_path
 from gaugehouse.lake.keyhash import UInt64s
 from gaugehouse.lake.manifest import CommittedFile
 from gaugehouse.lake.picture import AskLive, Picture, take_picture
-from gaugehouse.lake.plain import PLAIN
+from gaugehouse.lake.plain import PLAIN, write_sign
 from gaugehouse.lake.quarantine import Quarantine, is_broken, is_intact, quarantine_path, read_quarantined_paths
 from gaugehouse.lake.rows import TABLES, TableSpec
 from gaugehouse.lake.surroundings import check_leftovers, check_mirror
@@ -492,9 +492,9 @@ def set_broken_aside(layout: Layout, verdict: Verdict) -> list[str]:
             continue
         quarantine.add(root, file, finding.what)
         shown = layout.lake_dir / PLAIN / finding.table / finding.name
-        if shown.exists():  # a link to the damaged bytes; an empty file makes globs fail instead
+        if shown.exists():  # a link to the damaged bytes; a sign makes globs fail instead
             draft = shown.with_suffix(".tmp")
-            draft.touch()
+            write_sign(draft, file.size_bytes)
             draft.replace(shown)
         moved.append(f"{finding.table}/{finding.name}")
     return moved
