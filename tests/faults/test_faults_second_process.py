@@ -13,6 +13,7 @@ from faults.ledgers import assert_readers_agree
 from functional.installation import run_command, wait_until
 from functional.senders import Sender, sending
 from gaugehouse.errors import Throttled
+from gaugehouse.lock import OwnerLock
 
 COMMANDS = ("compact", "flush", "retain", "verify", "status")
 ASKED = ("compact", "flush", "retain", "status")  # what the socket itself knows
@@ -71,6 +72,19 @@ def test_a_second_server_is_refused_at_once_by_the_pid_of_the_first(owned, tries
     assert took_s - base_s <= limit_s
     with sending([Sender(owned, "after")]):
         pass
+
+
+def test_a_second_server_is_refused_before_it_loads_what_a_server_needs(tmp_path):
+    lock = OwnerLock(tmp_path / "LOCK")
+    lock.acquire()
+    try:
+        done = run_command("serve", "--data", tmp_path, environment={"PYTHONPROFILEIMPORTTIME": "1"})
+    finally:
+        lock.release()
+    assert done.returncode == 1
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "gaugehouse.lock" in loaded
+    assert not loaded & {"gaugehouse.lake", "deltalake", "duckdb", "numba", "pyarrow", "fastapi"}
 
 
 @once_or_timed

@@ -56,6 +56,9 @@ def serve(
     demo: Annotated[bool, typer.Option("--demo", help="Demo fleet, demo users, open docs; loopback only")] = False,
 ) -> None:
     """Serve the HTTP interface; become the owner of the lake."""
+    from gaugehouse.lock import refuse_locked
+
+    refuse_locked(data / "LOCK")  # loading what a server needs takes two seconds more
     from gaugehouse.cli.serving import serve_forever
 
     serve_forever(data_dir=data, host=host, port=port, demo=demo)
