@@ -348,8 +348,20 @@ def lake_flush(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
 
 
 @lake_app.command(name="repair")
-def lake_repair(data: Data = DEFAULT_DATA) -> None:
-    """Mend a damaged log: keep every intact record, set the original aside; needs the server stopped."""
+def lake_repair(
+    data: Data = DEFAULT_DATA,
+    backups: Annotated[
+        Path | None,
+        typer.Option("--from", help="Folder of backups to copy files from", exists=True, file_okay=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring back what is damaged, from what is left of it, the log or a backup; exit code 3 when something is lost.
+
+    Beside a running server only files in quarantine; stop it first for the log, the Delta logs and everything else.
+    Damaged originals are set aside, never removed.
+    """
     from gaugehouse.cli.upkeep import repair
 
-    repair(data_dir=data)
+    if not repair(data_dir=data, backups=backups, as_json=as_json):
+        raise typer.Exit(EXIT_DAMAGED)
