@@ -21,7 +21,7 @@ def run_backfill(results: Results, *, seconds: float, connections: int, work_dir
     if not arrow:
         run_ingest(results, seconds=seconds, connections=connections, formats=["arrow"], work_dir=work_dir)
         arrow = results.rows("ingest")
-    rate = float(str(arrow[0]["rows_per_s"]))
+    rate, settled_rate = (float(str(arrow[0][name])) for name in ("rows_per_s", "settled_rows_per_s"))
     every_minutes = max(1, round(YEAR_MINUTES * COMPONENTS * len(METRICS) / (rate * seconds)))
     data_dir, payload_dir = work_dir / "data-backfill", work_dir / "payloads-backfill"
     payload_dir.mkdir()
@@ -36,7 +36,7 @@ def run_backfill(results: Results, *, seconds: float, connections: int, work_dir
             cpu_s = service.cpu_s()
             sent = send(service.target(ARROW), year, seconds=NEVER_S)
             cpu_s = service.cpu_s() - cpu_s
-            row = _row(service, sent, full.rows, rate) | {"server_cpu_s": cpu_s}
+            row = _row(service, sent, full.rows, rate, settled_rate) | {"server_cpu_s": cpu_s}
     finally:
         shutil.rmtree(payload_dir, ignore_errors=True)
         shutil.rmtree(data_dir, ignore_errors=True)
@@ -70,15 +70,20 @@ def _year(sender: Sender, every_minutes: int, folder: Path) -> Payloads:
     return write_payloads(folder / f"year-{sender.number}", batches, ARROW.encode)
 
 
-def _row(service: Service, sent: Sent, before: int, arrow_rows_per_s: float) -> dict[str, object]:
+def _row(
+    service: Service, sent: Sent, before: int, arrow_rows_per_s: float, arrow_settled_rows_per_s: float
+) -> dict[str, object]:
     rows_behind = before + sent.rows - service.committed_rows()
     memory_bytes = service.memory_bytes()
     drain_s, is_exact = drain(service, before + sent.rows)
+    settled_rows_per_s = sent.rows / (sent.duration_s + drain_s)
     return {
         "rows": sent.rows,
         "rows_per_s": sent.rows_per_s,
         "ratio": sent.rows_per_s / arrow_rows_per_s,
         "arrow_rows_per_s": arrow_rows_per_s,
+        "settled_rows_per_s": settled_rows_per_s,
+        "settled_ratio": settled_rows_per_s / arrow_settled_rows_per_s,
         "months": 12,
         "seconds": sent.duration_s,
         "late": sent.late,

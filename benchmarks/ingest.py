@@ -24,6 +24,7 @@ class Measured:
 
     Args:
         rows_per_s: Acknowledged rows per second of the sending time.
+        settled_rows_per_s: The same rows per second of the time until all were in the lake's files.
         seconds: Sending time. [s]
         has_run_dry: The payloads ended before the time did.
         rows_behind_half: Acknowledged rows not yet in the lake's files, at half time.
@@ -41,6 +42,7 @@ class Measured:
     bytes_per_row: float
     rows: int
     rows_per_s: float
+    settled_rows_per_s: float
     seconds: float
     has_run_dry: bool
     rows_behind_half: int
@@ -127,6 +129,7 @@ def sustain(
         bytes_per_row=payload_bytes / sum(sum(payload.rows) for payload in payloads),
         rows=sent.rows,
         rows_per_s=sent.rows_per_s,
+        settled_rows_per_s=sent.rows / (sent.duration_s + drain_s),
         seconds=sent.duration_s,
         has_run_dry=sent.duration_s < seconds,
         rows_behind_half=half[-1] if half else 0,

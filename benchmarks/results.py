@@ -27,6 +27,7 @@ COLUMNS = {
     "ingest": {
         "format": ("format", "{}"),
         "rows_per_s": ("rows/s", "{:,.0f}"),
+        "settled_rows_per_s": ("rows/s until in the files", "{:,.0f}"),
         "ratio": ("x plain insert", "{:.2f}"),
         "baseline_rows_per_s": ("plain insert rows/s", "{:,.0f}"),
         "seconds": ("sent for [s]", "{:.1f}"),
@@ -63,6 +64,8 @@ COLUMNS = {
         "rows_per_s": ("rows/s", "{:,.0f}"),
         "ratio": ("x Arrow rate", "{:.2f}"),
         "arrow_rows_per_s": ("Arrow rows/s", "{:,.0f}"),
+        "settled_rows_per_s": ("rows/s until in the files", "{:,.0f}"),
+        "settled_ratio": ("x Arrow rate until in the files", "{:.2f}"),
         "months": ("months", "{}"),
         "seconds": ("sent for [s]", "{:.1f}"),
         "late": ("counted as late", "{:,}"),

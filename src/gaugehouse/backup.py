@@ -25,7 +25,7 @@ from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database, sqlite_url
 from gaugehouse.database.dump import check_dump, check_empty, dump_database, load_database
 from gaugehouse.errors import DamageFound, GaugehouseError, NotFound, Refused, Unavailable
-from gaugehouse.lake import BackedLake, KeyedAnswer, Lake, drop_unlisted, restore_lake
+from gaugehouse.lake import BackedLake, KeyedAnswer, Lake, Pool, drop_unlisted, restore_lake
 from gaugehouse.lake.answers import ANSWERS, Answers
 from gaugehouse.lake.backup import begin_restore, end_restore, holds, is_half_restored
 from gaugehouse.lake.durable import make_folder, sync_path, write_file
@@ -251,6 +251,29 @@ def _read_lists(target: Path) -> tuple[dict[str, BackupList], list[str]]:
         except (DamageFound, NotFound, OSError):
             unreadable.append(name)
     return lists, unreadable
+
+
+def read_pool(target: Path) -> Pool:
+    """Return the data files of all backups in a folder whose lists can be read.
+
+    Raises:
+        NotFound: there is no backup.
+        DamageFound: there are only damaged ones.
+    """
+    lists, unreadable = _read_lists(target)
+    if not lists and unreadable:
+        raise DamageFound(f"the list of backup {', '.join(unreadable)} is damaged", code="backup_damaged")
+    if not lists:
+        raise NotFound("there is no backup in this folder", code="no_backup")
+    return Pool(
+        folder=target,
+        files={
+            f"{table}/{file.entry.path}": file
+            for listed in lists.values()
+            for table, files in listed.lake.tables.items()
+            for file in files
+        },
+    )
 
 
 def _prune(target: Path, installation: str, keep: int) -> tuple[int, tuple[str, ...]]:

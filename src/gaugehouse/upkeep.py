@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gaugehouse.backup import make_backup
+from gaugehouse.backup import make_backup, read_pool
 from gaugehouse.errors import Refused
+from gaugehouse.lake import Repair
 from gaugehouse.lake.control import Answer, ControlSocket, Progress
 from gaugehouse.lake.live import LiveFacts
 from gaugehouse.runtime import Runtime
@@ -41,6 +42,12 @@ class QuarantineArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     table: str
     path: str
     what: str
+
+
+class RepairArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where backups are, as an absolute path."""
+
+    backups: str | None = None
 
 
 class BackupArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,6 +88,12 @@ def answers(runtime: Runtime) -> dict[str, Answer]:
         asked = _read(given, BackupArguments)
         return make_backup(runtime.lake, runtime.database, Path(asked.target), keep=asked.keep, on_progress=report)
 
+    def repair(given: Mapping[str, Any], report: Progress) -> object:
+        backups = _read(given, RepairArguments).backups
+        pool = None if backups is None else read_pool(Path(backups))
+        mended = tuple(runtime.lake.repair_files(pool, report))
+        return Repair(mended=mended, looked_at=len(mended))
+
     return {
         "status": status,
         "flush": flush,
@@ -89,6 +102,7 @@ def answers(runtime: Runtime) -> dict[str, Answer]:
         "delete_project": delete_project,
         "quarantine": quarantine,
         "backup": backup,
+        "repair": repair,
     }
 
 

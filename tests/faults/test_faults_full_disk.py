@@ -5,9 +5,9 @@ import subprocess
 from datetime import UTC, datetime
 
 import httpx
-import polars as pl
 import pytest
 
+from faults.judging import assert_all_found_once
 from functional.installation import Installation, wait_until
 from functional.senders import Sender, sending
 
@@ -88,12 +88,5 @@ def test_a_full_disk_refuses_writes_and_nothing_else_until_there_is_room(house_o
             timeout_s=RESUMED_S,
             what="writing again",
         )
-    expected = {}
-    for sender in senders:
-        expected |= sender.acknowledged_keys()
-    installation.stop_in_any_state()
-    rows = installation.read_lake().filter(pl.col("component") != "probe")
-    keys = list(zip(rows["component"], rows["metric"], rows["measured_at"], strict=True))
-    assert len(set(keys)) == rows.height
-    assert dict(zip(keys, rows["value"], strict=True)) == expected
+    assert_all_found_once(installation, senders)
     tally["full disks"] += 1

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from faults.judging import assert_all_found_once
 from functional.installation import wait_until
 from functional.senders import Sender, sending
 
@@ -48,18 +49,6 @@ def failing(pid, calls, error, when):
         strace.send_signal(signal.SIGINT)
         strace.wait(30)
         strace.stderr.close()
-
-
-def assert_all_found_once(installation, senders):
-    """Stop the server and compare the lake with what was acknowledged."""
-    installation.stop_in_any_state()
-    expected = {}
-    for sender in senders:
-        expected |= sender.acknowledged_keys()
-    rows = installation.read_lake()
-    keys = list(zip(rows["component"], rows["metric"], rows["measured_at"], strict=True))
-    assert len(set(keys)) == rows.height
-    assert dict(zip(keys, rows["value"], strict=True)) == expected
 
 
 def is_answering(installation):

@@ -99,34 +99,56 @@ class Installation:
 
     def start(self, *options):
         """Start the server and return when it answers."""
+        self.launch(*options)
+        self.url = wait_until(self._find_url, timeout_s=START_S, what="the server's address")
+        wait_until(self._is_healthy, timeout_s=START_S, what="the server's health")
+        return self
+
+    def launch(self, *options):
+        """Begin to start the server; it may be killed before it answers."""
         self.options = options
+        self.process = self.begin("serve", "--host", "127.0.0.1", "--port", "0", *options)
+
+    def begin(self, *arguments):
+        """Start a command on this installation's folder and return its process; `output` shows what it prints."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         output = self.data_dir.parent / f"{self.data_dir.name}-output-{len(self._outputs)}.txt"
         self._outputs.append(output)
-        command = [sys.executable, "-m", "gaugehouse", "serve", "--data", str(self.data_dir)]
+        command = [sys.executable, "-m", "gaugehouse", *map(str, arguments), "--data", str(self.data_dir)]
         with output.open("wb") as file:
-            self.process = subprocess.Popen(
-                [*command, "--host", "127.0.0.1", "--port", "0", *options],
+            return subprocess.Popen(
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env=own_environment(self.environment),
                 cwd=REPOSITORY,
             )
-        self.url = wait_until(self._find_url, timeout_s=START_S, what="the server's address")
-        wait_until(self._is_healthy, timeout_s=START_S, what="the server's health")
-        return self
+
+    def start_until_ready(self):
+        """Start the server and return how long it took until it said that it takes writes. [s]"""
+        started_s = time.monotonic()
+        self.launch()
+        self.url = wait_until(self._find_url, poll_s=0.01, timeout_s=START_S, what="the server's address")
+        wait_until(lambda: self._answers("/ready"), poll_s=0.01, timeout_s=START_S, what="the server's readiness")
+        return time.monotonic() - started_s
 
     def _find_url(self):
         assert self.process.poll() is None, f"the server ended with {self.process.returncode}:\n{self.output()}"
         path = self.data_dir / "run" / "owner.json"
-        owner = json.loads(path.read_text()) if path.exists() else {}
-        return owner["url"] if owner.get("pid") == self.process.pid else None  # a killed server leaves its file
+        try:
+            owner = json.loads(path.read_text())
+        except FileNotFoundError:  # not there yet, or just removed: a killed server leaves its file to the next
+            return None
+        return owner["url"] if owner["pid"] == self.process.pid else None
 
     def _is_healthy(self):
+        return self._answers("/health")
+
+    def _answers(self, path):
         assert self.process.poll() is None, f"the server ended with {self.process.returncode}:\n{self.output()}"
         try:
-            return httpx.get(f"{self.url}/health", trust_env=False).status_code == 200
+            return httpx.get(f"{self.url}{path}", trust_env=False).status_code == 200
         except httpx.TransportError:
             return False
 

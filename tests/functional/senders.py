@@ -16,21 +16,40 @@ PAUSE_S = 0.05
 PATIENCE_S = 120
 
 
-def send_until_acknowledged(installation, client, body, media_type=ARROW):
-    """Post a body until the answer is 201; a lost connection, 429, 503 or 507 is a reason to repeat it."""
+def send_until_answered(installation, client, body, headers, path="/v1/measurements"):
+    """Post a body until it is acknowledged or refused for good; a lost connection, 429, 503 or 507 is for another time.
+
+    Returns:
+        The answer, and how many requests before it may have been stored although nobody was told.
+    """
     deadline_s = time.monotonic() + PATIENCE_S
-    headers = {"Content-Type": media_type, "X-API-Key": installation.key}
+    untold = 0
     while time.monotonic() < deadline_s:
         try:
-            answer = client.post(f"{installation.url}/v1/measurements", content=body, headers=headers)
+            answer = client.post(f"{installation.url}{path}", content=body, headers=headers)
+        except httpx.ConnectError:
+            pass
         except httpx.TransportError:
-            time.sleep(PAUSE_S)
-            continue
-        if answer.status_code == 201:
-            return answer.json()
-        assert answer.status_code in {429, 503, 507}, answer.text
+            untold += 1
+        else:
+            if not is_for_later(answer):
+                return answer, untold
         time.sleep(PAUSE_S)
-    raise AssertionError("a delivery was never acknowledged")
+    raise AssertionError("a delivery was never answered")
+
+
+def is_for_later(answer):
+    """Say whether nothing of a delivery was stored and the same may be sent again."""
+    is_running = answer.status_code == 409 and answer.json()["code"] == "idempotency_key_running"
+    return is_running or answer.status_code in {429, 503, 507}
+
+
+def send_until_acknowledged(installation, client, body, media_type=ARROW):
+    """Post measurements until the answer is 201; return the receipt."""
+    headers = {"Content-Type": media_type, "X-API-Key": installation.key}
+    answer, _untold = send_until_answered(installation, client, body, headers)
+    assert answer.status_code == 201, answer.text
+    return answer.json()
 
 
 class Sender:

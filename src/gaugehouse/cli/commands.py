@@ -56,6 +56,9 @@ def serve(
     demo: Annotated[bool, typer.Option("--demo", help="Demo fleet, demo users, open docs; loopback only")] = False,
 ) -> None:
     """Serve the HTTP interface; become the owner of the lake."""
+    from gaugehouse.lock import refuse_locked
+
+    refuse_locked(data / "LOCK")  # loading what a server needs takes two seconds more
     from gaugehouse.cli.serving import serve_forever
 
     serve_forever(data_dir=data, host=host, port=port, demo=demo)
@@ -345,8 +348,20 @@ def lake_flush(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
 
 
 @lake_app.command(name="repair")
-def lake_repair(data: Data = DEFAULT_DATA) -> None:
-    """Mend a damaged log: keep every intact record, set the original aside; needs the server stopped."""
+def lake_repair(
+    data: Data = DEFAULT_DATA,
+    backups: Annotated[
+        Path | None,
+        typer.Option("--from", help="Folder of backups to copy files from", exists=True, file_okay=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring back what is damaged, from what is left of it, the log or a backup; exit code 3 when something is lost.
+
+    Beside a running server only files in quarantine; stop it first for the log, the Delta logs and everything else.
+    Damaged originals are set aside, never removed.
+    """
     from gaugehouse.cli.upkeep import repair
 
-    repair(data_dir=data)
+    if not repair(data_dir=data, backups=backups, as_json=as_json):
+        raise typer.Exit(EXIT_DAMAGED)

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gaugehouse.cli.progress import out
+from gaugehouse.lake import Mended, Repair
 from gaugehouse.lake.findings import Verdict
 from gaugehouse.lake.status import LakeStatus, PartitionStatus, TableStatus
 from gaugehouse.measurements.selection import from_epoch_us
@@ -178,6 +179,42 @@ def _findings(verdict: Verdict) -> Table:
         style = "red" if finding.is_damage else "yellow"
         where = f"{finding.table}/{finding.name}" if finding.table else finding.name
         shown.add_row(Text(finding.code, style), Text(where), Text(finding.what))
+    return shown
+
+
+def show_repair(done: Repair, *, is_online: bool) -> None:
+    """Print what was mended, what was not, and the outcome as the last line."""
+    lost = [one for one in done.mended if not one.is_whole]
+    for heading, style, some in (
+        ("mended", "green", [one for one in done.mended if one.is_whole]),
+        ("not mended", "bold red", lost),
+    ):
+        if some:
+            _print_table(_repairs(heading, style, some))
+            out.print()
+    if is_online:
+        out.print("a server runs: only files in quarantine were looked at; `gaugehouse lake verify` finds others")
+    if not done.mended:
+        looked = "" if is_online else f": {_counted(done.looked_at, 'data file')} compared with what was written"
+        out.print(f"nothing to mend{looked}")
+        return
+    out.print("damaged originals are in log/damaged and lake/<table>/_quarantine", highlight=False)
+    if lost:
+        rows = f", {_counted(done.lost_rows, 'row')} lost until a copy is found" if done.lost_rows else ""
+        out.print(Text(f"result: {len(lost):,} of {len(done.mended):,} NOT MENDED{rows}", "bold red"))
+    else:
+        out.print(Text(f"result: MENDED, {_counted(len(done.mended), 'repair')}, nothing lost", "bold green"))
+
+
+def _repairs(heading: str, style: str, mended: list[Mended]) -> Table:
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    shown.add_column(heading, overflow="fold", ratio=3, style=style)
+    shown.add_column("what", overflow="fold", ratio=2)
+    shown.add_column("rows", justify="right", no_wrap=True)
+    for one in mended:
+        table = one.name.partition("/")[0]
+        of = f" ({table} of {one.project}, {one.month})" if one.project and not one.is_whole else ""
+        shown.add_row(Text(one.name), Text(f"{one.what}{of}"), f"{one.rows:,}" if one.rows else NONE)
     return shown
 
 

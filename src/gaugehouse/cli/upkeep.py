@@ -8,10 +8,10 @@ import msgspec
 
 from gaugehouse.cli.asking import ask_running as ask_running_owner
 from gaugehouse.cli.asking import is_owned, live_asker, owner, require_installation
-from gaugehouse.cli.lake_tables import show_dropped, show_status, show_verdict, size_text
+from gaugehouse.cli.lake_tables import show_dropped, show_repair, show_status, show_verdict, size_text
 from gaugehouse.cli.progress import out, progress_bar
 from gaugehouse.config import Layout, Settings
-from gaugehouse.lake import repair_log
+from gaugehouse.lake import Pool, Repair, repair_lake
 from gaugehouse.lake.findings import Verdict
 from gaugehouse.lake.lock import OwnerLock
 from gaugehouse.lake.status import read_status
@@ -19,25 +19,37 @@ from gaugehouse.lake.verify import broken_files, set_broken_aside, verify_lake
 from gaugehouse.logs import configure_logs
 
 
-def repair(*, data_dir: Path) -> None:
-    """Mend the log and say, per damaged segment, what was kept and what was not.
+def repair(*, data_dir: Path, backups: Path | None, as_json: bool) -> bool:
+    """Mend what can be mended and say what was done; return whether nothing is lost any more.
+
+    Beside a running server these are the files in quarantine; the server itself brings them back.
 
     Raises:
-        NotFound: there is no installation in this folder.
-        LakeLocked: the server runs.
+        NotFound: there is no installation in this folder, or no backup in the other.
+        Unavailable: the owner does not answer.
     """
-    layout = require_installation(Settings(data_dir=data_dir))
-    repaired = repair_log(layout)
-    if not repaired:
-        out.print("the log is sound; nothing was changed")
-    for segment in repaired:
-        if segment.is_committed:
-            out.print(f"segment {segment.number}: damaged, but all its rows are in the lake: [bold]nothing lost[/bold]")
+    settings = Settings(data_dir=data_dir)
+    layout = require_installation(settings)
+    configure_logs(settings, layout.logs_dir, to_stdout=False, file_name="commands.log")
+    is_online = is_owned(layout)
+    with progress_bar() as report:
+        if is_online:
+            given = {"backups": None if backups is None else str(backups.absolute())}
+            done = msgspec.convert(ask_running_owner(layout, report)("repair", given), Repair)
         else:
-            out.print(
-                f"segment {segment.number}: {segment.kept_records:,} deliveries kept, "
-                f"[bold]{segment.damaged_bytes:,} bytes lost[/bold]; the original is in log/damaged"
-            )
+            done = repair_lake(layout, _read_pool(backups), report)
+    if as_json:
+        _print_json({"is_whole": done.is_whole, "lost_rows": done.lost_rows, **msgspec.to_builtins(done)})
+    else:
+        show_repair(done, is_online=is_online)
+    return done.is_whole
+
+
+def _read_pool(backups: Path | None) -> Pool | None:
+    # Lists of backups speak of databases too: no other command here starts with those.
+    from gaugehouse.backup import read_pool  # noqa: PLC0415 - see above
+
+    return None if backups is None else read_pool(backups)
 
 
 def _print_json(value: object) -> None:

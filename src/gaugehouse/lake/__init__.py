@@ -5,10 +5,11 @@ Entry: `Lake.open` (the one writer), `Lake.append_measurements`, `Lake.pin`; `op
 May import: kpi, measurements, config, errors.
 
 Where to look: `owner` ties it together; `sequencer` claims and stamps (`claims` decides what is new, `known` remembers
-keys, `lookup` asks files); `log` makes it durable (`segments` is its file format, `repair` mends it); `flush` turns
-sealed segments into commits (`commits`, `delta`, `manifest`); `maintenance` keeps files few (`compaction`, `retention`,
+keys, `lookup` asks files); `log` makes it durable (`segments` is its file format); `flush` turns sealed segments into
+commits (`commits`, `delta`, `manifest`); `maintenance` keeps files few (`compaction`, `retention`,
 `plain`); `recovery` runs at start; `snapshot` and `scan` read; `control` is the owner's socket, `status` and `verify`
-(`picture`, `deltalog`, `contents`, `surroundings`) look at the disk, `quarantine` keeps damaged files away.
+(`picture`, `deltalog`, `contents`, `surroundings`) look at the disk, `quarantine` keeps damaged files away, `repair`
+brings them back (`remedies` are where from; `filerepair`, `deltarepair` for data files and Delta logs).
 
 Invariants: an acknowledged row is fsynced; a key is stored once and the first accepted value wins; rows become visible
 in the order of `received_at`; a segment is deleted only after its commits are synced; only the holder of the lock
@@ -17,6 +18,7 @@ commits.
 
 from gaugehouse.lake.answers import answer_key as answer_key
 from gaugehouse.lake.backup import BackedLake as BackedLake
+from gaugehouse.lake.backup import Pool as Pool
 from gaugehouse.lake.backup import drop_unlisted as drop_unlisted
 from gaugehouse.lake.backup import restore_lake as restore_lake
 from gaugehouse.lake.groups import CONFLICTS as CONFLICTS
@@ -28,8 +30,9 @@ from gaugehouse.lake.meters import Durations as Durations
 from gaugehouse.lake.meters import RowCounts as RowCounts
 from gaugehouse.lake.owner import Lake as Lake
 from gaugehouse.lake.owner import read_committed_through as read_committed_through
-from gaugehouse.lake.repair import RepairedSegment as RepairedSegment
-from gaugehouse.lake.repair import repair_log as repair_log
+from gaugehouse.lake.remedies import Mended as Mended
+from gaugehouse.lake.repair import Repair as Repair
+from gaugehouse.lake.repair import repair_lake as repair_lake
 from gaugehouse.lake.retention import Dropped as Dropped
 from gaugehouse.lake.retention import Gone as Gone
 from gaugehouse.lake.retention import read_gone as read_gone

@@ -6,6 +6,7 @@ also those of earlier backups. `log/restoring` says that a restore has begun and
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -41,6 +42,19 @@ class BackedLake(msgspec.Struct, frozen=True):
 
     through_us: int
     tables: dict[str, tuple[BackedFile, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """The data files of all backups in a folder.
+
+    Args:
+        folder: Of the backups.
+        files: By 'table/path': what the lists say of them.
+    """
+
+    folder: Path
+    files: Mapping[str, BackedFile]
 
 
 def pool_path(target: Path, table: str, path: str) -> Path:

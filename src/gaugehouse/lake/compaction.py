@@ -139,13 +139,20 @@ def write_merged(
     Raises:
         DamageFound: a file is not what was written, a row is missing or a key is there twice; nothing is left behind.
     """
+    contents = [_read_written(root, entry, spec, written.get(entry.path)) for entry in merge.entries]
+    return merge_contents(root, merge, contents, spec, should_stop)
+
+
+def merge_contents(
+    root: Path, merge: Merge, contents: Sequence[bytes], spec: TableSpec, should_stop: Callable[[], bool]
+) -> tuple[FileEntry, CommittedFile] | None:
+    """Write one file with the rows of files whose bytes are at hand, wherever they came from; otherwise as above."""
     first = merge.entries[0]
     path = f"project={first.project}/month={first.month}/merged-{merge.tier}-{secrets.token_hex(8)}.zstd.parquet"
     bounds = _Bounds(spec)
+    inputs = [_OpenFile(entry, content, spec) for entry, content in zip(merge.entries, contents, strict=True)]
     with DataFileWriter(root, path) as writer:
-        for rows in _sorted_slices(
-            [_OpenFile(root, entry, spec, written.get(entry.path)) for entry in merge.entries], spec
-        ):
+        for rows in _sorted_slices(inputs, spec):
             if should_stop():
                 return None
             bounds.take(rows)
@@ -154,6 +161,17 @@ def write_merged(
             raise _damage(first, spec, f"files of {merge.rows} rows held {bounds.rows}")
         file = writer.close()
     return bounds.entry(path, file.size_bytes, first), file
+
+
+def _read_written(root: Path, entry: FileEntry, spec: TableSpec, written: CommittedFile | None) -> bytes:
+    """Return a file's bytes, compared with what was written before any library looks at them."""
+    try:
+        content = (root / entry.path).read_bytes()
+    except FileNotFoundError as exc:
+        raise _damage(entry, spec, "a file is missing") from exc
+    if written is not None and hashlib.sha256(content).hexdigest() != written.sha256:
+        raise _damage(entry, spec, "a file is not what was written")
+    return content
 
 
 class FileDamaged(DamageFound):
@@ -224,18 +242,12 @@ def _slice_borders(spans: list[tuple[str, int]]) -> list[str]:
 class _OpenFile:
     """One input: which components begin in which row group, and the rows between two components.
 
-    The bytes are compared with what was written before any library looks at them: a damaged footer can end a process.
+    Its bytes must be what was written: a damaged footer can end a process.
     """
 
-    def __init__(self, root: Path, entry: FileEntry, spec: TableSpec, written: CommittedFile | None) -> None:
+    def __init__(self, entry: FileEntry, content: bytes, spec: TableSpec) -> None:
         self.entry = entry
         self._spec = spec
-        try:
-            content = (root / entry.path).read_bytes()
-        except FileNotFoundError as exc:
-            raise _damage(entry, spec, "a file is missing") from exc
-        if written is not None and hashlib.sha256(content).hexdigest() != written.sha256:
-            raise _damage(entry, spec, "a file is not what was written")
         self._file = pq.ParquetFile(
             pa.BufferReader(content), read_dictionary=["component", spec.topic], page_checksum_verification=True
         )

@@ -97,6 +97,22 @@ def _stored_type(kind: pa.DataType) -> pa.DataType:
     return pa.int8() if kind == pa.uint8() else kind
 
 
+def create_table(root: Path, spec: TableSpec) -> None:
+    """Make an empty table of one version; nothing of it is synced."""
+    DeltaTable.create(
+        root,
+        schema=table_schema(spec),
+        partition_by=PARTITION_COLUMNS,
+        name=spec.name,
+        # Clean-up and checkpoints are ours; whoever else opens the table must not start them.
+        configuration={
+            "delta.enableExpiredLogCleanup": "false",
+            "delta.checkpointInterval": "1000000",
+            "delta.deletedFileRetentionDuration": "interval 1 days",
+        },
+    )
+
+
 class DeltaStore:
     """The owner's handle of one table: its newest version and that version's files.
 
@@ -128,20 +144,9 @@ class DeltaStore:
 
     def open(self) -> None:
         """Open the table, creating and syncing it the first time."""
-        if not any(self.log_dir.glob("*.json")):
+        if not any(LOG_NAME.match(path.name) for path in self.log_dir.glob("*")):
             make_folder(self.root)
-            DeltaTable.create(
-                self.root,
-                schema=table_schema(self.spec),
-                partition_by=PARTITION_COLUMNS,
-                name=self.spec.name,
-                # Clean-up and checkpoints are ours; whoever else opens the table must not start them.
-                configuration={
-                    "delta.enableExpiredLogCleanup": "false",
-                    "delta.checkpointInterval": "1000000",
-                    "delta.deletedFileRetentionDuration": "interval 1 days",
-                },
-            )
+            create_table(self.root, self.spec)
             sync_path(self.log_dir / f"{0:020d}.json")
             sync_path(self.log_dir)
             sync_path(self.root)
@@ -238,7 +243,18 @@ def _remove_action(entry: FileEntry, now_ms: int, *, is_new_data: bool) -> Remov
 
 
 def _add_action(entry: FileEntry, spec: TableSpec, now_ms: int, *, is_new_data: bool) -> AddAction:
-    """Describe a file for the Delta log. Times are widened to milliseconds, which is all that the log keeps."""
+    return AddAction(
+        entry.path,
+        entry.size_bytes,
+        {"project": entry.project, "month": entry.month},
+        now_ms,
+        is_new_data,
+        stats_text(entry, spec),
+    )
+
+
+def stats_text(entry: FileEntry, spec: TableSpec) -> str:
+    """Describe a file for the Delta log, as JSON. Times are widened to milliseconds, all that the log keeps."""
     low, high = entry.instants_us
     received_low, received_high = entry.received_us
     stats = {
@@ -255,14 +271,7 @@ def _add_action(entry: FileEntry, spec: TableSpec, now_ms: int, *, is_new_data: 
         },
         "nullCount": {"component": 0, spec.topic: 0, spec.instant: 0, "received_at": 0},
     }
-    return AddAction(
-        entry.path,
-        entry.size_bytes,
-        {"project": entry.project, "month": entry.month},
-        now_ms,
-        is_new_data,
-        json.dumps(stats, ensure_ascii=False),
-    )
+    return json.dumps(stats, ensure_ascii=False)
 
 
 def _floor_text(epoch_us: int) -> str:
@@ -354,7 +363,7 @@ class DataFileWriter:
         target = self._root / self._path
         make_folder(target.parent)
         write_file(target, content)
-        return _described(self._path, content)
+        return described(self._path, content)
 
 
 def _parquet_writer(sink: pa.NativeFile, table: pa.Table) -> pq.ParquetWriter:
@@ -410,8 +419,8 @@ def write_data_file(root: Path, path: str, table: pa.Table) -> CommittedFile:
 
 def describe_file(root: Path, path: str) -> CommittedFile:
     """Return what the manifest says about a data file that is there already."""
-    return _described(path, (root / path).read_bytes())
+    return described(path, (root / path).read_bytes())
 
 
-def _described(path: str, content: bytes | memoryview) -> CommittedFile:
+def described(path: str, content: bytes | memoryview) -> CommittedFile:
     return CommittedFile(path=path, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())

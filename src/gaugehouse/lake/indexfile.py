@@ -175,12 +175,18 @@ def load_index(  # noqa: PLR0913 - what to fill, from where, and what to do when
     return tuple(scan.unread)
 
 
+def is_intact_index(content: bytes) -> bool:
+    """Say whether a saved index is what was written."""
+    checksum = crc32c.crc32c(memoryview(content)[CHECKSUM_BYTES:])
+    return checksum.to_bytes(CHECKSUM_BYTES, "little") == content[:CHECKSUM_BYTES]
+
+
 def _read_saved(path: Path, store: DeltaStore) -> _SavedIndex:
     if not path.exists():
         return _SavedIndex()
     content = path.read_bytes()
     body = memoryview(content)[CHECKSUM_BYTES:]
-    if crc32c.crc32c(body).to_bytes(CHECKSUM_BYTES, "little") != content[:CHECKSUM_BYTES]:
+    if not is_intact_index(content):
         logger.warning("series_index_unreadable", table=store.spec.name)
         return _SavedIndex()
     try:
@@ -228,8 +234,8 @@ class _Scan:
                 on_progress(f"indexing {self.index.spec.name}", done, len(entries))
 
     def _take_step(self, project: str, step: Sequence[FileEntry], through_us: int) -> None:
-        there = [entry for entry in step if entry.path not in self.damage.listed]
         self.unread.extend(entry for entry in step if entry.path in self.damage.listed)
+        there = [entry for entry in step if entry.path not in self.damage.listed and self._is_whole(entry)]
         if not there:
             return
         try:
@@ -238,20 +244,23 @@ class _Scan:
             for entry in there:
                 self._take_alone(entry, through_us)
 
+    def _is_whole(self, entry: FileEntry) -> bool:
+        """Say whether a file may be read; DuckDB does not notice most damage, so one that is not is set aside."""
+        if is_broken(self.store.root, entry, self.damage.written.get(entry.path)):
+            self._set_aside(entry, "the start found it missing or not what was written")
+            return False
+        return True
+
     def _load(self, project: str, entries: Sequence[FileEntry], through_us: int) -> None:
         paths = [str(self.store.root / entry.path) for entry in entries]
         newest = read_newest(self.engine, self.index.spec, paths, from_epoch_us(through_us))
         self.index.load_newest(project, newest)
 
     def _take_alone(self, entry: FileEntry, through_us: int) -> None:
-        written = self.damage.written.get(entry.path)
-        if is_broken(self.store.root, entry, written):
-            self._set_aside(entry, "the start found it missing or not what was written")
-            return
         try:
             self._load(entry.project, [entry], through_us)
         except Unavailable as exc:
-            if written is not None:
+            if entry.path in self.damage.written:
                 raise _unreadable(self.store.spec.name, entry) from exc
             self._set_aside(entry, "the start could not read it, and nothing says what was written")
 

@@ -11,6 +11,7 @@ from gaugehouse.errors import Unavailable
 from gaugehouse.lake.delta import DeltaStore, FileEntry
 from gaugehouse.lake.filekeys import FileKeys, keys_of
 from gaugehouse.lake.known import SeriesIndex, rows_of_batch
+from gaugehouse.lake.proofs import Proofs
 from gaugehouse.lake.quarantine import refuse_quarantined
 from gaugehouse.lake.rows import Rows, TableSpec, concat_rows, empty_rows, timestamp_array
 from gaugehouse.lake.snapshot import Engine, read_stored
@@ -36,6 +37,7 @@ class FileLookup:
     indexes: Mapping[str, SeriesIndex]
     number_lock: threading.Lock
     file_keys: Mapping[str, FileKeys]
+    proofs: Proofs
     quarantined: Callable[[], frozenset[str]] = frozenset
     _asking: threading.Lock = field(default_factory=threading.Lock)
     _waiting: list[_Question] = field(default_factory=list)
@@ -85,6 +87,7 @@ class FileLookup:
             bounds_us = int(mine.t.min()), int(mine.t.max())
             entries = [entry for entry in files if entry.project == project and _overlaps(entry, bounds_us)]
             try:
+                self.proofs.refuse_changed(spec.name, entries)
                 stored = self._read(spec, entries, wanted)
             except Unavailable:
                 refuse_quarantined(self.quarantined(), spec.name, entries)  # which names it

@@ -7,7 +7,7 @@ would count every row twice.
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,10 +20,13 @@ from gaugehouse.errors import StorageFull, Unavailable
 from gaugehouse.lake.commits import commit_durably, settle
 from gaugehouse.lake.compaction import FileDamaged, Merge, now_us, plan_everything, plan_merge, write_merged
 from gaugehouse.lake.delta import Change, DeltaStore, FileEntry
+from gaugehouse.lake.deltalog import read_log
 from gaugehouse.lake.durable import FsyncFailed, fail_stop, remove_file
-from gaugehouse.lake.manifest import Horizon, Manifest, ManifestEntry
+from gaugehouse.lake.filerepair import FileRepair, find_merges, mended_file
+from gaugehouse.lake.manifest import Horizon, Manifest, ManifestEntry, read_entries
 from gaugehouse.lake.plain import PlainMirror
-from gaugehouse.lake.quarantine import FOLDER
+from gaugehouse.lake.quarantine import FOLDER, Quarantine
+from gaugehouse.lake.remedies import Copies, Mended
 from gaugehouse.lake.retention import (
     Dropped,
     archive_files,
@@ -212,6 +215,50 @@ class Maintenance:
             partitions = sorted({(entry.project, entry.month) for entry in changed})
             wanted = [e for e in store.files.values() if (e.project, e.month) in partitions]
             self.mirrors[store.spec.name].replace(partitions, wanted)
+
+    def repair(
+        self, quarantine: Quarantine, copies: Copies, unread: Collection[str], on_progress: Progress
+    ) -> list[Mended]:
+        """Bring files in quarantine back where there is a whole copy, or all that a merged one had replaced.
+
+        Args:
+            quarantine: The owner's list.
+            copies: Where whole copies may be.
+            unread: Files of which nothing is in memory; they come back with a start only.
+            on_progress: Called with (what, done, total).
+        """
+        mended = []
+        with self._alone(), fail_stop(self.manifest.on_failure):
+            files = quarantine.files
+            for done, file in enumerate(files, 1):
+                entry = self.stores[file.table].files.get(file.path)
+                if file.path in unread:
+                    why = "the server could not read it when it started: stop it and repair again"
+                    mended.append(mended_file(file.table, file, why, is_whole=False))
+                elif entry is not None:
+                    mended.append(self._repair_file(quarantine, copies, self.stores[file.table], entry))
+                on_progress("mending files", done, len(files))
+        return mended
+
+    def _repair_file(self, quarantine: Quarantine, copies: Copies, store: DeltaStore, entry: FileEntry) -> Mended:
+        table = store.spec.name
+        log, entries = read_log(store.root), read_entries(self.manifest.path)
+        repair = FileRepair(
+            store=store,
+            manifest=self.manifest,
+            quarantine=quarantine,
+            copies=copies,
+            merges=find_merges(log, entries, table),
+            segments={},
+        )
+        with store.commit_lock:
+            repaired = repair.repair(entry, "")
+            if repaired.added is not None:
+                self._show(table, (entry,), (repaired.added,))
+            elif repaired.mended.is_whole:
+                self._damaged.discard(entry.path)
+                self.mirror(store, [entry])
+        return repaired.mended
 
     def leave_alone(self, paths: Iterable[str]) -> None:
         """Merge none of these files: they are in quarantine."""

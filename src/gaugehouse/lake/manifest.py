@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from gaugehouse.lake.durable import fail_stop, sync_file_descriptor, sync_path, 
 TAIL_BYTES = 64 * 1024
 FILES_PER_LINE = 512
 REWRITE_LINES = 4096  # a start reads that many lines in a few milliseconds
+MENDED_BYTES = 128 * 1024  # a line is shorter; trying each of its bits takes seconds at most
 
 Item = TypeVar("Item")
 
@@ -211,6 +212,58 @@ def _parse(line: bytes) -> ManifestEntry | None:
     if line[:8] != f"{crc32c.crc32c(body):08x}".encode():
         return None
     return msgspec.json.decode(body, type=ManifestEntry)
+
+
+def read_entries(path: Path) -> list[ManifestEntry]:
+    """Return what each intact line says, oldest first."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return [entry for line in lines if (entry := _parse(line)) is not None]
+
+
+def mend_lines(content: bytes) -> tuple[bytes, int, int]:
+    """Put right the lines in which one bit has flipped; those that are beyond that stay as they are.
+
+    A checksum of 32 bits on a line of a few hundred bytes finds the one bit; what it could mistake for it would name
+    checksums of files that no file has.
+
+    Returns:
+        The manifest without a torn end, how many lines were put right, how many are damaged still.
+    """
+    kept: list[bytes] = []
+    mended = damaged = 0
+    for is_intact, run in groupby(content.splitlines(keepends=True), key=lambda line: _parse(line) is not None):
+        lines = list(run)
+        right = lines if is_intact else _unflip_lines(b"".join(lines))
+        mended += 0 if is_intact else len(right)
+        rest = [] if right else [line for line in lines if line.endswith(b"\n")]  # a torn end means nothing
+        damaged += len(rest)
+        kept += right or rest
+    return b"".join(kept), mended, damaged
+
+
+def intact_lines(content: bytes) -> bytes:
+    """Return a manifest without its damaged lines."""
+    return b"".join(line for line in content.splitlines(keepends=True) if _parse(line) is not None)
+
+
+def _unflip_lines(damaged: bytes) -> list[bytes]:
+    """Return the lines that one flipped bit has damaged, which may have made two of one or one of two; or none."""
+    draft = bytearray(damaged)
+    for at in range(len(draft) if len(draft) <= MENDED_BYTES else 0):
+        for bit in range(8):
+            draft[at] ^= 1 << bit
+            lines = bytes(draft).splitlines(keepends=True)
+            if all(_is_right(line) for line in lines):
+                return lines
+            draft[at] ^= 1 << bit
+    return []
+
+
+def _is_right(line: bytes) -> bool:
+    try:
+        return _parse(line) is not None
+    except msgspec.MsgspecError:  # the checksum fits by chance
+        return False
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -17,7 +17,7 @@ from deltalake.exceptions import DeltaError
 from gaugehouse.config import Layout, Settings
 from gaugehouse.errors import GaugehouseError, StartRefused, StorageFull, Unavailable
 from gaugehouse.lake.answers import ANSWERS, Answers
-from gaugehouse.lake.backup import BackedLake, copy_files, refuse_half_restored
+from gaugehouse.lake.backup import BackedLake, Pool, copy_files, refuse_half_restored
 from gaugehouse.lake.commits import settle
 from gaugehouse.lake.delta import DeltaStore, FileEntry
 from gaugehouse.lake.durable import FsyncFailed, fail_stop, make_folder
@@ -36,17 +36,20 @@ from gaugehouse.lake.maintenance import CompactionDone, Maintenance
 from gaugehouse.lake.manifest import Manifest, ManifestEntry, manifest_path, read_committed_through_us
 from gaugehouse.lake.meters import LakeMeters
 from gaugehouse.lake.plain import PlainMirror
+from gaugehouse.lake.proofs import Proofs
 from gaugehouse.lake.quarantine import Quarantine, is_broken, refuse_quarantined
 from gaugehouse.lake.recovery import (
     committed_segments,
     drop_torn_checkpoints,
     newest_received_us,
+    refuse_damaged_log,
     remove_uncommitted_files,
     replay,
     scan_log,
     settle_checkpoints,
     settle_last_commit,
 )
+from gaugehouse.lake.remedies import Copies, Mended
 from gaugehouse.lake.retention import Dropped, Gone, gone_of
 from gaugehouse.lake.rows import TABLES
 from gaugehouse.lake.segments import find_segments, load_log_uuid
@@ -96,6 +99,7 @@ class Lake:
         self._stores = {name: DeltaStore(layout.lake_dir / name, spec) for name, spec in TABLES.items()}
         self._manifest = Manifest(manifest_path(layout))
         self._quarantine = Quarantine(layout.log_dir)
+        self._proofs = Proofs(layout.lake_dir, self._manifest.files, self.quarantine)
         self._unread: dict[str, tuple[FileEntry, ...]] = dict.fromkeys(TABLES, ())  # nothing of them is in memory
         self._sequencer = Sequencer(
             recent_keys_bytes=settings.recent_keys_bytes,
@@ -171,7 +175,8 @@ class Lake:
         self._quarantine.load()
         for store in self._stores.values():
             settle_last_commit(store.root, self._manifest)
-            drop_torn_checkpoints(store.root)
+            drop_torn_checkpoints(store.root, self._manifest)
+            refuse_damaged_log(store.root, self._manifest)
             store.open()
             settle(store, self._manifest)  # the creation of a new table
             settle_checkpoints(store, self._manifest)
@@ -223,6 +228,7 @@ class Lake:
             number_lock=sequencer.lock,
             file_keys={name: FileKeys(spec, self._settings.file_keys_bytes) for name, spec in TABLES.items()},
             quarantined=lambda: self._quarantine.paths,
+            proofs=self._proofs,
         ).find
         logger.info(
             "lake_opened",
@@ -329,6 +335,7 @@ class Lake:
             files=files,
             hot=hot,
             received_through_us=through_us,
+            proofs=self._proofs,
             quarantined=self._quarantine.paths,
         )
 
@@ -438,9 +445,11 @@ class Lake:
             raise GaugehouseError("the lake did not flush in time", code="flush_timeout")
 
     def _keep(self) -> None:
-        """Seal by age, size or wish; write durability markers when idle."""
+        """Seal by age, size or wish; write durability markers when idle; take down signs of plain/."""
         while not self._stopping.wait(KEEPER_PERIOD_S):
             try:
+                for mirror in self._maintenance.mirrors.values():
+                    mirror.take_down_signs()
                 self._keep_once()
             except FsyncFailed:
                 return  # the log has already stopped the process
@@ -554,7 +563,14 @@ class Lake:
         Raises:
             StorageFull: not enough free space for the copies.
         """
-        return self._maintenance.compact(project, on_progress)
+        done = self._maintenance.compact(project, on_progress)
+        self._wait_for_signs()
+        return done
+
+    def _wait_for_signs(self) -> None:
+        """Return once plain/ shows nothing but files, for who reads it next."""
+        for mirror in self._maintenance.mirrors.values():
+            mirror.wait_for_signs()
 
     def retain(self, project: str, table: str, before: datetime, archive_dir: Path | None = None) -> Dropped:
         """Drop the months of a project that end at or before an instant, after copying them where asked to.
@@ -640,6 +656,20 @@ class Lake:
                 self._set_aside(store, entry, what)
         return True
 
+    def repair_files(self, pool: Pool | None, on_progress: Callable[[str, int, int], None] = _quiet) -> list[Mended]:
+        """Bring data files in quarantine back: from copies, backups, or the files that a merged one had replaced.
+
+        Args:
+            pool: Data files of backups, None without one.
+            on_progress: Called with (what, done, total).
+
+        Returns:
+            What became of each file that was in quarantine.
+        """
+        unread = {entry.path for entries in self._unread.values() for entry in entries}
+        copies = Copies(lake_dir=self.layout.lake_dir, pool=pool)
+        return self._maintenance.repair(self._quarantine, copies, unread, on_progress)
+
     def facts(self) -> LiveFacts:
         """Return what only memory knows, as one moment."""
         return live_facts(self._sequencer)
@@ -685,6 +715,7 @@ class Lake:
             # It may still commit: the next owner must wait until this process is gone.
             logger.warning("lake_closed_while_busy", rows=self.unflushed_rows())
             return
+        self._wait_for_signs()
         self._close_log()
         self.answers.close()
         self._lock.release()

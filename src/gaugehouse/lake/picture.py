@@ -124,7 +124,7 @@ def _take(layout: Layout, ask_live: AskLive | None) -> Picture:
     for name in TABLES:
         root, digests = layout.lake_dir / name, log_digests(manifest, name)
         up_to = manifest.durable_version.get(name) if live else None
-        if live is None and (torn := _torn_commit(root, manifest)) is not None:
+        if live is None and (torn := torn_commit(root, manifest)) is not None:
             up_to = torn - 1
             findings.append(_torn_commit_finding(name, torn, is_damage=not manifest.line_count and not is_new))
         logs[name] = read_log(root, up_to=up_to, digests=digests, is_online=live is not None)
@@ -136,7 +136,7 @@ def _is_new(layout: Layout) -> bool:
     return not find_segments(layout.log_dir) and not any(layout.lake_dir.glob("*/project=*"))
 
 
-def _torn_commit(root: Path, manifest: Manifest) -> int | None:
+def torn_commit(root: Path, manifest: Manifest) -> int | None:
     """Return the version that the next start undoes."""
     try:
         return torn_last_commit(root, manifest)

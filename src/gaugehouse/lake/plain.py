@@ -5,7 +5,9 @@ partition is a real folder of hard links. A flush adds one link; whatever takes 
 exchanges it for the old one in a single step. (Links to folders would do that too, but DuckDB's `**` does not follow
 them.) Nothing here is synced: a start makes it anew from the table.
 
-A folder that was exchanged stays a while under `_staging`: whoever is listing it at that moment must not get half a list.
+A folder that was exchanged stays a while under `_staging`: whoever is listing it at that moment must not get half a
+list. And the names that went away stay for a moment, as signs that no engine can read: DuckDB and pyarrow look at each
+name after they have listed a folder, and leave out without a word what is not there any more.
 """
 
 import ctypes
@@ -30,6 +32,8 @@ STAGING = "_staging"
 RENAME_EXCHANGE = 2
 AT_FDCWD = -100
 LISTING_S = 60.0  # how long a reader may take to list one folder
+SIGN_S = 0.25  # how long it may take from the list to its names: microseconds, unless the machine is very busy
+SIGN = b"not here: list the folder again, or ask `gaugehouse lake verify`\n"
 
 
 class PlainMirror:
@@ -44,6 +48,7 @@ class PlainMirror:
         self._table_root = lake_dir / table
         self._staging = lake_dir / STAGING / table
         self._replaced: list[tuple[float, Path]] = []  # since when, by the monotonic clock [s]
+        self._signs: list[tuple[float, Path]] = []
         self._replaced_lock = threading.Lock()
 
     def rebuild(self, entries: Collection[FileEntry]) -> None:
@@ -60,6 +65,7 @@ class PlainMirror:
             for partition, files in wanted.items():
                 if not (self.root / partition).exists():
                     self._switch(partition, files)
+            self.wait_for_signs()
         except OSError as exc:
             self._give_up(exc)
 
@@ -82,6 +88,21 @@ class PlainMirror:
             self._replaced = [(since_s, path) for since_s, path in self._replaced if since_s > limit_s]
         for path in old:
             shutil.rmtree(path, ignore_errors=True)
+
+    def take_down_signs(self) -> None:
+        """Remove the signs that have stood long enough; one that the disk does not let go is tried again."""
+        self._take_down(time.monotonic() - SIGN_S)
+
+    def _take_down(self, limit_s: float) -> None:
+        with self._replaced_lock:
+            self._signs = [(since_s, path) for since_s, path in self._signs if since_s > limit_s or not _remove(path)]
+
+    def wait_for_signs(self) -> None:
+        """Return once no sign of now stands any more: the next reader is to find files only."""
+        newest_s = max((since_s for since_s, _path in self._signs), default=None)
+        if newest_s is not None:
+            time.sleep(max(0.0, newest_s + SIGN_S - time.monotonic()))
+            self._take_down(newest_s)
 
     def _attempt(self, change: Callable[[list[FileEntry]], None], entries: list[FileEntry]) -> None:
         if not self.is_kept:
@@ -106,7 +127,7 @@ class PlainMirror:
             for entry in files:
                 target = folder / Path(entry.path).name
                 if not target.exists():
-                    _link(self._table_root / entry.path, target)
+                    _link(self._table_root, entry, target)
 
     def _is_equal(self, partition: str, files: list[FileEntry]) -> bool:
         shown = {path.name: path.stat().st_ino for path in (self.root / partition).iterdir()}
@@ -119,13 +140,16 @@ class PlainMirror:
         fresh = self._staging / secrets.token_hex(8)
         fresh.mkdir(parents=True)
         for entry in files:
-            _link(self._table_root / entry.path, fresh / Path(entry.path).name)
+            _link(self._table_root, entry, fresh / Path(entry.path).name)
         if not folder.exists():
             folder.parent.mkdir(parents=True, exist_ok=True)
             fresh.rename(folder)
             return
         if files:
+            signs = _put_up_signs(fresh, folder)
             _exchange(fresh, folder)
+            with self._replaced_lock:
+                self._signs += [(time.monotonic(), path) for path in signs]
         else:
             fresh.rmdir()
             folder.rename(fresh)  # a partition without files is no folder at all
@@ -135,12 +159,50 @@ class PlainMirror:
             self._replaced.append((time.monotonic(), fresh))
 
 
-def _link(source: Path, target: Path) -> None:
-    """Show a file; an empty one for a file that is lost or in quarantine: globs fail on it, and count no fewer rows."""
+def write_sign(path: Path, size_bytes: int) -> None:
+    """Write what is no Parquet in place of a file of so many bytes; it takes no room on the disk.
+
+    Not shorter: Polars and Spark pass over empty files, and Polars panics when a file shrinks while it reads.
+    """
+    with path.open("wb") as file:
+        file.seek(max(0, size_bytes - len(SIGN)))
+        file.write(SIGN)
+
+
+def _is_sign(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-min(len(SIGN), path.stat().st_size), os.SEEK_END)
+        return file.read() == SIGN
+
+
+def _put_up_signs(fresh: Path, folder: Path) -> list[Path]:
+    """Write a sign for each file of the old folder that the new one lacks; return where they will stand."""
+    gone = {path.name: path for path in folder.iterdir()}
+    for path in fresh.iterdir():
+        gone.pop(path.name, None)
+    for name, path in gone.items():
+        write_sign(fresh / name, path.stat().st_size)
+    return list(gone.values())
+
+
+def _link(root: Path, entry: FileEntry, target: Path) -> None:
+    """Show a file; a sign for one that is lost or in quarantine: globs fail on it, and count no fewer rows."""
     try:
-        os.link(source, target)
+        os.link(root / entry.path, target)
     except FileNotFoundError:
-        target.touch()
+        write_sign(target, entry.size_bytes)
+
+
+def _remove(sign: Path) -> bool:
+    """Remove a sign, and nothing that may stand there by now; return whether it is gone."""
+    try:
+        if _is_sign(sign):
+            sign.unlink()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _by_partition(entries: Iterable[FileEntry]) -> dict[str, list[FileEntry]]:

@@ -2,10 +2,11 @@
 
 `log/quarantine` is one line, a CRC32C and a JSON list; it is synced before a file is moved to `<table>/_quarantine/`.
 The Delta log goes on naming the file: every reader of the table, ours or not, fails on it instead of reading bytes
-that are not what was written. `lake repair` will put a good copy back and take the entry off the list.
+that are not what was written. `lake repair` puts a good copy back and takes the entry off the list.
 """
 
 import hashlib
+import itertools
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -111,9 +112,15 @@ def set_aside(root: Path, path: str) -> None:
         return
     target = root / FOLDER / path
     make_folder(target.parent)
-    source.rename(target)
+    source.rename(free_name(target))
     sync_path(target.parent)
     sync_path(source.parent)
+
+
+def free_name(path: Path) -> Path:
+    """Return a name that no damaged file of an earlier time has."""
+    names = (path.with_name(f"{path.name}.{number}") if number else path for number in itertools.count())
+    return next(name for name in names if not name.exists())
 
 
 class Quarantine:
@@ -180,6 +187,13 @@ class Quarantine:
             set_aside(root, entry.path)
         logger.error("file_quarantined", table=table, project=entry.project, month=entry.month, rows=entry.rows)
         return file
+
+    def take_off(self, table: str, path: str) -> None:
+        """Forget a file that is whole again, or whose rows are in another; its damaged copy stays set aside."""
+        with self._lock:
+            if f"{table}/{path}" in self.paths:
+                self._write(tuple(file for file in self.files if (file.table, file.path) != (table, path)))
+        logger.info("quarantine_lifted", table=table)
 
     def _write(self, files: tuple[QuarantinedFile, ...]) -> None:
         body = msgspec.json.encode(files)

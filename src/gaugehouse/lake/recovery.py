@@ -11,17 +11,20 @@ import pyarrow.parquet as pq
 import structlog
 
 from gaugehouse.errors import DamageFound
-from gaugehouse.lake.commits import CommitContent, commit_entry, commit_path, read_commit
+from gaugehouse.lake.backup import holds
+from gaugehouse.lake.commits import CommitContent, commit_entry, commit_name, commit_path, read_commit
 from gaugehouse.lake.delta import HINT, LOG_FOLDER, DeltaStore, describe_file
 from gaugehouse.lake.durable import make_folder, remove_file, sync_path, write_file
 from gaugehouse.lake.findings import is_exhausted
 from gaugehouse.lake.flush import app_id
 from gaugehouse.lake.known import rows_of_batch
-from gaugehouse.lake.manifest import Manifest, ManifestEntry
+from gaugehouse.lake.manifest import CommittedFile, Manifest, ManifestEntry
+from gaugehouse.lake.quarantine import free_name
 from gaugehouse.lake.rows import TABLES, empty_rows
 from gaugehouse.lake.segments import (
     LogRecord,
     SegmentScan,
+    body_of,
     find_segments,
     scan_segment,
     seal_recovered,
@@ -78,7 +81,7 @@ def _has_its_files(root: Path, content: CommitContent) -> bool:
 
 def _quarantine(path: Path, folder: Path) -> None:
     make_folder(folder)
-    path.rename(folder / path.name)
+    path.rename(free_name(folder / path.name))
     sync_path(folder)
     sync_path(path.parent)
 
@@ -95,20 +98,43 @@ def _is_readable(path: Path, size_bytes: int) -> bool:
     return True
 
 
-def drop_torn_checkpoints(root: Path) -> None:
-    """Remove newest checkpoints that cannot be read, and a hint that points to none: the commits say the same.
+def drop_torn_checkpoints(root: Path, manifest: Manifest) -> None:
+    """Set newest checkpoints aside that are not whole, and remove a hint that is not: the commits say the same.
 
     A checkpoint is synced before the next is made, so behind one that is whole all are.
     """
-    log_dir = root / LOG_FOLDER
+    log_dir, written = root / LOG_FOLDER, manifest.files.get(root.name, {})
     for path in sorted(log_dir.glob("*.checkpoint*.parquet"), reverse=True):
-        if _decodes(path):
+        if _is_whole_checkpoint(path, written.get(f"{LOG_FOLDER}/{path.name}")):
             break
-        remove_file(path)
+        _quarantine(path, root / QUARANTINE)
         logger.warning("torn_checkpoint_dropped", table=root.name, checkpoint=path.name)
-    hint = log_dir / HINT
-    if hint.exists() and not _points_to_checkpoint(hint):
-        remove_file(hint)
+    hint, known = log_dir / HINT, written.get(f"{LOG_FOLDER}/{HINT}")
+    if hint.exists() and not (_points_to_checkpoint(hint) and (known is None or holds(hint, known.sha256))):
+        remove_file(hint)  # nobody needs it
+
+
+def refuse_damaged_log(root: Path, manifest: Manifest) -> None:
+    """Refuse to open a table of which an entry is lost or changed: it would show other files, and fewer rows.
+
+    Entries that the newest checkpoint stands for are not read by anybody any more; `lake verify` names them.
+
+    Raises:
+        DamageFound: an entry that was on the disk is missing or not what was written.
+    """
+    written = manifest.files.get(root.name, {})
+    checkpoints = [int(path.name[:20]) for path in (root / LOG_FOLDER).glob("*.checkpoint*.parquet")]
+    durable = manifest.durable_version.get(root.name, -1)
+    for version in range(max(checkpoints, default=-1) + 1, durable + 1):
+        path, known = commit_path(root, version), written.get(commit_name(version))
+        is_there = path.exists()
+        if not is_there or (known is not None and not holds(path, known.sha256)):
+            wrong = "not what was written" if is_there else "missing"
+            raise DamageFound(
+                f"version {version} of the table {root.name} is {wrong}. Nothing was changed. "
+                "`gaugehouse lake repair` brings it back",
+                fields={"table": root.name, "version": version},
+            )
 
 
 def settle_checkpoints(store: DeltaStore, manifest: Manifest) -> None:
@@ -124,9 +150,14 @@ def settle_checkpoints(store: DeltaStore, manifest: Manifest) -> None:
         manifest.record(ManifestEntry(table=store.spec.name, version=store.version, files=files))
 
 
-def _decodes(path: Path) -> bool:
-    """Say whether every page is there: the footer of a file that was never synced can be older than its pages."""
+def _is_whole_checkpoint(path: Path, written: CommittedFile | None) -> bool:
+    """Say whether it is what was written, or, of one that nobody knows, whether every page is there.
+
+    The footer of a file that was never synced can be older than its pages.
+    """
     try:
+        if written is not None:
+            return holds(path, written.sha256)
         pq.ParquetFile(path).read()
     except (OSError, pa.ArrowException) as exc:
         if is_exhausted(exc):
@@ -183,7 +214,10 @@ def commit_digests(store: DeltaStore) -> dict[str, str]:
     digests: dict[str, str] = {}
     for path in commits:
         for line in path.read_bytes().splitlines():
-            commit = json.loads(line).get("commitInfo", {})
+            try:
+                commit = json.loads(line).get("commitInfo", {})
+            except ValueError:  # a damaged entry that a checkpoint stands for
+                continue
             if "gaugehouse.segment" in commit:
                 digests[commit["gaugehouse.segment"]] = commit["gaugehouse.crc32c"]
     return digests
@@ -200,7 +234,8 @@ def replay(
     for scan in scans:
         rest = {name for name in stores if committed[name] < scan.number}
         for name in set(stores) - rest:
-            _check_digest(scan, stores[name])
+            if any(body_of(record, name) for record in scan.records):  # a mended segment has no such rows any more
+                _check_digest(scan, stores[name])
         segment = Segment(number=scan.number, crc=scan.crc, size_bytes=scan.valid_bytes)
         for record in scan.records:
             _replay_record(record, segment, rest, sequencer)
@@ -217,10 +252,9 @@ def _check_digest(scan: SegmentScan, store: DeltaStore) -> None:
 
 
 def _replay_record(record: LogRecord, segment: Segment, tables: set[str], sequencer: Sequencer) -> None:
-    bodies = {"measurements": record.measurements, "events": record.events}
     rows = {}
-    for name, body in bodies.items():
-        index = sequencer.indexes[name]
+    for name, index in sequencer.indexes.items():
+        body = body_of(record, name)
         if not body or name not in tables:
             rows[name] = empty_rows(TABLES[name])
             continue

@@ -12,7 +12,7 @@ synced has changed), above it is the torn tail of a power cut, which nobody was 
 import os
 import struct
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -76,6 +76,11 @@ class LogRecord(msgspec.Struct, array_like=True, frozen=True):
     answers: tuple[KeyedAnswer, ...] = ()
 
 
+def body_of(record: LogRecord, table: str) -> bytes:
+    """Return a record's rows of a table as Arrow IPC, empty for none."""
+    return {"measurements": record.measurements, "events": record.events}[table]
+
+
 encode_record = msgspec.msgpack.Encoder().encode
 encode_answer = msgspec.msgpack.Encoder().encode
 _decode_record = msgspec.msgpack.Decoder(LogRecord).decode
@@ -104,13 +109,32 @@ def find_segments(log_dir: Path) -> list[Path]:
 
 
 def load_log_uuid(log_dir: Path) -> uuid.UUID:
-    """Return the identity of this log, made with its folder and never again."""
+    """Return the identity of this log, made with its folder and never again.
+
+    Raises:
+        DamageFound: it is there and cannot be read.
+    """
     path = log_dir / "uuid"
     if path.exists():
-        return uuid.UUID(path.read_text("ascii").strip())
+        try:
+            return uuid.UUID(path.read_bytes().decode("ascii").strip())
+        except ValueError as exc:
+            what = (
+                "the identity of the log cannot be read. Nothing was changed. `gaugehouse lake repair` brings it back"
+            )
+            raise DamageFound(what) from exc
     log_uuid = uuid.uuid4()
     write_file(path, f"{log_uuid}\n".encode())
     return log_uuid
+
+
+def segment_uuid(path: Path) -> str | None:
+    """Return the identity of the log that a segment says it is of, None when its header is damaged."""
+    with path.open("rb") as file:
+        head = file.read(SEGMENT_HEADER.size)
+    if len(head) < SEGMENT_HEADER.size or not head.startswith(SEGMENT_MAGIC):
+        return None
+    return str(uuid.UUID(bytes=SEGMENT_HEADER.unpack(head)[1]))
 
 
 def _valid_record(content: memoryview, offset: int) -> tuple[int, int, int] | None:
@@ -229,12 +253,18 @@ def iter_intact_records(content: memoryview, offset: int = 0) -> Iterator[tuple[
         position = whole.find(magic, found[2])
 
 
-def intact_segment(content: bytes, *, log_uuid: bytes, number: int) -> tuple[bytes, int, int]:
-    """Return (a sealed segment of the intact records, how many deliveries it holds, bytes that were intact)."""
+def intact_segment(
+    content: bytes, *, log_uuid: bytes, number: int, committed: Collection[str] = ()
+) -> tuple[bytes, int, int]:
+    """Return (a sealed segment of the intact records, how many deliveries it holds, bytes that were intact).
+
+    Rows of tables to which the segment is committed already are left out: it is not the one any more that was.
+    """
     view = memoryview(content)
     records = list(iter_intact_records(view))
+    nothing = dict.fromkeys(committed, b"")
     payloads = [
-        bytes(view[start + RECORD_HEADER.size : end])
+        encode_record(msgspec.structs.replace(_decode_record(view[start + RECORD_HEADER.size : end]), **nothing))
         for start, end, kind, _durable_to in records
         if kind == RecordKind.ROWS
     ]

@@ -20,6 +20,8 @@ from gaugehouse.config import Layout
 from gaugehouse.errors import Unavailable
 from gaugehouse.lake.delta import FileEntry, list_files
 from gaugehouse.lake.known import SeriesIndex
+from gaugehouse.lake.manifest import manifest_path, read_manifest
+from gaugehouse.lake.proofs import Proofs
 from gaugehouse.lake.quarantine import read_quarantined_paths, refuse_quarantined
 from gaugehouse.lake.rows import EVENTS, MEASUREMENTS, TABLES, Rows, TableSpec, concat_rows
 from gaugehouse.lake.scan import RowParts, group_rows, read_file_rows, rows_part
@@ -95,6 +97,7 @@ class Snapshot:
     files: Mapping[str, tuple[FileEntry, ...]]
     hot: Mapping[str, HotView]
     received_through_us: int
+    proofs: Proofs
     as_of: datetime | None = None  # rows received later are not shown, though the files hold them
     quarantined: frozenset[str] = frozenset()  # 'table/path' of damaged files: what needs one is refused
 
@@ -160,10 +163,11 @@ class Snapshot:
         """Return the files that can hold rows of a selection.
 
         Raises:
-            Unavailable: one of them is damaged and in quarantine.
+            Unavailable: one of them is damaged: in quarantine, or found to be so now.
         """
         entries = [entry for entry in self.files[table] if _may_hold(entry, selection)]
         refuse_quarantined(self.quarantined, table, entries)
+        self.proofs.refuse_changed(table, entries)
         return entries
 
     def load_series(self, selection: Selection) -> SeriesRows:
@@ -313,6 +317,7 @@ def open_snapshot(lake_dir: Path, *, as_of: datetime | None = None) -> Snapshot:
     Raises:
         Unavailable: there is no readable lake.
     """
+    layout = Layout(lake_dir.parent)
     files: dict[str, tuple[FileEntry, ...]] = {}
     for spec in (MEASUREMENTS, EVENTS):
         try:
@@ -329,6 +334,7 @@ def open_snapshot(lake_dir: Path, *, as_of: datetime | None = None) -> Snapshot:
         files=files,
         hot={},
         received_through_us=through,
+        proofs=Proofs(lake_dir, read_manifest(manifest_path(layout)).files),
         as_of=as_of,
-        quarantined=read_quarantined_paths(Layout(lake_dir.parent).log_dir),
+        quarantined=read_quarantined_paths(layout.log_dir),
     )

@@ -28,7 +28,7 @@ from gaugehouse.lake.indexfile import CHECKSUM_BYTES, index_path
 from gaugehouse.lake.keyhash import UInt64s
 from gaugehouse.lake.manifest import CommittedFile
 from gaugehouse.lake.picture import AskLive, Picture, take_picture
-from gaugehouse.lake.plain import PLAIN
+from gaugehouse.lake.plain import PLAIN, write_sign
 from gaugehouse.lake.quarantine import Quarantine, is_broken, is_intact, quarantine_path, read_quarantined_paths
 from gaugehouse.lake.rows import TABLES, TableSpec
 from gaugehouse.lake.surroundings import check_leftovers, check_mirror
@@ -203,7 +203,7 @@ def _check_segments(examination: _Examination) -> None:
             said = next(
                 (c.said for c in log.commits.values() if c.said.get("gaugehouse.segment") == str(segment.number)), None
             )
-            if said is not None and said.get("gaugehouse.crc32c") != f"{segment.crc:08x}":
+            if said is not None and segment.rows(table) and said.get("gaugehouse.crc32c") != f"{segment.crc:08x}":
                 what = f"log segment {segment.number} is not the one that was committed to {table}"
                 examination.find("segment_differs", what, name=f"log/{segment.number:020d}.seg")
     if picture.log_uuid is None or picture.manifest.segment < 0:
@@ -492,9 +492,9 @@ def set_broken_aside(layout: Layout, verdict: Verdict) -> list[str]:
             continue
         quarantine.add(root, file, finding.what)
         shown = layout.lake_dir / PLAIN / finding.table / finding.name
-        if shown.exists():  # a link to the damaged bytes; an empty file makes globs fail instead
+        if shown.exists():  # a link to the damaged bytes; a sign makes globs fail instead
             draft = shown.with_suffix(".tmp")
-            draft.touch()
+            write_sign(draft, file.size_bytes)
             draft.replace(shown)
         moved.append(f"{finding.table}/{finding.name}")
     return moved

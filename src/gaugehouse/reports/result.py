@@ -41,16 +41,16 @@ def write_result(result: pa.Table, path: Path, *, digest: str, attempt: int) -> 
         result: Columns of RESULT.
         path: Its place.
         digest: Of the result, kept in the file's metadata.
-        attempt: Of the job; what earlier attempts left unfinished is removed.
+        attempt: Of the job; what earlier attempts left unfinished is removed, not what a later one is writing.
 
     Raises:
         StorageFull: The disk refused.
     """
-    unfinished = path.with_name(f"{path.name}.{attempt}.tmp")
+    unfinished = _unfinished(path, attempt)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in path.parent.glob(f"{path.name}.*.tmp"):
-            leftover.unlink(missing_ok=True)
+        for earlier in range(attempt):
+            _unfinished(path, earlier).unlink(missing_ok=True)
         with unfinished.open("wb") as file:
             pq.write_table(
                 result.replace_schema_metadata({DIGEST_KEY: digest}), file, compression="zstd", write_page_checksum=True
@@ -61,6 +61,10 @@ def write_result(result: pa.Table, path: Path, *, digest: str, attempt: int) -> 
     except OSError as exc:
         raise StorageFull("the result of the report could not be written to the disk") from exc
     return unfinished
+
+
+def _unfinished(path: Path, attempt: int) -> Path:
+    return path.with_name(f"{path.name}.{attempt}.tmp")
 
 
 def publish_result(unfinished: Path, path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from gaugehouse.config import Layout, Settings
 from gaugehouse.lake import Lake
+from integration.lake.lake_images import copy, make_images
 
 
 class LakeFactory:
@@ -47,3 +48,19 @@ def lakes(tmp_path):
 @pytest.fixture
 def lake(lakes):
     return lakes.open()
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory):
+    """(a closed lake, a lake as a power cut leaves it: with sealed and open log segments)."""
+    return make_images(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture
+def closed(images, tmp_path):
+    return copy(images[0].data_dir, tmp_path / "copy")
+
+
+@pytest.fixture
+def cut(images, tmp_path):
+    return copy(images[1].data_dir, tmp_path / "copy")

@@ -4,6 +4,8 @@ import datetime as dt
 
 import duckdb
 import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 
 from factories import measurement_batch
@@ -84,6 +86,10 @@ def test_readers_of_the_table_and_of_plain_fail_instead_of_counting_fewer_rows(b
     glob = str(lake_dir / "plain" / "measurements" / "**" / "*.parquet")
     with pytest.raises(duckdb.Error):
         duckdb.sql(f"SELECT sum(value) FROM read_parquet('{glob}')").fetchall()  # noqa: S608 - a test's own folder
+    with pytest.raises(pl.exceptions.PolarsError):
+        pl.scan_parquet(glob).select(pl.col("value").sum()).collect()
+    with pytest.raises(pa.ArrowInvalid):
+        ds.dataset(lake_dir / "plain" / "measurements", partitioning="hive").to_table()
 
 
 def test_rows_that_could_repeat_one_of_the_file_are_not_accepted(broken, lakes):

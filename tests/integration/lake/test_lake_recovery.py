@@ -16,11 +16,11 @@ import pytest
 import gaugehouse.lake.delta
 from factories import event_batch, measurement_batch
 from gaugehouse.errors import DamageFound, LakeLocked
-from gaugehouse.lake import repair_log
+from gaugehouse.lake import repair_lake
 from gaugehouse.lake.durable import FsyncFailed
 from gaugehouse.lake.flush import Flusher
 from gaugehouse.lake.manifest import Manifest, ManifestEntry, manifest_path
-from gaugehouse.lake.segments import find_segments
+from gaugehouse.lake.segments import find_segments, intact_segment, load_log_uuid
 from gaugehouse.measurements.selection import Selection
 
 ALL = Selection(project="p")
@@ -33,6 +33,10 @@ def count(lake):
 
 def append(lake, *instants, value=1.0):
     return lake.append_measurements("p", measurement_batch([("a", "m", t, value) for t in instants]))
+
+
+def repair(layout):
+    return repair_lake(layout, None, lambda *_: None).mended
 
 
 def commits(lake, table="measurements"):
@@ -344,9 +348,9 @@ def test_a_repair_keeps_every_intact_record_and_the_damaged_original(lakes):
     path.write_bytes(content)
     with pytest.raises(DamageFound):
         lakes.open()
-    (repaired,) = repair_log(lake.layout)
-    assert (repaired.kept_records, repaired.is_committed) == (2, False)
-    assert repaired.damaged_bytes > 0
+    (repaired,) = repair(lake.layout)
+    assert not repaired.is_whole
+    assert repaired.what.startswith("deliveries kept: 2;")
     assert (lake.layout.log_dir / "damaged" / path.name).read_bytes() == bytes(content)
     lake = lakes.open()
     assert count(lake) == 2
@@ -358,9 +362,9 @@ def test_a_sound_log_needs_no_repair_and_a_running_lake_allows_none(lakes):
     lake = lakes.open()
     append(lake, 1)
     with pytest.raises(LakeLocked):
-        repair_log(lake.layout)
+        repair(lake.layout)
     lakes.crash(lake)
-    assert repair_log(lake.layout) == []
+    assert repair(lake.layout) == ()
     assert count(lakes.open()) == 1
 
 
@@ -375,8 +379,8 @@ def test_a_damaged_segment_that_is_committed_already_is_only_set_aside(lakes, mo
     content = bytearray(path.read_bytes())
     content[60] ^= 1
     path.write_bytes(content)
-    (repaired,) = repair_log(lake.layout)
-    assert repaired.is_committed
+    (repaired,) = repair(lake.layout)
+    assert repaired.is_whole
     lake = lakes.open()
     lake.flush()
     assert count(lake) == 2
@@ -400,8 +404,9 @@ def test_a_committed_segment_with_another_content_is_never_deleted(lakes, monkey
     lake.flush()
     lakes.crash(lake)
     monkeypatch.undo()
-    last = commits(lake)[-1]
-    last.write_bytes(last.read_bytes().replace(b'"gaugehouse.crc32c":"', b'"gaugehouse.crc32c":"0000'))
+    path, log_uuid = find_segments(lake.layout.log_dir)[0], load_log_uuid(lake.layout.log_dir)
+    other, _kept, _intact = intact_segment(path.read_bytes(), log_uuid=log_uuid.bytes, number=int(path.stem))
+    path.write_bytes(other)
     with pytest.raises(DamageFound, match="not the one"):
         lakes.open()
 

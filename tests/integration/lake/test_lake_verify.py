@@ -18,127 +18,30 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from factories import event_batch, measurement_batch
 from gaugehouse.config import Layout, Settings
-from gaugehouse.lake import KeyedAnswer, Lake
-from gaugehouse.lake.answers import ANSWERS, Answers
+from gaugehouse.lake import Lake
 from gaugehouse.lake.commits import commit_durably
 from gaugehouse.lake.contents import read_contents
 from gaugehouse.lake.delta import Change, write_data_file
 from gaugehouse.lake.durable import FsyncFailed
 from gaugehouse.lake.manifest import Manifest
 from gaugehouse.lake.rows import MEASUREMENTS
-from gaugehouse.lake.verify import set_broken_aside, verify_lake
+from gaugehouse.lake.verify import set_broken_aside
 from gaugehouse.measurements.selection import Selection
+from integration.lake.lake_images import (
+    codes,
+    data_files,
+    flip,
+    happened,
+    keep_answers,
+    measured,
+    verify,
+)
 
-JANUARY_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
-DAY_US = 86_400_000_000
 SEED = 20261121
 FLIPS = 200
 # Damage at the very end looks like a power cut; so does a hint that cannot be read: nothing needs it.
 TORN = {"segment_torn", "manifest_torn", "delta_log_torn"}
-
-
-def quiet(_doing, _done, _total):
-    return None
-
-
-def verify(layout, live=None, keep_s=86_400.0):
-    return verify_lake(layout, ask_live=live, keep_s=keep_s, on_progress=quiet)
-
-
-def codes(verdict):
-    return {finding.code for finding in verdict.findings}
-
-
-def measured(start, rows=60, components=3, base_us=JANUARY_US):
-    return measurement_batch(
-        [
-            (f"pump-{component}", metric, base_us + t * 1_000_000, t * 0.1)
-            for t in range(start, start + rows)
-            for component in range(components)
-            for metric in ("flow", "temperature")
-        ]
-    )
-
-
-def happened(start, rows=10):
-    return event_batch(
-        [
-            ("pump-1", "alarm", JANUARY_US + t * 1_000_000, {"text": body})
-            for t in range(start, start + rows)
-            for body in "ab"
-        ]
-    )
-
-
-def fill(lake):
-    """Everything that a lake can have: projects, months, events, merged and replaced files, checkpoints, a saved index."""
-    for k in range(6):
-        lake.append_measurements("plant", measured(60 * k))
-        lake.append_events("plant", happened(10 * k))
-        lake.flush()
-    lake.append_measurements("north", measured(0, base_us=JANUARY_US + 40 * DAY_US))
-    lake.flush()
-    lake.compact("plant")
-    lake.append_measurements("plant", measured(1000))
-    lake.flush()
-    lake._maintenance.checkpoint_when_due()
-    lake._save_indexes()
-
-
-def copy(source, target):
-    """Copy a folder with its hard links."""
-    subprocess.run(["cp", "-a", str(source), str(target)], check=True)
-    return Layout(target)
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    """(a closed lake, a lake as a power cut leaves it: with sealed and open log segments)."""
-    folder = tmp_path_factory.mktemp("images")
-    settings = Settings(
-        data_dir=folder / "data",
-        segment_age_s=3600,
-        free_space_bytes=0,
-        checkpoint_every_commits=4,
-        index_every_commits=3,
-    )
-    lake = Lake.open(Layout(settings.data_dir), settings)
-    fill(lake)
-    lake.append_measurements("plant", measured(2000))
-    lake.append_events("plant", happened(2000))
-    lake._sequencer.seal()
-    lake.append_measurements("plant", measured(3000, rows=20))
-    time.sleep(0.4)  # an idle log writes down how far it is durable
-    cut = copy(settings.data_dir, folder / "cut")
-    lake.close()
-    return Layout(settings.data_dir), cut
-
-
-@pytest.fixture
-def closed(images, tmp_path):
-    return copy(images[0].data_dir, tmp_path / "copy")
-
-
-@pytest.fixture
-def cut(images, tmp_path):
-    return copy(images[1].data_dir, tmp_path / "copy")
-
-
-def data_files(layout, table="measurements", pattern="project=plant/month=*/*.parquet"):
-    """Return the current files of a table."""
-    shown = layout.lake_dir / "plain" / table
-    return sorted(layout.lake_dir / table / path.relative_to(shown) for path in shown.glob(pattern))
-
-
-def flip(path, bit):
-    """Change one bit in place, so that hard links see it too."""
-    with path.open("r+b") as file:
-        file.seek(bit // 8)
-        byte = file.read(1)[0]
-        file.seek(bit // 8)
-        file.write(bytes([byte ^ (1 << bit % 8)]))
 
 
 # -- sound lakes
@@ -546,19 +449,6 @@ def trust(layout, path):
     body = json.dumps({"table": "measurements", "version": -1, "files": [file]}).encode()
     with (layout.log_dir / "manifest").open("ab") as manifest:
         manifest.write(f"{crc32c.crc32c(body):08x} ".encode() + body + b"\n")
-
-
-def keep_answers(layout, count=50):
-    answers = Answers(layout.log_dir / ANSWERS)
-    answers.open()
-    now_us = time.time_ns() // 1_000
-    kept = [
-        KeyedAnswer(key=b"%024d" % i, fingerprint=b"f" * 32, status=201, body=b"{}" * 50, answered_at_us=now_us)
-        for i in range(count)
-    ]
-    answers.keep(kept, now_us=now_us)
-    answers.close()
-    return layout.log_dir / ANSWERS
 
 
 @pytest.mark.parametrize("damage", ["an answer", "a page", "the head"])

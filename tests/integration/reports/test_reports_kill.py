@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gaugehouse.reports import read_result
+from gaugehouse.reports import RESULT, read_result
+from gaugehouse.reports.result import write_result
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 DEADLINE_S = 60.0
@@ -82,3 +83,11 @@ def test_a_report_whose_worker_is_killed_is_done_by_the_next_one(plant, start_wo
     folder = plant.layout.reports_dir / report.id
     assert [path.name for path in folder.iterdir()] == ["r1.parquet"]
     assert report.result_rows == expected.result_rows == 6
+
+
+def test_a_late_run_removes_what_earlier_ones_left_and_not_what_the_next_one_is_writing(tmp_path):
+    path, nothing = tmp_path / "rep_1" / "r1.parquet", RESULT.empty_table()
+    left, written = (write_result(nothing, path, digest="d", attempt=attempt) for attempt in (1, 3))
+    assert not left.exists()
+    late = write_result(nothing, path, digest="d", attempt=2)
+    assert sorted(path.parent.iterdir()) == [late, written]

@@ -1,0 +1,150 @@
+"""A small plant: a real lake, a real database, a manager, and a worker that runs in this process."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from sqlalchemy import select
+
+from gaugehouse.access import Caller, Scope
+from gaugehouse.config import Layout, Settings
+from gaugehouse.database import Database
+from gaugehouse.database.tables import Component
+from gaugehouse.inventory import Registry, ensure_default_project
+from gaugehouse.jobs import run_worker
+from gaugehouse.lake import Lake
+from gaugehouse.measurements.schema import MEASUREMENT_BATCH
+from gaugehouse.reports import (
+    JOB_KIND,
+    Limits,
+    ReportRequest,
+    ReportView,
+    ReportWorker,
+    get_report,
+    read_result,
+    request_report,
+    run_report,
+)
+
+DEADLINE_S = 60.0
+CELLS_LIMIT = 100_000
+
+
+@dataclass
+class Plant:
+    """What a test drives: deliver, ask, let the worker run, read."""
+
+    database: Database
+    lake: Lake
+    layout: Layout
+    manager: Caller
+    registry: Registry
+    limits: Limits
+    threads: int = 2
+    wait_s: float = 20.0
+
+    def deliver(self, rows: Sequence[tuple]) -> None:
+        """Append (component, metric, measured_at, value[, quality]) and register their names."""
+        components, metrics, instants, values = (
+            list(column) for column in zip(*(row[:4] for row in rows), strict=True)
+        )
+        quality = [row[4] if len(row) > 4 else 0 for row in rows]
+        self.registry.register("default", sorted(set(components)), sorted(set(metrics)))
+        batch = pa.table(
+            [pa.array(column) for column in (components, metrics)]
+            + [
+                pa.array(instants, pa.timestamp("us", "UTC")),
+                pa.array(values, pa.float64()),
+                pa.array(quality, pa.uint8()),
+            ],
+            names=MEASUREMENT_BATCH.names,
+        ).cast(MEASUREMENT_BATCH)
+        self.lake.append_measurements("default", batch)
+
+    def ask(self, period="2026-03", **question) -> ReportView:
+        """Request a report as the manager."""
+        body = ReportRequest(period=period, **question)
+        return request_report(self.database, self.lake, self.manager, body, cells_limit=CELLS_LIMIT)
+
+    def see(self, report: ReportView) -> ReportView:
+        with self.database.reading() as session:
+            return get_report(session, self.manager, report.id)
+
+    def worker(self) -> ReportWorker:
+        return ReportWorker(
+            database=self.database,
+            layout=self.layout,
+            threads=self.threads,
+            limits=self.limits,
+            wait_s=self.wait_s,
+            poll_s=0.01,
+        )
+
+    @contextmanager
+    def working(self, handler: Callable | None = None) -> Iterator[None]:
+        """Run a worker in a thread while the block runs."""
+        stop = threading.Event()
+        handlers = {JOB_KIND: handler or partial(run_report, worker=self.worker())}
+        options = {"worker": "test-1", "lease_s": 5.0, "stop": stop, "poll_s": 0.02, "retry_delay_s": 0.01}
+        thread = threading.Thread(target=run_worker, args=(self.database, handlers), kwargs=options)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def follow(self, report: ReportView) -> ReportView:
+        """Wait for the end of a report."""
+        pause = threading.Event()
+        for _ in range(int(DEADLINE_S / 0.02)):
+            view = self.see(report)
+            if view.status in {"done", "failed", "cancelled"}:
+                return view
+            pause.wait(0.02)
+        raise AssertionError(f"still {view.status} ({view.doing}) after {DEADLINE_S} s")
+
+    def answer(self, period="2026-03", **question) -> tuple[ReportView, pa.Table]:
+        """Ask, flush, compute and read a report."""
+        report = self.ask(period, **question)
+        self.lake.flush()
+        with self.working():
+            report = self.follow(report)
+        assert report.status == "done", report.reason
+        return report, read_result(self.layout, report)
+
+    def change_component(self, name: str, **values) -> None:
+        with self.database.transaction() as session:
+            row = session.scalars(select(Component).where(Component.name == name)).one()
+            for column, value in values.items():
+                setattr(row, column, value)
+
+
+@pytest.fixture
+def plant(tmp_path: Path, database: Database) -> Iterator[Plant]:
+    layout = Layout(tmp_path / "data")
+    with database.transaction() as session:
+        project = ensure_default_project(session)
+    lake = Lake.open(layout, Settings(data_dir=layout.data_dir, segment_age_s=3600))
+    manager = Caller(
+        kind="user",
+        name="manager",
+        project=project.slug,
+        project_id=project.id,
+        scopes=frozenset({Scope.USER, Scope.MANAGER}),
+    )
+    opened = Plant(
+        database=database,
+        lake=lake,
+        layout=layout,
+        manager=manager,
+        registry=Registry(database),
+        limits=Limits(),
+    )
+    yield opened
+    opened.lake.close()  # a test may have opened another one
