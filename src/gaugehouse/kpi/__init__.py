@@ -32,11 +32,12 @@ Choices where the rules leave room:
 from gaugehouse.kpi.catalogue import CATALOGUE as CATALOGUE
 from gaugehouse.kpi.catalogue import Kpi as Kpi
 from gaugehouse.kpi.catalogue import find_unknown_kpis as find_unknown_kpis
+from gaugehouse.kpi.catalogue import find_wanted as find_wanted
 from gaugehouse.kpi.catalogue import get_kpis as get_kpis
-from gaugehouse.kpi.catalogue import needs_quantiles as needs_quantiles
 from gaugehouse.kpi.evaluation import RESULTS as RESULTS
 from gaugehouse.kpi.evaluation import evaluate as evaluate
 from gaugehouse.kpi.facts import Facts as Facts
+from gaugehouse.kpi.facts import Want as Want
 from gaugehouse.kpi.facts import compute_facts as compute_facts
 from gaugehouse.kpi.facts import merge as merge
 from gaugehouse.kpi.facts import series_params as series_params

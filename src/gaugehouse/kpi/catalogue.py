@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import reduce
+from operator import or_
 
 from gaugehouse.errors import Refused
 from gaugehouse.kpi import formulas
-from gaugehouse.kpi.facts import Facts
+from gaugehouse.kpi.facts import Facts, Want
 from gaugehouse.kpi.formulas import Outcome
 from gaugehouse.measurements.metric import MetricKind
 
@@ -53,7 +55,7 @@ class Kpi:
         edge: When it has no value, and what happens at the borders of the period.
         kinds: Metric kinds it is defined for.
         compute: The formula over facts.
-        needs_quantiles: Whether facts must hold quantiles.
+        want: Facts it rests on that are computed only where they are wanted.
     """
 
     name: str
@@ -64,7 +66,7 @@ class Kpi:
     edge: str
     kinds: frozenset[MetricKind]
     compute: Callable[[Facts], Outcome]
-    needs_quantiles: bool = False
+    want: Want = Want.NOTHING
 
 
 _KPIS = (
@@ -127,7 +129,7 @@ _KPIS = (
         edge="null when n = 0",
         kinds=ALL_KINDS,
         compute=formulas.median,
-        needs_quantiles=True,
+        want=Want.QUANTILES,
     ),
     Kpi(
         name="p05",
@@ -138,7 +140,7 @@ _KPIS = (
         edge="null when n = 0",
         kinds=ALL_KINDS,
         compute=formulas.p05,
-        needs_quantiles=True,
+        want=Want.QUANTILES,
     ),
     Kpi(
         name="p95",
@@ -149,7 +151,7 @@ _KPIS = (
         edge="null when n = 0",
         kinds=ALL_KINDS,
         compute=formulas.p95,
-        needs_quantiles=True,
+        want=Want.QUANTILES,
     ),
     Kpi(
         name="first",
@@ -315,6 +317,6 @@ def get_kpis(names: Sequence[str]) -> list[Kpi]:
     return [CATALOGUE[name] for name in dict.fromkeys(names)]
 
 
-def needs_quantiles(names: Sequence[str]) -> bool:
-    """Tell whether any of these KPIs needs `compute_facts(quantiles=True)`."""
-    return any(kpi.needs_quantiles for kpi in get_kpis(names))
+def find_wanted(names: Sequence[str]) -> Want:
+    """Return what `compute_facts` must be asked for, for these KPIs."""
+    return reduce(or_, (kpi.want for kpi in get_kpis(names)), Want.NOTHING)

@@ -32,7 +32,7 @@ def evaluate(
     """Return the KPIs of every series and bucket.
 
     Args:
-        facts: See `compute_facts`; with quantiles if any KPI `needs_quantiles`.
+        facts: See `compute_facts`; with what `find_wanted` says of the KPIs.
         attributes: One per series; gives units and kinds.
         kpis: Names from the catalogue; each counts once.
         skip_inapplicable: Leave out KPIs that a metric's kind does not have, instead of answering `undefined`.

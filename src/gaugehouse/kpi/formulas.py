@@ -184,7 +184,7 @@ def std(facts: Facts) -> Outcome:
 
 def _quantile(facts: Facts, share: float) -> Outcome:
     if facts.quantiles is None:
-        raise ValueError("quantiles were not computed: compute_facts(..., quantiles=needs_quantiles(kpis))")
+        raise ValueError("quantiles were not computed: compute_facts(..., want=find_wanted(kpis))")
     return _of_points(facts, facts.quantiles[:, :, kernel.QUANTILES.index(share)])
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gaugehouse.kpi import CATALOGUE, compute_facts, evaluate, needs_quantiles, series_params
+from gaugehouse.kpi import CATALOGUE, compute_facts, evaluate, find_wanted, series_params
 from gaugehouse.lake import Snapshot
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind
 from gaugehouse.measurements.schema import TIMESTAMP
@@ -121,7 +121,7 @@ def _compute_chunk(
         pin.edges_us,
         now_us=to_epoch_us(pin.asked_at),
         threads=threads,
-        quantiles=needs_quantiles(names),
+        want=find_wanted(names),
     )
     evaluated = evaluate(facts, attributes, names, skip_inapplicable=True)
     return _name_rows(_keep_asked(evaluated, chunk, pin), chunk, pin)
