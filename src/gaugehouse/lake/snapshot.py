@@ -83,6 +83,8 @@ def _hot_mask(rows: Rows, wanted: np.ndarray, selection: Selection) -> np.ndarra
         mask &= rows.t < to_epoch_us(selection.end)
     if selection.as_of is not None:
         mask &= rows.received_at <= to_epoch_us(selection.as_of)
+    if selection.received_after is not None:
+        mask &= rows.received_at > to_epoch_us(selection.received_after)
     return mask
 
 
@@ -284,6 +286,7 @@ def _conditions(selection: Selection, spec: TableSpec) -> tuple[list[str], dict[
         (f"{spec.instant} >= $lake_start", "lake_start", selection.start),
         (f"{spec.instant} < $lake_end", "lake_end", selection.end),
         ("received_at <= $lake_as_of", "lake_as_of", selection.as_of),
+        ("received_at > $lake_received_after", "lake_received_after", selection.received_after),
     )
     for condition, name, value in bounds:
         if value is not None:
@@ -300,6 +303,8 @@ def _may_hold(entry: FileEntry, selection: Selection) -> bool:
     if selection.end is not None and entry.instants_us[0] >= to_epoch_us(selection.end):
         return False
     if selection.as_of is not None and entry.received_us[0] > to_epoch_us(selection.as_of):
+        return False
+    if selection.received_after is not None and entry.received_us[1] <= to_epoch_us(selection.received_after):
         return False
     if selection.components is None:
         return True
