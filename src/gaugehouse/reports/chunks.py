@@ -33,15 +33,6 @@ WHERE quality < 2 AND value IS NOT NULL
 GROUP BY component, metric
 """
 
-NO_ROWS = SeriesRows(
-    components=[],
-    metrics=[],
-    offsets=np.zeros(1, dtype=np.int64),
-    measured_at_us=np.empty(0, dtype=np.int64),
-    value=np.empty(0, dtype=np.float64),
-    quality=np.empty(0, dtype=np.uint8),
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -103,7 +94,7 @@ def load_chunk(snapshot: Snapshot | None, selection: Selection, chunk: Chunk) ->
     """
     wanted = [(one.component, one.metric) for one in chunk.series]
     if snapshot is None:
-        return align_rows(NO_ROWS, wanted)
+        return align_rows(SeriesRows.empty(), wanted)
     rows = align_rows(snapshot.load_series(_narrow(selection, chunk.series)), wanted)
     counters = [one for one in chunk.series if one.attributes.kind is MetricKind.COUNTER]
     if not counters or selection.end is None:

@@ -13,6 +13,7 @@ from gaugehouse.lake import Snapshot
 from gaugehouse.measurements.metric import MetricAttributes
 from gaugehouse.measurements.selection import Selection
 from gaugehouse.measurements.series import SeriesRows
+from gaugehouse.reports.changes import find_changes
 from gaugehouse.reports.compute import LOOKBACK, find_lookback
 from gaugehouse.reports.pin import Pin
 
@@ -103,7 +104,7 @@ def _late_selection(pin: Pin) -> Selection:
 
 
 def find_reach(pin: Pin) -> timedelta:
-    """Return how far behind its end a row can change the numbers of a report: neighbours of lines, steps of counters."""
+    """Return how far behind its end rows change the numbers of a report: neighbours of lines, steps of counters."""
     return min(find_lookback(pin.series), LOOKBACK)
 
 
@@ -121,3 +122,23 @@ def find_changed_attributes(session: Session, pin: Pin, project_id: str) -> dict
 def _names_of_changes(old: MetricAttributes, new: MetricAttributes) -> list[str]:
     names = [one.name for one in fields(MetricAttributes)]
     return [name for name in names if getattr(old, name) != getattr(new, name)]
+
+
+def compare_revisions(snapshot: Snapshot, old: tuple[Pin, pa.Table], new: tuple[Pin, pa.Table]) -> pa.Table:
+    """Return what changed from one revision to a later one, each value with its cause; columns of CHANGES.
+
+    Args:
+        snapshot: What the lake shows now.
+        old: Pin and result of the earlier revision.
+        new: Pin and result of the later one.
+
+    Raises:
+        Unavailable: A file of the lake cannot be read.
+    """
+    then = {(one.component, one.metric): one.attributes for one in old[0].series}
+    changed = {
+        (one.component, one.metric): ", ".join(_names_of_changes(then[one.component, one.metric], one.attributes))
+        for one in new[0].series
+        if then.get((one.component, one.metric), one.attributes) != one.attributes
+    }
+    return find_changes(old[1], new[1], load_late_rows(snapshot, old[0], until=new[0].as_of), changed)
