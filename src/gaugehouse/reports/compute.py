@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gaugehouse.kpi import CATALOGUE, compute_facts, evaluate, find_wanted, series_params
+from gaugehouse.kpi import CATALOGUE, Want, compute_facts, evaluate, find_wanted, series_params
 from gaugehouse.lake import Snapshot
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind
 from gaugehouse.measurements.schema import TIMESTAMP
@@ -111,17 +111,19 @@ def _find_known_hold(attributes: MetricAttributes) -> timedelta | None:
 def _compute_chunk(
     snapshot: Snapshot | None, selection: Selection, chunk: Chunk, pin: Pin, *, threads: int
 ) -> pa.Table:
-    rows = load_chunk(snapshot, selection, chunk)
     attributes = [one.attributes for one in chunk.series]
     retired_at = {one.name: one.retired_at for one in pin.components}
     names = list(dict.fromkeys(name for one in attributes for name in pin.kpis[one.kind]))
+    want = find_wanted(names)
+    look_ahead = find_lookback(chunk.series) if Want.LINES in want else None  # as far as a value can hold
+    rows = load_chunk(snapshot, selection, chunk, look_ahead=look_ahead)
     facts = compute_facts(
         rows,
         series_params(attributes, retired_at=[retired_at[one.component] for one in chunk.series]),
         pin.edges_us,
         now_us=to_epoch_us(pin.asked_at),
         threads=threads,
-        want=find_wanted(names),
+        want=want,
     )
     evaluated = evaluate(facts, attributes, names, skip_inapplicable=True)
     return _name_rows(_keep_asked(evaluated, chunk, pin), chunk, pin)
