@@ -27,6 +27,15 @@ Choices where the rules leave room:
 - Counters: rollover is tried before dip and spike, in the order of the rules; a fall that is a rollover is therefore no
   return from a spike. A rise at the end of the data counts; a fall there is undecided until two more readings came.
   `max_rate` bounds every counted amount, and the next step starts from the reading behind a step that was too fast.
+- Excluded windows are cut out of time: durations and gaps are what is left, rows inside count for nothing and end what
+  held before them. A counter is followed through a window, for the machine went on; the steps inside are not counted,
+  and the first behind it counts from the last reading inside.
+- A pair of consecutive points (moving range, autocorrelation) is at most max hold apart: how a value moved over a
+  silence says nothing of its short-term variation, and does not depend on how far back rows were read.
+- Slots of the nominal interval lie on a grid from the first edge of the question, so that adjacent buckets merge.
+- A down interval belongs to the bucket in which it ends, with its whole length: the means of adjacent buckets merge by
+  sums. It ends at the next known state of any other class; one that ends in silence or in an unknown state is censored.
+- Straight lines join neighbouring points at most max hold apart; a bad row between them parts them.
 """
 
 from gaugehouse.kpi.catalogue import CATALOGUE as CATALOGUE
