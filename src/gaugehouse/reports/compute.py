@@ -6,8 +6,9 @@ from datetime import timedelta
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from gaugehouse.kpi import CATALOGUE, Want, compute_facts, evaluate, find_wanted, series_params
+from gaugehouse.kpi import CATALOGUE, Facts, Want, compute_facts, evaluate, find_wanted, series_params
 from gaugehouse.lake import Snapshot
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind
 from gaugehouse.measurements.schema import TIMESTAMP
@@ -48,22 +49,52 @@ def compute_report(
         Columns of RESULT, ordered by component, metric, KPI as asked, bucket. Every series of the pin has all its KPIs
         and buckets, also without a single row; a component without any known metric has one row that says so.
     """
-    reads = snapshot if pin.as_of is not None else None
     tables = [_describe_silent(pin)]
-    on_progress(0, "counting rows")
-    work = list(_plan(reads, pin, limits or Limits()))
-    total = max(1, sum(chunk.rows + len(chunk.series) for _, chunk in work))
-    done = 0
-    for selection, chunk in work:
-        on_progress(100 * done / total, f"computing {chunk.series[0].component}")
-        tables.append(_compute_chunk(reads, selection, chunk, pin, threads=threads))
-        done += chunk.rows + len(chunk.series)
+    for chunk, facts in iterate_facts(
+        snapshot, pin, edges_us=pin.edges_us, threads=threads, limits=limits, on_progress=on_progress
+    ):
+        attributes = [one.attributes for one in chunk.series]
+        evaluated = evaluate(facts, attributes, _find_kpis(chunk, pin), skip_inapplicable=True)
+        tables.append(_name_rows(_keep_asked(evaluated, chunk, pin), chunk, pin))
     on_progress(100, "putting the result together")
     result = pa.concat_tables(tables).combine_chunks()
     return result.sort_by([("component", "ascending"), ("metric", "ascending")])  # stable: the rest keeps its order
 
 
-def _plan(snapshot: Snapshot | None, pin: Pin, limits: Limits) -> Iterator[tuple[Selection, Chunk]]:
+def iterate_facts(
+    snapshot: Snapshot | None,
+    pin: Pin,
+    *,
+    edges_us: NDArray[np.int64],
+    threads: int,
+    limits: Limits | None,
+    on_progress: OnProgress,
+    want: Want | None = None,
+) -> Iterator[tuple[Chunk, Facts]]:
+    """Yield the series of a report in portions, each with its facts.
+
+    Args:
+        snapshot, pin, threads, limits, on_progress: See `compute_report`.
+        edges_us: Borders of the buckets, from the start of the period to its end. [us]
+        want: Which of the dearer facts; None: those that the KPIs of the pin rest on.
+    """
+    reads = snapshot if pin.as_of is not None else None
+    on_progress(0, "counting rows")
+    work = list(_plan(reads, pin, len(edges_us) - 1, limits or Limits()))
+    total = max(1, sum(chunk.rows + len(chunk.series) for _, chunk in work))
+    done = 0
+    for selection, chunk in work:
+        on_progress(100 * done / total, f"computing {chunk.series[0].component}")
+        wanted = find_wanted(_find_kpis(chunk, pin)) if want is None else want
+        yield chunk, _compute_chunk(reads, selection, chunk, pin, edges_us, wanted, threads)
+        done += chunk.rows + len(chunk.series)
+
+
+def _find_kpis(chunk: Chunk, pin: Pin) -> list[str]:
+    return list(dict.fromkeys(name for one in chunk.series for name in pin.kpis[one.attributes.kind]))
+
+
+def _plan(snapshot: Snapshot | None, pin: Pin, buckets: int, limits: Limits) -> Iterator[tuple[Selection, Chunk]]:
     """Yield the portions of a report, each with the rows that it needs."""
     end = min(pin.period.end, pin.asked_at) if pin.period.start < pin.asked_at else pin.period.start
     for lookback, series in _group_by_lookback(pin.series):
@@ -76,7 +107,7 @@ def _plan(snapshot: Snapshot | None, pin: Pin, limits: Limits) -> Iterator[tuple
             as_of=pin.as_of,
         )
         rows_of = {} if snapshot is None else count_rows(snapshot, selection)
-        for chunk in split_series(series, rows_of, buckets=len(pin.edges_us) - 1, limits=limits):
+        for chunk in split_series(series, rows_of, buckets=buckets, limits=limits):
             yield selection, chunk
 
 
@@ -108,25 +139,28 @@ def _find_known_hold(attributes: MetricAttributes) -> timedelta | None:
     return timedelta(seconds=hold_s + 1) if hold_s < LOOKBACK.total_seconds() else None
 
 
-def _compute_chunk(
-    snapshot: Snapshot | None, selection: Selection, chunk: Chunk, pin: Pin, *, threads: int
-) -> pa.Table:
-    attributes = [one.attributes for one in chunk.series]
+def _compute_chunk(  # noqa: PLR0913, PLR0917 - a portion, its rows, its buckets, how
+    snapshot: Snapshot | None,
+    selection: Selection,
+    chunk: Chunk,
+    pin: Pin,
+    edges_us: NDArray[np.int64],
+    want: Want,
+    threads: int,
+) -> Facts:
     retired_at = {one.name: one.retired_at for one in pin.components}
-    names = list(dict.fromkeys(name for one in attributes for name in pin.kpis[one.kind]))
-    want = find_wanted(names)
     look_ahead = find_lookback(chunk.series) if Want.LINES in want else None  # as far as a value can hold
-    rows = load_chunk(snapshot, selection, chunk, look_ahead=look_ahead)
-    facts = compute_facts(
-        rows,
-        series_params(attributes, retired_at=[retired_at[one.component] for one in chunk.series]),
-        pin.edges_us,
+    return compute_facts(
+        load_chunk(snapshot, selection, chunk, look_ahead=look_ahead),
+        series_params(
+            [one.attributes for one in chunk.series],
+            retired_at=[retired_at[one.component] for one in chunk.series],
+        ),
+        edges_us,
         now_us=to_epoch_us(pin.asked_at),
         threads=threads,
         want=want,
     )
-    evaluated = evaluate(facts, attributes, names, skip_inapplicable=True)
-    return _name_rows(_keep_asked(evaluated, chunk, pin), chunk, pin)
 
 
 def _keep_asked(evaluated: pa.Table, chunk: Chunk, pin: Pin) -> pa.Table:
