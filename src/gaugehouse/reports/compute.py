@@ -74,8 +74,12 @@ def iterate_facts(
     """Yield the series of a report in portions, each with its facts.
 
     Args:
-        snapshot, pin, threads, limits, on_progress: See `compute_report`.
+        snapshot: As in `compute_report`.
+        pin: What is asked.
         edges_us: Borders of the buckets, from the start of the period to its end. [us]
+        threads: Series are shared among this many threads.
+        limits: What is held in memory at once.
+        on_progress: Called before each portion with per cent done and what follows.
         want: Which of the dearer facts; None: those that the KPIs of the pin rest on.
     """
     reads = snapshot if pin.as_of is not None else None

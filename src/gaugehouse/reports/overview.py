@@ -87,7 +87,11 @@ def compute_overview(
     """Compute what a printed report shows around its values, from the same pin.
 
     Args:
-        snapshot, pin, threads, limits, on_progress: See `compute_report`.
+        snapshot: As in `compute_report`.
+        pin: What was asked.
+        threads: Series are shared among this many threads.
+        limits: What is held in memory at once.
+        on_progress: Called with per cent done and what follows; raise in it to stop.
 
     Raises:
         Unavailable: A file of the lake cannot be read.
