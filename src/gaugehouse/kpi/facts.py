@@ -60,6 +60,7 @@ class Facts:
         spans: S' and E' of each bucket.
         points: Count, extremes, sums, moments with time, gaps, first and last points.
         steps: Pairs of consecutive points.
+        subgroups: Variation within subgroups; zeros where none are asked for.
         holds: Covered time and areas, time beyond limits.
         counters: Steps; zeros for series that are no counters.
         states: Time per class, failures, repairs; zeros for series that are no states.
@@ -75,6 +76,7 @@ class Facts:
     spans: kernel.Records
     points: kernel.Records
     steps: kernel.Records
+    subgroups: kernel.Records
     holds: kernel.Records
     counters: kernel.Records
     states: kernel.Records
@@ -132,6 +134,7 @@ def series_params(
     retired_at: Sequence[datetime | None] | None = None,
     excluded_us: Sequence[kernel.Integers] | None = None,
     unheld_us: Sequence[kernel.Integers] | None = None,
+    subgroups: Sequence[tuple[int, int]] | None = None,
 ) -> SeriesParams:
     """Return the attributes of each series as arrays.
 
@@ -143,6 +146,7 @@ def series_params(
         retired_at: Per series the instant from which on its time does not count.
         excluded_us: Per series the windows that are taken out: planned maintenance, calibration.
         unheld_us: Per series further windows in which no value holds: what it depends on was silent.
+        subgroups: Per series (points, length [us]) of a subgroup, at most one of them not 0.
     """
     excluded = _windows(excluded_us, len(attributes))
     unheld = [_united(*both) for both in zip(excluded, _windows(unheld_us, len(attributes)), strict=True)]
@@ -161,6 +165,8 @@ def series_params(
     series["usl"] = [math.inf if item.usl is None else item.usl for item in attributes]
     for name, part in (("excluded", slice(None, len(attributes))), ("unheld", slice(len(attributes), None))):
         series[f"{name}_begin"], series[f"{name}_end"] = begins[part], ends[part]
+    groups = np.array(subgroups or [(0, 0)] * len(attributes), np.int64).reshape(-1, 2)
+    series["subgroup_size"], series["subgroup_us"] = groups[:, 0], groups[:, 1]
     series["commissioned_us"] = _instants_us(commissioned_at, len(attributes), missing_us=-NO_NOW_US)
     series["retired_us"] = _instants_us(retired_at, len(attributes), missing_us=NO_NOW_US)
     series["state_begin"] = state_end - [len(classes) for classes in maps]
@@ -248,6 +254,7 @@ def compute_facts(
         spans=cells.spans,
         points=cells.points,
         steps=cells.steps,
+        subgroups=cells.subgroups,
         holds=cells.holds,
         counters=cells.counters,
         states=cells.states,
@@ -300,6 +307,7 @@ def _empty_cells(series: int, buckets: int, states: int) -> kernel.Cells:
         spans=np.zeros(shape, kernel.SPANS),
         points=np.zeros(shape, kernel.POINTS),
         steps=np.zeros(shape, kernel.STEPS),
+        subgroups=np.zeros(shape, kernel.SUBGROUPS),
         holds=np.zeros(shape, kernel.HOLDS),
         counters=np.zeros(shape, kernel.COUNTERS),
         states=np.zeros(shape, kernel.STATES),
@@ -352,6 +360,7 @@ def merge(facts: Facts, starts: Sequence[int] = (0,)) -> Facts:
         spans=join("spans"),
         points=join("points"),
         steps=join("steps"),
+        subgroups=join("subgroups"),
         holds=join("holds"),
         counters=join("counters"),
         states=join("states"),
@@ -369,6 +378,7 @@ def _merge_run(facts: Facts, begin: int, end: int) -> dict[str, kernel.Records]:
             "points": _merge_points(left, right, facts),
             "spans": _merge_spans(left["spans"], right["spans"]),
             "steps": _merge_steps(left["steps"], right["steps"]),
+            "subgroups": _add_records(left["subgroups"], right["subgroups"], kernel.SUBGROUPS.names or ()),
             "holds": _add_records(left["holds"], right["holds"], ADDED_HOLDS),
             "counters": _merge_counters(left["counters"], right["counters"]),
             "states": _merge_states(left, right),
@@ -381,6 +391,7 @@ def _find_bucket(facts: Facts, bucket: int) -> dict[str, kernel.Records]:
         "spans": facts.spans[:, bucket],
         "points": facts.points[:, bucket],
         "steps": facts.steps[:, bucket],
+        "subgroups": facts.subgroups[:, bucket],
         "holds": facts.holds[:, bucket],
         "counters": facts.counters[:, bucket],
         "states": facts.states[:, bucket],

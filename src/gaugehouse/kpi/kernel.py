@@ -86,6 +86,7 @@ class Cells(NamedTuple):
     spans: Records
     points: Records
     steps: Records
+    subgroups: Records
     holds: Records
     counters: Records
     states: Records
@@ -95,7 +96,8 @@ class Cells(NamedTuple):
 
 # Per series. max_hold_us 0: three nominal intervals, else 24 h. nominal_us 0: estimated. rollover_at 0: none.
 # lsl, usl: infinite where there is no limit. commissioned_us and retired_us bound the time that counts. The state map
-# is state_values[state_begin:state_end]; excluded_* and unheld_* are ranges of the windows.
+# is state_values[state_begin:state_end]; excluded_* and unheld_* are ranges of the windows. A subgroup is so many
+# points in a row, or those of so long a time; both 0: none.
 PARAMS = np.dtype(
     [
         ("kind", "i8"),
@@ -113,6 +115,8 @@ PARAMS = np.dtype(
         ("excluded_end", "i8"),
         ("unheld_begin", "i8"),
         ("unheld_end", "i8"),
+        ("subgroup_size", "i8"),
+        ("subgroup_us", "i8"),
     ]
 )
 
@@ -164,6 +168,10 @@ POINTS = np.dtype(
 STEPS = np.dtype(
     [("pairs", "i8"), ("later_mean", "f8"), ("earlier_mean", "f8"), ("co_moment", "f8"), ("moving_range", "f8")]
 )
+
+# Subgroups of at least two points whose last one lies in [S', E'): how many, points less one, squared deviations from
+# their own means, and the sum of their ranges.
+SUBGROUPS = np.dtype([("groups", "i8"), ("degrees", "i8"), ("squares", "f8"), ("ranges", "f8")])
 
 # Covered time, area under the held values [unit x us], held time above usl and below lsl, time of the last row before
 # S' (-1: none in the look-back). linear_*: between neighbours at most max hold apart, as straight lines.
@@ -517,6 +525,63 @@ def fill_steps(rows: Rows, span: Record, point: Record, out: Record, lo: int, ma
         out.later_mean, out.earlier_mean = centre + later, centre + earlier
         out.co_moment = products + products_low - pairs * later * earlier
         out.moving_range = ranges + ranges_low
+
+
+@kernel
+def add_subgroup(rows: Rows, begin: int, end: int, out: Record) -> None:
+    """Add the points of rows [begin, end) as one subgroup, where they are at least two."""
+    n = 0
+    total, low, smallest, largest = 0.0, 0.0, np.inf, -np.inf
+    for i in range(begin, end):
+        if is_good(rows.value[i], rows.quality[i]):
+            n += 1
+            total, low = two_sum(total, low, rows.value[i])
+            smallest, largest = min(smallest, rows.value[i]), max(largest, rows.value[i])
+    if n < 2:
+        return
+    mean = (total + low) / n
+    squares, squares_low, rest = 0.0, 0.0, 0.0
+    for i in range(begin, end):
+        if is_good(rows.value[i], rows.quality[i]):
+            deviation = rows.value[i] - mean
+            squares, squares_low = two_sum(squares, squares_low, deviation * deviation)
+            rest += deviation
+    out.groups += 1
+    out.degrees += n - 1
+    out.squares += max(0.0, squares + squares_low - rest * rest / n)
+    out.ranges += largest - smallest
+
+
+@kernel
+def fill_subgroups(rows: Rows, param: Record, spans: Records, out: Records, origin_us: int) -> None:
+    """Subgroups from the first edge on, each in the bucket of its last point; one of too few points is left out.
+
+    Groups by number go on over the borders of buckets and end incomplete with the last one; groups by time lie on a
+    grid from the first edge. Either way adjacent buckets merge.
+    """
+    first, end = spans[0].first_row, spans[len(spans) - 1].end_row
+    begin, last, n, b, slot = first, -1, 0, 0, -1
+    for i in range(first, end):
+        if not is_good(rows.value[i], rows.quality[i]) or not is_inside(spans, find_bucket(spans, b, i), i):
+            continue
+        if param.subgroup_us > 0:
+            own_slot = (rows.measured_at_us[i] - origin_us) // param.subgroup_us
+            if own_slot != slot and last >= 0:
+                b = find_bucket(spans, b, last)
+                add_subgroup(rows, begin, last + 1, out[b])
+                begin = i
+            slot = own_slot
+        elif n == 0:
+            begin = i
+        n += 1
+        last = i
+        if param.subgroup_us == 0 and n == param.subgroup_size:
+            b = find_bucket(spans, b, last)
+            add_subgroup(rows, begin, last + 1, out[b])
+            n = 0
+    if param.subgroup_us > 0 and last >= 0:
+        b = find_bucket(spans, b, last)
+        add_subgroup(rows, begin, last + 1, out[b])
 
 
 @kernel
@@ -926,6 +991,8 @@ def fill_series(
                 fill_trend(rows, spans[b], point, origin_us)
             if wanted & WANT_STEPS:
                 fill_steps(rows, spans[b], point, out.steps[s, b], lo, max_hold_us)
+        if param.subgroup_size > 1 or param.subgroup_us > 0:
+            fill_subgroups(rows, param, spans, out.subgroups[s], origin_us)
         if param.kind == COUNTER:
             fill_counter(rows, param, spans, out.counters[s], lo, hi)
         if param.kind == STATE:

@@ -36,6 +36,7 @@ class Case:
     retired_s: int | None = None
     excluded_s: tuple[tuple[int, int], ...] = ()
     unheld_s: tuple[tuple[int, int], ...] = ()
+    subgroup: tuple[int, int] = (0, 0)  # points, seconds
 
 
 def readings(*values, step_s=60, at_s=0):
@@ -68,6 +69,7 @@ def facts_of(cases, *, threads=1, want=Want.EVERYTHING):
         retired_at=[_instant(case.retired_s) for case in cases],
         excluded_us=[_windows(case.excluded_s) for case in cases],
         unheld_us=[_windows(case.unheld_s) for case in cases],
+        subgroups=[(case.subgroup[0], case.subgroup[1] * SECOND_US) for case in cases],
     )
     first = cases[0]
     return compute_facts(
@@ -161,4 +163,5 @@ def cases(draw, kind, *, edges=EDGES):
         retired_s=retired_s,
         excluded_s=draw(windows()),
         unheld_s=draw(windows()),
+        subgroup=draw(st.sampled_from([(0, 0), (2, 0), (5, 0), (0, 300), (0, 61)])),
     )

@@ -187,6 +187,26 @@ class Oracle:
             if bucket.holds(b_us) and b_us - a_us <= self.max_hold_us
         ]
 
+    def subgroups(self):
+        """Return the subgroups of all buckets as lists of points."""
+        size, length_s = self.case.subgroup
+        points = [point for bucket in self.buckets for point in self.inside(bucket)]
+        if size:
+            groups = [points[at : at + size] for at in range(0, len(points), size)]
+            return [group for group in groups if len(group) == size]
+        origin_us = to_us(self.case.edges_s[0])
+        by_slot = {}
+        for point in points if length_s else ():
+            by_slot.setdefault((point[0] - origin_us) // (length_s * SECOND_US), []).append(point)
+        return [group for group in by_slot.values() if len(group) > 1]
+
+    def within(self, bucket):
+        """Return (groups, degrees, squares, ranges) of the subgroups whose last point lies in a bucket."""
+        groups = [[Fraction(v) for _, v in group] for group in self.subgroups() if bucket.holds(group[-1][0])]
+        squares = sum(sum((v - sum(group) / len(group)) ** 2 for v in group) for group in groups)
+        ranges = sum(max(group) - min(group) for group in groups)
+        return len(groups), sum(len(group) - 1 for group in groups), float(squares), float(ranges)
+
     # --- states: down intervals --------------------------------------------------------------------------------------
 
     def down_runs(self):

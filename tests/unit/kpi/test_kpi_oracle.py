@@ -117,3 +117,15 @@ def test_limits_lines_slots_trend_and_pairs_agree_with_the_oracle(case):
             co_moment = float(sum((b - later) * (a - earlier) for b, a in pairs))
             size = float(max(abs(value) for pair in pairs for value in pair)) ** 2 * len(pairs)
             assert steps["co_moment"] == pytest.approx(co_moment, rel=1e-9, abs=1e-12 * size + 1e-12)
+
+
+@given(cases(MetricKind.GAUGE))
+@MANY
+def test_subgroups_agree_with_the_oracle(case):
+    oracle, facts = Oracle(case), facts_of([case])
+    for number, bucket in enumerate(oracle.buckets):
+        groups, degrees, squares, ranges = oracle.within(bucket)
+        found = facts.subgroups[0, number]
+        assert (found["groups"], found["degrees"]) == (groups, degrees)
+        assert found["squares"] == pytest.approx(squares, rel=1e-9, abs=1e-6)
+        assert found["ranges"] == pytest.approx(ranges, rel=1e-12)

@@ -12,7 +12,18 @@ from gaugehouse.kpi import Facts, Want, evaluate, kernel, merge
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind
 from unit.kpi.kpi_cases import EDGES, Case, Row, cases, facts_of
 
-GROUPS = ("intervals", "spans", "points", "steps", "holds", "counters", "states", "state_us", "state_entries")
+GROUPS = (
+    "intervals",
+    "spans",
+    "points",
+    "steps",
+    "subgroups",
+    "holds",
+    "counters",
+    "states",
+    "state_us",
+    "state_entries",
+)
 # Sums in another order, and how large they can be: in powers of the values and of the times. [s]
 ROUNDED = {
     "sum": (1, 0),
@@ -25,6 +36,8 @@ ROUNDED = {
     "earlier_mean": (1, 0),
     "co_moment": (2, 0),
     "moving_range": (1, 0),
+    "squares": (2, 0),
+    "ranges": (1, 0),
     "area": (1, 2),
     "linear_area": (1, 2),
     "increase": (1, 0),
@@ -126,7 +139,7 @@ def test_rows_older_than_the_look_back_change_nothing(case, edges_s):
     recent = tuple(row for row in case.rows if row.at_s >= start_s)
     ours = facts_of([Case(**{**vars(case), "edges_s": edges_s})])
     theirs = facts_of([Case(**{**vars(case), "edges_s": edges_s, "rows": recent})])
-    for group in ("intervals", "points", "steps", "holds"):
+    for group in ("intervals", "points", "steps", "subgroups", "holds"):
         assert getattr(ours, group).tobytes() == getattr(theirs, group).tobytes()
 
 
