@@ -253,7 +253,7 @@ def list_revisions(session: Session, caller: Caller, report_id: str) -> list[Rep
     _check_sees_project(caller)
     _get_revision(session, caller, report_id)
     statement = _revisions_of(caller).where(Report.id == report_id).order_by(ReportRevision.revision.desc())
-    return [_view(report, row, job) for report, row, job in session.execute(statement).tuples()]
+    return [_view(report, row, job) for report, row, job in session.execute(statement)]
 
 
 def find_newest_done(session: Session, caller: Caller, report_id: str) -> ReportView:
@@ -280,7 +280,7 @@ def list_reports(session: Session, caller: Caller, *, limit: int = 100, cursor: 
     newest = _revisions_of(caller).where(
         Report.id.in_([one.id for one in reports]), ReportRevision.revision == Report.revision
     )
-    views = {report.id: _view(report, row, job) for report, row, job in session.execute(newest).tuples()}
+    views = {report.id: _view(report, row, job) for report, row, job in session.execute(newest)}
     return Page(items=tuple(views[report.id] for report in reports), next_cursor=next_cursor, total=total)
 
 
@@ -331,7 +331,7 @@ def _get_revision(
         raise missing
     wanted = Report.revision if revision is None else revision
     statement = _revisions_of(caller).where(Report.id == report_id, ReportRevision.revision == wanted)
-    row = session.execute(statement).tuples().one_or_none()
+    row = session.execute(statement).one_or_none()
     if row is None and revision is not None:
         _get_revision(session, caller, report_id)  # which says that there is no such report
         raise NotFound(f"the report has no revision {revision}", code="revision_not_found")

@@ -43,7 +43,7 @@ def changes(old, new, late_rows=None, attributes=None):
 
 
 def test_the_same_values_are_no_change_in_any_order():
-    rows = [row(day=0), row(day=1), row(metric=None, kpi="count"), row(value=None, status="no_data")]
+    rows = [row(day=0), row(day=1), row(metric=None, kpi="count"), row(kpi="max", value=None, status="no_data")]
     assert changes(rows, rows[::-1]) == []
 
 
