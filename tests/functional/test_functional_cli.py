@@ -246,7 +246,7 @@ def assert_import_and_report(installation, component, tmp_path, written):
     write_wide(path, rows)
     for expected in ((len(rows), 0, 0), (0, len(rows), 0)):
         assert count_imported(installation.run_well("import", path, *OPTIONS)) == expected
-    asked = ["report", "--period", "2026-04", "--kpi", "mean,p95,count", "--component", component]
+    asked = ["report", "run", "--period", "2026-04", "--kpi", "mean,p95,count", "--component", component]
     printed = installation.run_well(*asked)
     assert component in printed
     assert "p95" in printed
@@ -311,11 +311,11 @@ def test_reports_that_cannot_be_are_refused_in_one_line(house, folder, tmp_path)
         (folder, ["--period", "2026-04", "--kpi", "happiness"]),
         (folder, ["--period", "2026-04", "--component", "nobody at all"]),
     ):
-        done = installation.run("report", *arguments)
+        done = installation.run("report", "run", *arguments)
         assert done.returncode == 1, done.stdout + done.stderr
         assert done.stderr.strip().splitlines()[-1].startswith("gaugehouse: ")
         assert "Traceback" not in done.stderr
-    assert_refused(house.run("report", "--period", "2026-04", "--output", tmp_path / "april.docx"))
+    assert_refused(house.run("report", "run", "--period", "2026-04", "--output", tmp_path / "april.docx"))
 
 
 def test_after_sigterm_everything_acknowledged_is_in_the_files_and_nobody_is_announced(found):

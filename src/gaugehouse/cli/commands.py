@@ -20,6 +20,8 @@ user_app = typer.Typer(help="Users and their roles.", no_args_is_help=True)
 key_app = typer.Typer(help="API keys of devices and programs.", no_args_is_help=True)
 project_app = typer.Typer(help="Projects: tenants, and how long their rows are kept.", no_args_is_help=True)
 lake_app = typer.Typer(help="The lake's own upkeep.", no_args_is_help=True)
+report_app = typer.Typer(help="Reports: ask, read, compare, prove, issue again.", no_args_is_help=True)
+app.add_typer(report_app, name="report")
 app.add_typer(lake_app, name="lake")
 app.add_typer(project_app, name="project")
 app.add_typer(user_app, name="user")
@@ -130,8 +132,8 @@ def import_files(
     )
 
 
-@app.command()
-def report(
+@report_app.command(name="run")
+def report_run(
     period: Annotated[str, typer.Option(help="last_month, 2026-W45, 2026-10, start/end ...")],
     data: Data = DEFAULT_DATA,
     project: Project = "default",
@@ -158,6 +160,71 @@ def report(
             output=output,
         )
     )
+
+
+ReportId = Annotated[str, typer.Argument(help="rep_...", metavar="ID")]
+
+
+@report_app.command(name="list")
+def report_list(
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many")] = 20,
+) -> None:
+    """Show the newest reports."""
+    from gaugehouse.cli.issued import show_reports
+
+    show_reports(data_dir=data, project=project, limit=limit)
+
+
+@report_app.command(name="show")
+def report_show(report_id: ReportId, data: Data = DEFAULT_DATA, project: Project = "default") -> None:
+    """Show a report's revisions, and whether the newest still holds."""
+    from gaugehouse.cli.issued import show_report
+
+    show_report(data_dir=data, project=project, report_id=report_id)
+
+
+@report_app.command(name="diff")
+def report_diff(
+    report_id: ReportId,
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    since: Annotated[int | None, typer.Option(min=1, help="Earlier revision  [default: the one before]")] = None,
+    revision: Annotated[int | None, typer.Option(min=1, help="Later revision  [default: the newest]")] = None,
+) -> None:
+    """Show what a revision says differently from an earlier one, and why."""
+    from gaugehouse.cli.issued import show_changes
+
+    show_changes(data_dir=data, project=project, report_id=report_id, since=since, revision=revision)
+
+
+@report_app.command(name="verify")
+def report_verify(
+    report_id: ReportId,
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    revision: Annotated[int | None, typer.Option(min=1, help="Which one  [default: the newest]")] = None,
+    threads: Annotated[int, typer.Option(min=1, max=64, help="To compute with; digits stay the same")] = 2,
+) -> None:
+    """Recompute a report from its pin and compare the digits; exit code 3 when they differ."""
+    from gaugehouse.cli.issued import verify_report
+
+    if not verify_report(data_dir=data, project=project, report_id=report_id, revision=revision, threads=threads):
+        raise typer.Exit(EXIT_DAMAGED)
+
+
+@report_app.command(name="reissue")
+def report_reissue(
+    report_id: ReportId,
+    because: Annotated[str, typer.Option(help="Why, for whoever reads the revision")],
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+) -> None:
+    """Issue a report again, over the same period, from what is known now."""
+    from gaugehouse.cli.issued import reissue
+
+    reissue(data_dir=data, project=project, report_id=report_id, because=because)
 
 
 @app.command()

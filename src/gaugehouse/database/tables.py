@@ -212,13 +212,10 @@ class Job(Base):
 
 
 class Report(Base):
-    """A question of a manager, its pin and its answer; how far it is, its job `job_id` says."""
+    """A question of a manager; `revision` is the newest that was issued."""
 
     __tablename__ = "reports"
-    __table_args__ = (
-        Index(None, "project_id", "created_at", "id"),
-        Index(None, "job_id"),
-    )
+    __table_args__ = (Index(None, "project_id", "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
     project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"))
@@ -226,10 +223,23 @@ class Report(Base):
     period_expression: Mapped[str] = mapped_column(String(256))
     timezone: Mapped[str] = mapped_column(String(64))
     request: Mapped[dict[str, Any]]
+    revision: Mapped[int] = mapped_column(default=1)
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class ReportRevision(Base):
+    """One answer to a report's question: its pin and what came of it; how far it is, its job `job_id` says."""
+
+    __tablename__ = "report_revisions"
+    __table_args__ = (Index(None, "job_id"),)
+
+    report_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("reports.id", ondelete="CASCADE"), primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True)
+    requested_by: Mapped[str] = mapped_column(NAME_COLUMN)
+    because: Mapped[str] = mapped_column(Text)
     pin: Mapped[dict[str, Any]]
     as_of: Mapped[datetime | None]
     asked_at: Mapped[datetime]
-    revision: Mapped[int] = mapped_column(default=1)
     job_id: Mapped[str] = mapped_column(ID_COLUMN)
     digest: Mapped[str | None] = mapped_column(String(128))
     result_path: Mapped[str | None] = mapped_column(Text)

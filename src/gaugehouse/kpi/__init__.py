@@ -32,13 +32,22 @@ Choices where the rules leave room:
 - Counters: rollover is tried before dip and spike, in the order of the rules; a fall that is a rollover is therefore no
   return from a spike. A rise at the end of the data counts; a fall there is undecided until two more readings came.
   `max_rate` bounds every counted amount, and the next step starts from the reading behind a step that was too fast.
+- Excluded windows are cut out of time: durations and gaps are what is left, rows inside count for nothing and end what
+  held before them. A counter is followed through a window, for the machine went on; the steps inside are not counted,
+  and the first behind it counts from the last reading inside.
+- A pair of consecutive points (moving range, autocorrelation) is at most max hold apart: how a value moved over a
+  silence says nothing of its short-term variation, and does not depend on how far back rows were read.
+- Slots of the nominal interval lie on a grid from the first edge of the question, so that adjacent buckets merge.
+- A down interval belongs to the bucket in which it ends, with its whole length: the means of adjacent buckets merge by
+  sums. It ends at the next known state of any other class; one that ends in silence or in an unknown state is censored.
+- Straight lines join neighbouring points at most max hold apart; a bad row between them parts them.
 """
 
 from gaugehouse.kpi.calculation import Owners as Owners
 from gaugehouse.kpi.catalogue import CATALOGUE as CATALOGUE
 from gaugehouse.kpi.catalogue import find_unknown_kpis as find_unknown_kpis
+from gaugehouse.kpi.catalogue import find_wanted as find_wanted
 from gaugehouse.kpi.catalogue import get_kpis as get_kpis
-from gaugehouse.kpi.catalogue import needs_quantiles as needs_quantiles
 from gaugehouse.kpi.checking import KnownMetric as KnownMetric
 from gaugehouse.kpi.definition import Definition as Definition
 from gaugehouse.kpi.definition import Kpi as Kpi
@@ -52,6 +61,7 @@ from gaugehouse.kpi.evaluation import evaluate_groups as evaluate_groups
 from gaugehouse.kpi.explanation import Explanation as Explanation
 from gaugehouse.kpi.explanation import explain as explain
 from gaugehouse.kpi.facts import Facts as Facts
+from gaugehouse.kpi.facts import Want as Want
 from gaugehouse.kpi.facts import compute_facts as compute_facts
 from gaugehouse.kpi.facts import merge as merge
 from gaugehouse.kpi.facts import series_params as series_params

@@ -1,11 +1,14 @@
 """The catalogue: every built-in KPI is one definition in the formula language, for people and for the evaluator."""
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import or_
 
 from gaugehouse.errors import Refused
 from gaugehouse.kpi.definition import Definition, Kpi, make_kpis
+from gaugehouse.kpi.facts import Want
 from gaugehouse.kpi.outcome import Status
-from gaugehouse.kpi.quantities import ALL_KINDS, COUNTER, DELTA, HELD_KINDS, STATE, Pass
+from gaugehouse.kpi.quantities import ALL_KINDS, COUNTER, DELTA, HELD_KINDS, STATE
 from gaugehouse.kpi.rules import CaveatText
 from gaugehouse.measurements.metric import MetricKind
 
@@ -26,12 +29,13 @@ ONE_IS_NOT_ENOUGH = "one measurement is not enough: two are needed"
 NOTHING_HOLDS = "no value holds at any time of the period"
 SILENT_ZERO = "0 with status no_data for a silent component"
 NO_VARIATION = "the values do not vary"
-AS_COUNTER = "as counter_increase"
 # MTBF > 2 T / chi2(0.95; 2 n + 2) with n = 0 failures: chi2(0.95; 2) / 2 = -ln(0.05) = 2.996.
 NO_FAILURE = "no failure in the period: with 95 % confidence, MTBF is above {up_s / 2.996}"
 
 NO_ROOM = CaveatText(when="usl <= lsl", status=Status.UNDEFINED, reason="usl is not above lsl")
-AUTOCORRELATED = CaveatText(when="autocorrelation > 0.5", status=Status.PARTIAL, reason="autocorrelated: use subgroups")
+AUTOCORRELATED = CaveatText(
+    when="if(subgroups > 0, 0, autocorrelation) > 0.5", status=Status.PARTIAL, reason="autocorrelated: use subgroups"
+)
 SHORT = CaveatText(
     when="expected < 1", status=Status.UNDEFINED, reason="the period is shorter than the nominal interval"
 )
@@ -585,11 +589,12 @@ _DEFINITIONS = (
         name="std_within",
         title="Standard deviation within",
         unit="U",
-        formula="moving_range / pairs / 1.128",
+        formula="if(subgroups > 0, sqrt(subgroup_deviations / subgroup_degrees), moving_range / pairs / 1.128)",
         source=CAPABILITY,
-        edge="individuals: mean moving range / d2; pairs across a gap longer than max hold do not count",
+        edge="pooled over subgroups, where the metric has some; else of individuals: mean moving range / d2, without "
+        "pairs across a gap longer than max hold",
         kinds=MEASURED,
-        zero="no two consecutive measurements are at most max hold apart",
+        zero="no two consecutive measurements are at most max hold apart, and no subgroup has two",
     ),
     Definition(
         name="autocorrelation",
@@ -673,8 +678,8 @@ _DEFINITIONS = (
     ),
 )
 
-_ALL = make_kpis(_DEFINITIONS, metrics={})
-CATALOGUE: Mapping[str, Kpi] = {one.name: _ALL[one.name] for one in _DEFINITIONS if _ALL[one.name].is_computed}
+_KPIS = make_kpis(_DEFINITIONS, metrics={})
+CATALOGUE: Mapping[str, Kpi] = {one.name: _KPIS[one.name] for one in _DEFINITIONS}
 
 
 def find_unknown_kpis(names: Sequence[str], kpis: Mapping[str, Kpi] = CATALOGUE) -> list[str]:
@@ -694,6 +699,6 @@ def get_kpis(names: Sequence[str], kpis: Mapping[str, Kpi] = CATALOGUE) -> list[
     return [kpis[name] for name in dict.fromkeys(names)]
 
 
-def needs_quantiles(names: Sequence[str], kpis: Mapping[str, Kpi] = CATALOGUE) -> bool:
-    """Tell whether any of these KPIs needs `compute_facts(quantiles=True)`."""
-    return any(Pass.QUANTILES in kpi.passes for kpi in get_kpis(names, kpis))
+def find_wanted(names: Sequence[str], kpis: Mapping[str, Kpi] = CATALOGUE) -> Want:
+    """Return what `compute_facts` must be asked for, for these KPIs."""
+    return reduce(or_, (kpi.want for kpi in get_kpis(names, kpis)), Want.NOTHING)

@@ -8,8 +8,11 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import reduce
+from operator import or_
 
 from gaugehouse.errors import Refused
+from gaugehouse.kpi.facts import Want
 from gaugehouse.kpi.language import (
     COMPARISONS,
     Attribute,
@@ -27,7 +30,7 @@ from gaugehouse.kpi.language import (
     render,
     walk,
 )
-from gaugehouse.kpi.quantities import ALL_KINDS, LIMITS, QUANTITIES, Pass
+from gaugehouse.kpi.quantities import ALL_KINDS, LIMITS, QUANTITIES
 from gaugehouse.kpi.terms import (
     OWN_SUBJECT,
     Aggregated,
@@ -138,10 +141,9 @@ class Formula:
         return frozenset(one.kpi for one in walk_terms(self.term) if isinstance(one, KpiValue))
 
     @property
-    def passes(self) -> frozenset[Pass]:
+    def want(self) -> Want:
         """Passes over the rows that its own facts need."""
-        found = (QUANTITIES[name].needs for name in self.quantities)
-        return frozenset(one for one in found if one is not None)
+        return reduce(or_, (QUANTITIES[name].want for name in self.quantities), Want.NOTHING)
 
     @property
     def metric_units(self) -> dict[str, str]:

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import or_
 
 from gaugehouse.errors import Refused
 from gaugehouse.kpi.checking import FUNCTIONS, Formula, KnownMetric, Vocabulary
+from gaugehouse.kpi.facts import Want
 from gaugehouse.kpi.language import PLAIN_NAME, Reference, find_depth, parse, walk
-from gaugehouse.kpi.quantities import LIMITS, QUANTITIES, Pass
+from gaugehouse.kpi.quantities import LIMITS, QUANTITIES
 from gaugehouse.kpi.rules import CaveatText, Rule, make_rule
 from gaugehouse.kpi.terms import OWN_SUBJECT, Subject
 from gaugehouse.measurements.metric import MetricKind
@@ -58,7 +61,7 @@ class Kpi:
     Args:
         definition: As written.
         rule: As computed.
-        passes: Passes over the rows that it needs, also through the KPIs that it names.
+        want: Passes over the rows that it needs, also through the KPIs that it names.
         quantities: Facts that it needs, likewise.
         subjects: Metrics whose facts it needs, likewise.
         attributes: Attributes of components that it needs, likewise.
@@ -67,7 +70,7 @@ class Kpi:
 
     definition: Definition
     rule: Rule
-    passes: frozenset[Pass]
+    want: Want
     quantities: frozenset[str]
     subjects: frozenset[Subject]
     attributes: frozenset[str]
@@ -110,11 +113,6 @@ class Kpi:
     def looks_around(self) -> bool:
         """Tell whether it needs more than the facts and attributes of one metric."""
         return bool(self.attributes) or self.subjects != {OWN_SUBJECT}
-
-    @property
-    def is_computed(self) -> bool:
-        """Tell whether the kernel computes all facts that it needs."""
-        return all(QUANTITIES[name].is_computed for name in self.quantities)
 
 
 def make_kpis(
@@ -226,7 +224,7 @@ def _make_kpi(one: Definition, vocabulary: Vocabulary, made: Mapping[str, Kpi]) 
     return Kpi(
         definition=one,
         rule=rule,
-        passes=frozenset(needed for part in parts for needed in part.passes),
+        want=reduce(or_, (part.want for part in parts)),
         quantities=frozenset(name for part in parts for name in part.quantities),
         subjects=frozenset(subject for part in parts for subject in part.subjects),
         attributes=frozenset(name for part in parts for name in part.attributes),

@@ -61,7 +61,7 @@ def evaluate(
     has; where the component lacks the attribute that would name one, undefined beside every metric of a fitting kind.
 
     Args:
-        facts: See `compute_facts`; with quantiles if any KPI `needs_quantiles`.
+        facts: See `compute_facts`; with what `find_wanted` says of the KPIs.
         attributes: One per series; gives units, kinds and limits.
         kpis: Names; each counts once.
         catalogue: The KPIs there are: built in, and the project's.

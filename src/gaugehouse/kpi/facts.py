@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import IntFlag
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +18,8 @@ from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateCl
 from gaugehouse.measurements.selection import to_epoch_us
 from gaugehouse.measurements.series import SeriesRows
 
+NO_WINDOWS: kernel.Integers = np.empty((0, 2), np.int64)
+ADDED_HOLDS = ("covered_us", "area", "above_us", "below_us", "linear_covered_us", "linear_area")
 NO_NOW_US = np.iinfo(np.int64).max // 4  # far ahead, and sums of two such instants still fit
 
 KIND_CODES = {
@@ -34,6 +37,17 @@ CLASS_CODES = {
 }
 
 
+class Want(IntFlag):
+    """Facts that cost a pass over the rows of their own, and are zero where nobody wants them."""
+
+    NOTHING = 0
+    LINES = kernel.WANT_LINES  # linear_area, linear_covered_us
+    TREND = kernel.WANT_TREND  # t_mean_s, t_m2, t_value
+    STEPS = kernel.WANT_STEPS  # pairs of consecutive points
+    QUANTILES = 8
+    EVERYTHING = LINES | TREND | STEPS | QUANTILES
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """Facts per (series, bucket); the groups say what each array means (kernel.py).
@@ -44,10 +58,14 @@ class Facts:
         kind: Metric kind code per series.
         intervals: Nominal interval and max hold per series.
         spans: S' and E' of each bucket.
-        points: Count, extremes, sums, gaps, first and last points.
-        holds: Covered time and area.
+        points: Count, extremes, sums, moments with time, gaps, first and last points.
+        steps: Pairs of consecutive points.
+        subgroups: Variation within subgroups; zeros where none are asked for.
+        holds: Covered time and areas, time beyond limits.
         counters: Steps; zeros for series that are no counters.
-        states: Time per class; zeros for series that are no states.
+        states: Time per class, failures, repairs; zeros for series that are no states.
+        state_us: (series, bucket, place in the state map), held time; behind the map: of all other values. [us]
+        state_entries: How often each was entered from another.
         quantiles: (series, bucket, kernel.QUANTILES), or None when not asked for or after a merge.
     """
 
@@ -57,15 +75,19 @@ class Facts:
     intervals: kernel.Records
     spans: kernel.Records
     points: kernel.Records
+    steps: kernel.Records
+    subgroups: kernel.Records
     holds: kernel.Records
     counters: kernel.Records
     states: kernel.Records
+    state_us: kernel.Integers
+    state_entries: kernel.Integers
     quantiles: kernel.Floats | None
 
     @property
     def length_us(self) -> kernel.Integers:
-        """E' - S' per (series, bucket); 0 outside the component's life and in the future. [us]"""
-        length_us: kernel.Integers = self.spans["end_us"] - self.spans["start_us"]
+        """E' - S' less what is excluded, per (series, bucket); 0 outside the component's life, in the future. [us]"""
+        length_us: kernel.Integers = self.spans["end_us"] - self.spans["start_us"] - self.spans["excluded_us"]
         return length_us
 
     @property
@@ -110,14 +132,27 @@ def series_params(
     *,
     commissioned_at: Sequence[datetime | None] | None = None,
     retired_at: Sequence[datetime | None] | None = None,
+    excluded_us: Sequence[kernel.Integers] | None = None,
+    unheld_us: Sequence[kernel.Integers] | None = None,
+    subgroups: Sequence[tuple[int, int]] | None = None,
 ) -> SeriesParams:
     """Return the attributes of each series as arrays.
+
+    Windows are arrays of shape (n, 2), half-open, disjoint and in order. [us]
 
     Args:
         attributes: One per series, in the order of the rows.
         commissioned_at: Per series the instant before which its time does not count; None: no such instant.
         retired_at: Per series the instant from which on its time does not count.
+        excluded_us: Per series the windows that are taken out: planned maintenance, calibration.
+        unheld_us: Per series further windows in which no value holds: what it depends on was silent.
+        subgroups: Per series (points, length [us]) of a subgroup, at most one of them not 0.
     """
+    excluded = _windows(excluded_us, len(attributes))
+    unheld = [_united(*both) for both in zip(excluded, _windows(unheld_us, len(attributes)), strict=True)]
+    windows = np.concatenate([NO_WINDOWS, *excluded, *unheld])
+    ends = np.cumsum([len(one) for one in [*excluded, *unheld]], dtype=np.int64)
+    begins = ends - [len(one) for one in [*excluded, *unheld]]
     maps = [item.state_classes if item.kind is MetricKind.STATE else {} for item in attributes]
     state_end = np.cumsum([len(classes) for classes in maps], dtype=np.int64)
     series = np.zeros(len(attributes), kernel.PARAMS)
@@ -126,6 +161,12 @@ def series_params(
     series["nominal_us"] = [_interval_us(item.nominal_interval_s) for item in attributes]
     series["rollover_at"] = [item.rollover_at or 0.0 for item in attributes]
     series["max_rate"] = [math.inf if item.max_rate is None else item.max_rate for item in attributes]
+    series["lsl"] = [-math.inf if item.lsl is None else item.lsl for item in attributes]
+    series["usl"] = [math.inf if item.usl is None else item.usl for item in attributes]
+    for name, part in (("excluded", slice(None, len(attributes))), ("unheld", slice(len(attributes), None))):
+        series[f"{name}_begin"], series[f"{name}_end"] = begins[part], ends[part]
+    groups = np.array(subgroups or [(0, 0)] * len(attributes), np.int64).reshape(-1, 2)
+    series["subgroup_size"], series["subgroup_us"] = groups[:, 0], groups[:, 1]
     series["commissioned_us"] = _instants_us(commissioned_at, len(attributes), missing_us=-NO_NOW_US)
     series["retired_us"] = _instants_us(retired_at, len(attributes), missing_us=NO_NOW_US)
     series["state_begin"] = state_end - [len(classes) for classes in maps]
@@ -134,7 +175,25 @@ def series_params(
         series=series,
         state_values=np.array([value for classes in maps for value in classes], np.float64),
         state_classes=np.array([CLASS_CODES[name] for classes in maps for name in classes.values()], np.int8),
+        windows_start_us=np.ascontiguousarray(windows[:, 0]),
+        windows_end_us=np.ascontiguousarray(windows[:, 1]),
     )
+
+
+def _windows(windows_us: Sequence[kernel.Integers] | None, count: int) -> list[kernel.Integers]:
+    return [NO_WINDOWS] * count if windows_us is None else [np.asarray(one).reshape(-1, 2) for one in windows_us]
+
+
+def _united(left: kernel.Integers, right: kernel.Integers) -> kernel.Integers:
+    """Return what lies in windows of either, as windows."""
+    if not len(left) or not len(right):
+        return left if len(left) else right
+    both = np.concatenate([left, right])
+    both = both[np.argsort(both[:, 0], kind="stable")]
+    reach_us = np.maximum.accumulate(both[:, 1])
+    is_first = np.append(True, both[1:, 0] > reach_us[:-1])
+    starts = np.flatnonzero(is_first)
+    return np.column_stack([both[starts, 0], np.maximum.reduceat(both[:, 1], starts)])
 
 
 def _hold_us(max_hold_s: float | None) -> int:
@@ -162,7 +221,7 @@ def compute_facts(
     *,
     now_us: int | None = None,
     threads: int = 1,
-    quantiles: bool = False,
+    want: Want = Want.NOTHING,
 ) -> Facts:
     """Return the facts of every (series, bucket); the same digits for any number of threads.
 
@@ -172,15 +231,17 @@ def compute_facts(
         edges_us: Strictly increasing bucket borders. [us]
         now_us: A running period ends here: the future is neither downtime nor a gap. [us]
         threads: Series are shared among this many threads.
-        quantiles: Whether the sort that quantiles need is worth it (`needs_quantiles`).
+        want: Which of the dearer facts are needed.
     """
     window = kernel.Window(np.ascontiguousarray(edges_us, np.int64), NO_NOW_US if now_us is None else now_us)
-    packed = kernel.Rows(_seal(rows.offsets), _seal(rows.measured_at_us), _seal(rows.value), _seal(rows.quality))
-    cells = _empty_cells(len(rows), len(edges_us) - 1)
-    ranks = np.empty((len(rows), len(edges_us) - 1, len(kernel.QUANTILES))) if quantiles else None
+    quality = _mark_excluded(rows, params)
+    packed = kernel.Rows(_seal(rows.offsets), _seal(rows.measured_at_us), _seal(rows.value), _seal(quality))
+    cells = _empty_cells(len(rows), len(edges_us) - 1, _most_states(params))
+    shape = (len(rows), len(edges_us) - 1, len(kernel.QUANTILES))
+    ranks = np.empty(shape) if Want.QUANTILES in want else None
 
     def fill(begin: int, end: int) -> None:
-        kernel.fill_series(packed, params, window, cells, begin, end)
+        kernel.fill_series(packed, params, window, cells, int(want), begin, end)
         if ranks is not None:
             kernel.fill_quantiles(packed, cells.spans, ranks, begin, end)
 
@@ -192,11 +253,37 @@ def compute_facts(
         intervals=cells.intervals,
         spans=cells.spans,
         points=cells.points,
+        steps=cells.steps,
+        subgroups=cells.subgroups,
         holds=cells.holds,
         counters=cells.counters,
         states=cells.states,
+        state_us=cells.state_us,
+        state_entries=cells.state_entries,
         quantiles=ranks,
     )
+
+
+def _mark_excluded(rows: SeriesRows, params: SeriesParams) -> NDArray[np.uint8]:
+    """Return the quality of each row, EXCLUDED more where it lies in an excluded window of its series."""
+    begin, end = params.series["excluded_begin"], params.series["excluded_end"]
+    concerned = np.flatnonzero(end > begin)
+    if not concerned.size:
+        return rows.quality
+    quality = rows.quality.copy()
+    for s in concerned.tolist():
+        own = slice(rows.offsets[s], rows.offsets[s + 1])
+        starts, ends = params.windows_start_us[begin[s] : end[s]], params.windows_end_us[begin[s] : end[s]]
+        at_us = rows.measured_at_us[own]
+        before = np.searchsorted(starts, at_us, side="right")
+        is_inside = (before > 0) & (at_us < ends[np.maximum(before, 1) - 1])
+        quality[own][is_inside] += kernel.EXCLUDED
+    return quality
+
+
+def _most_states(params: SeriesParams) -> int:
+    """Return the length of the longest state map."""
+    return int((params.series["state_end"] - params.series["state_begin"]).max(initial=0))
 
 
 def warm_up() -> None:
@@ -209,19 +296,23 @@ def warm_up() -> None:
         value=np.zeros(1),
         quality=np.zeros(1, np.uint8),
     )
-    compute_facts(rows, series_params([MetricAttributes()]), np.array([0, 1], np.int64), quantiles=True)
+    compute_facts(rows, series_params([MetricAttributes()]), np.array([0, 1], np.int64), want=Want.EVERYTHING)
 
 
-def _empty_cells(series: int, buckets: int) -> kernel.Cells:
+def _empty_cells(series: int, buckets: int, states: int) -> kernel.Cells:
     """Return zeroed records; those that no pass touches cost no memory (the pages stay unmapped)."""
     shape = (series, buckets)
     return kernel.Cells(
         intervals=np.zeros(series, kernel.INTERVALS),
         spans=np.zeros(shape, kernel.SPANS),
         points=np.zeros(shape, kernel.POINTS),
+        steps=np.zeros(shape, kernel.STEPS),
+        subgroups=np.zeros(shape, kernel.SUBGROUPS),
         holds=np.zeros(shape, kernel.HOLDS),
         counters=np.zeros(shape, kernel.COUNTERS),
         states=np.zeros(shape, kernel.STATES),
+        state_us=np.zeros((*shape, states + 1), np.int64),
+        state_entries=np.zeros((*shape, states + 1), np.int64),
     )
 
 
@@ -268,24 +359,29 @@ def merge(facts: Facts, starts: Sequence[int] = (0,)) -> Facts:
         quantiles=None,
         spans=join("spans"),
         points=join("points"),
+        steps=join("steps"),
+        subgroups=join("subgroups"),
         holds=join("holds"),
         counters=join("counters"),
         states=join("states"),
+        state_us=np.add.reduceat(facts.state_us, starts, axis=1),
+        state_entries=np.add.reduceat(facts.state_entries, starts, axis=1),
     )
 
 
 def _merge_run(facts: Facts, begin: int, end: int) -> dict[str, kernel.Records]:
     """Merge buckets [begin, end) from left to right; one record per series in each group."""
-    hold_us = facts.intervals["max_hold_us"]
     left = _find_bucket(facts, begin)
     for bucket in range(begin + 1, end):
         right = _find_bucket(facts, bucket)
         left = {
-            "points": _merge_points(left, right, hold_us),
+            "points": _merge_points(left, right, facts),
             "spans": _merge_spans(left["spans"], right["spans"]),
-            "holds": _add_records(left["holds"], right["holds"], ("covered_us", "area")),
+            "steps": _merge_steps(left["steps"], right["steps"]),
+            "subgroups": _add_records(left["subgroups"], right["subgroups"], kernel.SUBGROUPS.names or ()),
+            "holds": _add_records(left["holds"], right["holds"], ADDED_HOLDS),
             "counters": _merge_counters(left["counters"], right["counters"]),
-            "states": _add_records(left["states"], right["states"], kernel.STATES.names or ()),
+            "states": _merge_states(left, right),
         }
     return left
 
@@ -294,6 +390,8 @@ def _find_bucket(facts: Facts, bucket: int) -> dict[str, kernel.Records]:
     return {
         "spans": facts.spans[:, bucket],
         "points": facts.points[:, bucket],
+        "steps": facts.steps[:, bucket],
+        "subgroups": facts.subgroups[:, bucket],
         "holds": facts.holds[:, bucket],
         "counters": facts.counters[:, bucket],
         "states": facts.states[:, bucket],
@@ -310,27 +408,35 @@ def _add_records(left: kernel.Records, right: kernel.Records, names: Sequence[st
 
 def _merge_spans(left: kernel.Records, right: kernel.Records) -> kernel.Records:
     """A bucket without time does not move the end; before the component's life it begins where life does."""
-    out = left.copy()
+    out = _add_records(left, right, ("excluded_us",))
     has_time = right["end_us"] > right["start_us"]
     out["end_us"] = np.where(has_time, right["end_us"], left["end_us"])
     out["end_row"] = np.where(has_time, right["end_row"], left["end_row"])
     return out
 
 
-def _merge_points(
-    left: dict[str, kernel.Records], right: dict[str, kernel.Records], hold_us: kernel.Integers
-) -> kernel.Records:
+def _merge_points(left: dict[str, kernel.Records], right: dict[str, kernel.Records], facts: Facts) -> kernel.Records:
     a, b = left["points"], right["points"]
-    out = _add_records(a, b, ("n", "bad_n", "inner_gaps", "sum"))
+    out = _add_records(a, b, ("n", "bad_n", "inner_gaps", "sum", "outside_n", "slots"))
+    out["slots"] -= _share_a_slot(a, b, facts)
     only_left, only_right = b["n"] == 0, a["n"] == 0
     _take(out, b, ("first", "first_us"), where=only_right)
     _take(out, b, ("last", "last_us"), where=~only_left)
     _take(out, b, ("min", "min_us"), where=~only_left & (only_right | (b["min"] < a["min"])))
     _take(out, b, ("max", "max_us"), where=~only_left & (only_right | (b["max"] > a["max"])))
     _merge_moments(out, a, b)
-    _merge_gaps(out, a, b, hold_us)
+    _merge_gaps(out, a, b, facts.intervals["max_hold_us"])
     _merge_edges(out, a, b)
     return out
+
+
+def _share_a_slot(a: kernel.Records, b: kernel.Records, facts: Facts) -> NDArray[np.bool_]:
+    """Tell whether the last point of the left and the first of the right lie in one slot of the grid."""
+    nominal_us = facts.intervals["nominal_us"]
+    length_us = np.where(nominal_us > 0, nominal_us, 1.0)
+    slots = [np.floor((instants - facts.edges_us[0]) / length_us) for instants in (a["last_us"], b["first_us"])]
+    shared: NDArray[np.bool_] = (slots[0] == slots[1]) & (nominal_us > 0) & (a["n"] > 0) & (b["n"] > 0)
+    return shared
 
 
 def _take(out: kernel.Records, source: kernel.Records, names: Sequence[str], *, where: NDArray[np.bool_]) -> None:
@@ -339,11 +445,33 @@ def _take(out: kernel.Records, source: kernel.Records, names: Sequence[str], *, 
 
 
 def _merge_moments(out: kernel.Records, a: kernel.Records, b: kernel.Records) -> None:
-    """Mean and squared deviations of two samples as one (Chan, Golub, LeVeque 1979)."""
+    """Means, squared deviations and co-moments of two samples as one (Chan, Golub, LeVeque 1979)."""
     n = np.maximum(out["n"], 1)
-    distance = b["mean"] - a["mean"]
+    distance, t_distance = b["mean"] - a["mean"], b["t_mean_s"] - a["t_mean_s"]
+    weight = a["n"] * (b["n"] / n)
     out["mean"] = np.where(a["n"] == 0, b["mean"], np.where(b["n"] == 0, a["mean"], out["sum"] / n))
-    out["m2"] = a["m2"] + b["m2"] + distance * distance * (a["n"] * (b["n"] / n))
+    out["m2"] = a["m2"] + b["m2"] + distance * distance * weight
+    out["t_mean_s"] = a["t_mean_s"] + t_distance * (b["n"] / n)
+    out["t_m2"] = a["t_m2"] + b["t_m2"] + t_distance * t_distance * weight
+    out["t_value"] = a["t_value"] + b["t_value"] + t_distance * distance * weight
+
+
+def _merge_steps(a: kernel.Records, b: kernel.Records) -> kernel.Records:
+    out = _add_records(a, b, ("pairs", "moving_range"))
+    pairs = np.maximum(out["pairs"], 1)
+    later, earlier = b["later_mean"] - a["later_mean"], b["earlier_mean"] - a["earlier_mean"]
+    out["later_mean"] = a["later_mean"] + later * (b["pairs"] / pairs)
+    out["earlier_mean"] = a["earlier_mean"] + earlier * (b["pairs"] / pairs)
+    out["co_moment"] = a["co_moment"] + b["co_moment"] + later * earlier * (a["pairs"] * (b["pairs"] / pairs))
+    return out
+
+
+def _merge_states(left: dict[str, kernel.Records], right: dict[str, kernel.Records]) -> kernel.Records:
+    """What is still open at the end is what the last bucket with time says."""
+    out = _add_records(left["states"], right["states"], kernel.STATES.names or ())
+    has_time = right["spans"]["end_us"] > right["spans"]["start_us"]
+    out["open_down_us"] = np.where(has_time, right["states"]["open_down_us"], left["states"]["open_down_us"])
+    return out
 
 
 def _merge_gaps(out: kernel.Records, a: kernel.Records, b: kernel.Records, hold_us: kernel.Integers) -> None:

@@ -53,6 +53,7 @@ class Reason(IntEnum):
     NO_QUANTILES_OF_GROUPS = 21
     NOT_OF_GROUPS = 22
     MIXED_UNITS = 23
+    EXCLUDED = 24
 
 
 REASON_TEXTS: dict[Reason, str | None] = {
@@ -80,6 +81,7 @@ REASON_TEXTS: dict[Reason, str | None] = {
     Reason.NO_QUANTILES_OF_GROUPS: "quantiles of several components cannot be told from those of each",
     Reason.NOT_OF_GROUPS: "has no meaning over several components",
     Reason.MIXED_UNITS: "the components of the group have different units",
+    Reason.EXCLUDED: "the whole period is excluded",
 }
 
 KIND_REASONS = {
@@ -89,7 +91,7 @@ KIND_REASONS = {
     kernel.STATE: Reason.NOT_FOR_STATE,
 }
 REASON_OF_KIND = np.array([KIND_REASONS[code] for code in sorted(KIND_REASONS)], np.int32)
-OUTSIDE = (Reason.NOT_BEGUN, Reason.OUTSIDE_LIFE)  # of cells that have no time at all
+OUTSIDE = (Reason.NOT_BEGUN, Reason.OUTSIDE_LIFE, Reason.EXCLUDED)  # of cells that have no time at all
 
 
 class ReasonTexts:

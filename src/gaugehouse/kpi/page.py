@@ -56,7 +56,7 @@ BETTER = {True: "- better: higher\n", False: "- better: lower\n", None: ""}
 def render_page(kpis: Iterable[Kpi]) -> str:
     """Return the whole page."""
     sections = [_render(kpi) for kpi in kpis]
-    facts = [_render_fact(one) for one in QUANTITIES.values() if one.is_computed]
+    facts = [_render_fact(one) for one in QUANTITIES.values()]
     return INTRODUCTION + "\n".join(sections) + FACTS + "".join(facts)
 
 

@@ -7,7 +7,7 @@ from enum import Enum
 import numpy as np
 
 from gaugehouse.kpi import kernel
-from gaugehouse.kpi.facts import Facts
+from gaugehouse.kpi.facts import Want
 from gaugehouse.kpi.outcome import Numbers
 from gaugehouse.measurements.metric import MetricKind
 
@@ -44,15 +44,6 @@ class Merge(Enum):
     QUANTILE = "quantile"  # never, for a reason of its own
 
 
-class Pass(Enum):
-    """Facts that cost a pass of their own over the rows."""
-
-    QUANTILES = "quantiles"
-    LINES = "lines"
-    TREND = "trend"
-    STEPS = "steps"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantity:
     """A fact as formulas see it.
@@ -69,7 +60,7 @@ class Quantity:
             them are exact.
         read: Makes one array of the fields; the first one by default.
         limits: Names of attributes of which one must be set.
-        needs: The pass that computes it.
+        want: The pass over the rows that computes it.
     """
 
     name: str
@@ -82,24 +73,11 @@ class Quantity:
     stored: str = ""
     read: Callable[..., Numbers] | None = None
     limits: tuple[str, ...] = ()
-    needs: Pass | None = None
+    want: Want = Want.NOTHING
 
     @property
     def stored_unit(self) -> str:
         return self.stored or self.unit
-
-    @property
-    def is_computed(self) -> bool:
-        """Tell whether the kernel computes all of it."""
-        return all(_has_field(field) for field in self.fields)
-
-
-def _has_field(field: str) -> bool:
-    group, _, name = field.partition(".")
-    return name in (getattr(kernel, group.upper(), _NO_GROUP).names or ()) if name else hasattr(Facts, group)
-
-
-_NO_GROUP = np.dtype([])
 
 
 def ratio(numerator: Numbers, denominator: Numbers) -> kernel.Floats:
@@ -141,7 +119,7 @@ def _quantile(name: str, share: float) -> Quantity:
         read=_ranked(share),
         basis=Basis.POINTS,
         merge=Merge.QUANTILE,
-        needs=Pass.QUANTILES,
+        want=Want.QUANTILES,
     )
 
 
@@ -276,7 +254,7 @@ _QUANTITIES = (
         fields=("holds.linear_covered_us",),
         basis=Basis.DURATION,
         kinds=HELD_KINDS,
-        needs=Pass.LINES,
+        want=Want.LINES,
     ),
     Quantity(
         name="area_linear",
@@ -286,7 +264,7 @@ _QUANTITIES = (
         fields=("holds.linear_area",),
         basis=Basis.HOLDS,
         kinds=HELD_KINDS,
-        needs=Pass.LINES,
+        want=Want.LINES,
     ),
     _beyond("above_s", "held time above the upper limit", "usl", fields=("holds.above_us",)),
     _beyond("below_s", "held time below the lower limit", "lsl", fields=("holds.below_us",)),
@@ -356,7 +334,7 @@ _QUANTITIES = (
         fields=("points.t_m2",),
         basis=Basis.POINTS,
         merge=Merge.NEVER,
-        needs=Pass.TREND,
+        want=Want.TREND,
     ),
     Quantity(
         name="co_deviations",
@@ -365,7 +343,7 @@ _QUANTITIES = (
         fields=("points.t_value",),
         basis=Basis.POINTS,
         merge=Merge.NEVER,
-        needs=Pass.TREND,
+        want=Want.TREND,
     ),
     Quantity(
         name="pairs",
@@ -373,7 +351,7 @@ _QUANTITIES = (
         meaning="pairs of consecutive measurements at most max hold apart",
         fields=("steps.pairs",),
         basis=Basis.COUNT,
-        needs=Pass.STEPS,
+        want=Want.STEPS,
     ),
     Quantity(
         name="moving_range",
@@ -381,7 +359,22 @@ _QUANTITIES = (
         meaning="sum of |difference| over those pairs",
         fields=("steps.moving_range",),
         basis=Basis.POINTS,
-        needs=Pass.STEPS,
+        want=Want.STEPS,
+    ),
+    _tally("subgroups", "subgroups of at least two measurements, where the metric has some", "subgroups.groups"),
+    Quantity(
+        name="subgroup_degrees",
+        unit="1",
+        meaning="measurements in subgroups less one for each subgroup",
+        fields=("subgroups.degrees",),
+        basis=Basis.COUNT,
+    ),
+    Quantity(
+        name="subgroup_deviations",
+        unit="U2",
+        meaning="sum of the squares of (value - mean of its subgroup)",
+        fields=("subgroups.squares",),
+        basis=Basis.POINTS,
     ),
     Quantity(
         name="pair_deviations",
@@ -390,7 +383,7 @@ _QUANTITIES = (
         fields=("steps.co_moment",),
         basis=Basis.POINTS,
         merge=Merge.NEVER,
-        needs=Pass.STEPS,
+        want=Want.STEPS,
     ),
 )
 

@@ -83,7 +83,7 @@ def _find_array(facts: Facts, field: str) -> Numbers:
     group, _, name = field.partition(".")
     found = getattr(facts, group)
     if found is None:
-        raise ValueError(f"{group} were not computed: compute_facts(..., {group}=needs_{group}(kpis))")
+        raise ValueError(f"{group} were not computed: compute_facts(..., want=find_wanted(kpis))")
     array: Numbers = found[name] if name else found
     return array
 
@@ -145,6 +145,7 @@ def _mark_outside(outcome: Outcome, facts: Facts) -> None:
     """Mark cells outside of time; this overrides everything."""
     outside = facts.length_us == 0
     outcome.mark(outside, Status.NO_DATA, Reason.OUTSIDE_LIFE)
+    outcome.mark(outside & (facts.spans["excluded_us"] > 0), Status.NO_DATA, Reason.EXCLUDED)
     outcome.mark(outside & (facts.edges_us[:-1] >= facts.now_us), Status.NO_DATA, Reason.NOT_BEGUN)
 
 

@@ -57,7 +57,10 @@ def read_file_rows(path: Path, entry: FileEntry, selection: Selection) -> RowPar
     Raises:
         Unavailable: the file is gone or damaged.
     """
-    needs_received_at = selection.as_of is not None and entry.received_us[1] > to_epoch_us(selection.as_of)
+    first_us, last_us = entry.received_us
+    needs_received_at = (selection.as_of is not None and last_us > to_epoch_us(selection.as_of)) or (
+        selection.received_after is not None and first_us <= to_epoch_us(selection.received_after)
+    )
     columns = [*KEY_COLUMNS, "received_at"] if needs_received_at else KEY_COLUMNS
     try:
         with pq.ParquetFile(
@@ -108,8 +111,12 @@ def _selected(table: pa.Table, selection: Selection, *, needs_received_at: bool)
         mask &= t >= to_epoch_us(selection.start)
     if selection.end is not None:
         mask &= t < to_epoch_us(selection.end)
-    if needs_received_at and selection.as_of is not None:
-        mask &= instants_us(table.column("received_at")) <= to_epoch_us(selection.as_of)
+    if needs_received_at:
+        received_us = instants_us(table.column("received_at"))
+        if selection.as_of is not None:
+            mask &= received_us <= to_epoch_us(selection.as_of)
+        if selection.received_after is not None:
+            mask &= received_us > to_epoch_us(selection.received_after)
     value = table.column("value").to_numpy()
     quality = table.column("quality").to_numpy().astype(np.uint8)
     picked = slice(None) if mask.all() else mask

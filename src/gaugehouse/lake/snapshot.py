@@ -85,6 +85,8 @@ def _hot_mask(rows: Rows, wanted: np.ndarray, selection: Selection) -> np.ndarra
         mask &= rows.t < to_epoch_us(selection.end)
     if selection.as_of is not None:
         mask &= rows.received_at <= to_epoch_us(selection.as_of)
+    if selection.received_after is not None:
+        mask &= rows.received_at > to_epoch_us(selection.received_after)
     return mask
 
 
@@ -288,6 +290,7 @@ def _conditions(selection: Selection, spec: TableSpec) -> tuple[list[str], dict[
         (f"{spec.instant} >= $lake_start", "lake_start", selection.start),
         (f"{spec.instant} < $lake_end", "lake_end", selection.end),
         ("received_at <= $lake_as_of", "lake_as_of", selection.as_of),
+        ("received_at > $lake_received_after", "lake_received_after", selection.received_after),
     )
     for condition, name, value in bounds:
         if value is not None:
@@ -299,12 +302,15 @@ def _conditions(selection: Selection, spec: TableSpec) -> tuple[list[str], dict[
 def _may_hold(entry: FileEntry, selection: Selection) -> bool:
     if entry.project != selection.project:
         return False
-    if selection.start is not None and entry.instants_us[1] < to_epoch_us(selection.start):
-        return False
-    if selection.end is not None and entry.instants_us[0] >= to_epoch_us(selection.end):
-        return False
-    if selection.as_of is not None and entry.received_us[0] > to_epoch_us(selection.as_of):
-        return False
+    bounds = (
+        (entry.instants_us[1] + 1, selection.start, entry.instants_us[0], selection.end),
+        (entry.received_us[1], selection.received_after, entry.received_us[0] - 1, selection.as_of),
+    )
+    for last_us, after, first_us, before in bounds:
+        if after is not None and last_us <= to_epoch_us(after):
+            return False
+        if before is not None and first_us >= to_epoch_us(before):
+            return False
     if selection.components is None:
         return True
     low, high = entry.components

@@ -65,6 +65,7 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
     body: ReportRequest,
     asked_at: datetime,
     cells_limit: int,
+    period: Period | None = None,
 ) -> Pin:
     """Resolve a question to everything its numbers depend on.
 
@@ -76,6 +77,7 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
         body: The question.
         asked_at: The `now` of named and running periods.
         cells_limit: Most values (series x KPIs x buckets).
+        period: What the question's period was resolved to before; `last_week` of a later revision is the same week.
 
     Raises:
         PeriodRefused: Period, zone or bucket cannot be understood.
@@ -83,7 +85,7 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
         Refused: KPIs that nobody knows, or that no chosen metric can have.
         TooLarge: More values than the limit; the numbers are named.
     """
-    period = _read_period(body, asked_at)
+    period = period or _read_period(body, asked_at)
     refuse_gone(source.gone(project, "measurements"), period)  # at once: below, many series may have to be looked at
     definitions = choose_definitions(session, project_id, body.kpis)
     catalogue = make_catalogue(definitions)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from itertools import groupby
 
 import numpy as np
@@ -33,14 +34,18 @@ WHERE quality < 2 AND value IS NOT NULL
 GROUP BY component, metric
 """
 
-NO_ROWS = SeriesRows(
-    components=[],
-    metrics=[],
-    offsets=np.zeros(1, dtype=np.int64),
-    measured_at_us=np.empty(0, dtype=np.int64),
-    value=np.empty(0, dtype=np.float64),
-    quality=np.empty(0, dtype=np.uint8),
-)
+
+# A straight line over the end leads to the very next row, good or bad.
+ROW_BEHIND_SQL = """
+SELECT
+    component,
+    metric,
+    min(epoch_us(measured_at), 1) AS measured_at_us,
+    arg_min(coalesce(value, 'NaN'::DOUBLE), measured_at, 1) AS value,
+    arg_min(quality, measured_at, 1) AS quality
+FROM rows
+GROUP BY component, metric
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,23 +106,32 @@ def count_rows(snapshot: Snapshot, selection: Selection) -> dict[tuple[str, str]
     return dict(zip(keys, counts["n"].to_pylist(), strict=True))
 
 
-def load_chunk(snapshot: Snapshot | None, selection: Selection, chunk: Chunk) -> SeriesRows:
-    """Return the rows of a portion's series, one entry per series of it, with what counters need behind the end.
+def load_chunk(
+    snapshot: Snapshot | None, selection: Selection, chunk: Chunk, *, look_ahead: timedelta | None = None
+) -> SeriesRows:
+    """Return the rows of a portion's series, one entry per series of it, with what is needed behind the end.
 
     Args:
         snapshot: One pinned moment; None is a lake without rows.
         selection: Project, look-back and period of the report.
         chunk: Which series.
+        look_ahead: How far behind the end the next row of a level is looked for; None: it is not needed.
     """
     wanted = [(one.component, one.metric) for one in chunk.series]
     if snapshot is None:
-        return align_rows(NO_ROWS, wanted)
+        return align_rows(SeriesRows.empty(), wanted)
     rows = align_rows(snapshot.load_series(_narrow(selection, chunk.series)), wanted)
     counters = [one for one in chunk.series if one.attributes.kind is MetricKind.COUNTER]
-    if not counters or selection.end is None:
+    others = [one for one in chunk.series if one.attributes.kind is not MetricKind.COUNTER]
+    if selection.end is None:
         return rows
-    behind = replace(_narrow(selection, counters), start=selection.end, end=None)
-    return append_points(rows, snapshot.read(behind, POINTS_BEHIND_SQL).read_all(), counters)
+    if counters:
+        behind = replace(_narrow(selection, counters), start=selection.end, end=None)
+        rows = append_points(rows, snapshot.read(behind, POINTS_BEHIND_SQL).read_all(), counters)
+    if others and look_ahead is not None:
+        behind = replace(_narrow(selection, others), start=selection.end, end=selection.end + look_ahead)
+        rows = append_points(rows, snapshot.read(behind, ROW_BEHIND_SQL).read_all(), others)
+    return rows
 
 
 def align_rows(rows: SeriesRows, wanted: Sequence[tuple[str, str]]) -> SeriesRows:
@@ -141,24 +155,24 @@ def align_rows(rows: SeriesRows, wanted: Sequence[tuple[str, str]]) -> SeriesRow
     )
 
 
-def append_points(rows: SeriesRows, points: pa.Table, counters: Sequence[PinnedSeries]) -> SeriesRows:
+def append_points(rows: SeriesRows, points: pa.Table, series: Sequence[PinnedSeries]) -> SeriesRows:
     """Return the rows with later points behind the last row of their series.
 
     Args:
         rows: Rows up to some instant.
         points: component, metric and lists measured_at_us, value, quality in time order, all behind that instant.
-        counters: Series whose points are taken; those of others are left out.
+        series: Those whose points are taken; points of others are left out.
     """
     index = {key: position for position, key in enumerate(zip(rows.components, rows.metrics, strict=True))}
-    asked = {(one.component, one.metric) for one in counters}
+    asked = {(one.component, one.metric) for one in series}
     keys = list(zip(points["component"].to_pylist(), points["metric"].to_pylist(), strict=True))
     taken = sorted((index[key], place) for place, key in enumerate(keys) if key in asked)
     chosen = points.take(pa.array([place for _, place in taken], pa.int64())).combine_chunks()
-    series = np.array([position for position, _ in taken], dtype=np.int64)
+    positions = np.array([position for position, _ in taken], dtype=np.int64)
     counts = chosen["measured_at_us"].combine_chunks().value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
-    at = np.repeat(rows.offsets[series + 1], counts)
+    at = np.repeat(rows.offsets[positions + 1], counts)
     lengths = np.diff(rows.offsets)
-    lengths[series] += counts
+    lengths[positions] += counts
     return replace(
         rows,
         offsets=_offsets(lengths),

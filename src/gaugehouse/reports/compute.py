@@ -6,8 +6,9 @@ from datetime import timedelta
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from gaugehouse.kpi import Kpi, compute_facts, evaluate, needs_quantiles, series_params
+from gaugehouse.kpi import Facts, Kpi, Want, compute_facts, evaluate, find_wanted, series_params
 from gaugehouse.lake import Snapshot
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind
 from gaugehouse.measurements.schema import TIMESTAMP
@@ -24,8 +25,8 @@ NEVER_SENT = "this component has never sent a measurement"
 OnProgress = Callable[[float, str], None]
 
 
-def _say_nothing(_percent: float, _doing: str) -> None:
-    pass
+def say_nothing(_percent: float, _doing: str) -> None:
+    """Tell nobody about progress."""
 
 
 def compute_report(
@@ -34,7 +35,7 @@ def compute_report(
     *,
     threads: int = 1,
     limits: Limits | None = None,
-    on_progress: OnProgress = _say_nothing,
+    on_progress: OnProgress = say_nothing,
 ) -> pa.Table:
     """Compute every value of a report.
 
@@ -49,24 +50,66 @@ def compute_report(
         Columns of RESULT, ordered by component, metric, KPI as asked, bucket. Every series of the pin has all its KPIs
         and buckets, also without a single row; a component without any known metric has one row that says so.
     """
-    reads = snapshot if pin.as_of is not None else None
     tables = [_describe_silent(pin)]
     catalogue = make_catalogue(pin.definitions)
-    on_progress(0, "counting rows")
-    work = list(_plan(reads, pin, catalogue, limits or Limits()))
-    total = max(1, sum(chunk.rows + len(chunk.series) for _, chunk in work))
-    done = 0
-    for selection, chunk in work:
-        on_progress(100 * done / total, f"computing {chunk.series[0].component}")
-        tables.append(_compute_chunk(reads, selection, chunk, pin, catalogue, threads=threads))
-        done += chunk.rows + len(chunk.series)
+    for chunk, facts in iterate_facts(
+        snapshot, pin, edges_us=pin.edges_us, threads=threads, limits=limits, on_progress=on_progress
+    ):
+        attributes = [one.attributes for one in chunk.series]
+        evaluated = evaluate(
+            facts,
+            attributes,
+            _find_kpis(chunk, pin),
+            catalogue=catalogue,
+            owners=make_owners(chunk.series, pin),
+            skip_inapplicable=True,
+        )
+        tables.append(_name_rows(_keep_asked(evaluated, chunk, pin, list(catalogue)), chunk, pin))
     on_progress(100, "putting the result together")
     result = pa.concat_tables(tables).combine_chunks()
     return result.sort_by([("component", "ascending"), ("metric", "ascending")])  # stable: the rest keeps its order
 
 
+def iterate_facts(
+    snapshot: Snapshot | None,
+    pin: Pin,
+    *,
+    edges_us: NDArray[np.int64],
+    threads: int,
+    limits: Limits | None,
+    on_progress: OnProgress,
+    want: Want | None = None,
+) -> Iterator[tuple[Chunk, Facts]]:
+    """Yield the series of a report in portions, each with its facts; with those that only its formulas need.
+
+    Args:
+        snapshot: As in `compute_report`.
+        pin: What is asked.
+        edges_us: Borders of the buckets, from the start of the period to its end. [us]
+        threads: Series are shared among this many threads.
+        limits: What is held in memory at once.
+        on_progress: Called before each portion with per cent done and what follows.
+        want: Which of the dearer facts; None: those that the KPIs of the pin rest on.
+    """
+    reads = snapshot if pin.as_of is not None else None
+    catalogue = make_catalogue(pin.definitions)
+    on_progress(0, "counting rows")
+    work = list(_plan(reads, pin, catalogue, len(edges_us) - 1, limits or Limits()))
+    total = max(1, sum(chunk.rows + len(chunk.series) for _, chunk in work))
+    done = 0
+    for selection, chunk in work:
+        on_progress(100 * done / total, f"computing {chunk.series[0].component}")
+        wanted = find_wanted(_find_kpis(chunk, pin), catalogue) if want is None else want
+        yield chunk, _compute_chunk(reads, selection, chunk, pin, edges_us, wanted, threads)
+        done += chunk.rows + len(chunk.series)
+
+
+def _find_kpis(chunk: Chunk, pin: Pin) -> list[str]:
+    return list(dict.fromkeys(name for one in chunk.series for name in pin.kpis[one.attributes.kind]))
+
+
 def _plan(
-    snapshot: Snapshot | None, pin: Pin, catalogue: Mapping[str, Kpi], limits: Limits
+    snapshot: Snapshot | None, pin: Pin, catalogue: Mapping[str, Kpi], buckets: int, limits: Limits
 ) -> Iterator[tuple[Selection, Chunk]]:
     """Yield the portions of a report, each with the rows that it needs."""
     end = min(pin.period.end, pin.asked_at) if pin.period.start < pin.asked_at else pin.period.start
@@ -85,7 +128,7 @@ def _plan(
             as_of=pin.as_of,
         )
         rows_of = {} if snapshot is None else count_rows(snapshot, selection)
-        for chunk in split_series(series, rows_of, buckets=len(pin.edges_us) - 1, limits=limits, together=together):
+        for chunk in split_series(series, rows_of, buckets=buckets, limits=limits, together=together):
             yield selection, chunk
 
 
@@ -117,30 +160,28 @@ def _find_known_hold(attributes: MetricAttributes) -> timedelta | None:
     return timedelta(seconds=hold_s + 1) if hold_s < LOOKBACK.total_seconds() else None
 
 
-def _compute_chunk(
+def _compute_chunk(  # noqa: PLR0913, PLR0917 - a portion, its rows, its buckets, how
     snapshot: Snapshot | None,
     selection: Selection,
     chunk: Chunk,
     pin: Pin,
-    catalogue: Mapping[str, Kpi],
-    *,
+    edges_us: NDArray[np.int64],
+    want: Want,
     threads: int,
-) -> pa.Table:
-    rows = load_chunk(snapshot, selection, chunk)
-    attributes = [one.attributes for one in chunk.series]
+) -> Facts:
     retired_at = {one.name: one.retired_at for one in pin.components}
-    names = list(dict.fromkeys(name for one in attributes for name in pin.kpis[one.kind]))
-    facts = compute_facts(
-        rows,
-        series_params(attributes, retired_at=[retired_at[one.component] for one in chunk.series]),
-        pin.edges_us,
+    look_ahead = find_lookback(chunk.series) if Want.LINES in want else None  # as far as a value can hold
+    return compute_facts(
+        load_chunk(snapshot, selection, chunk, look_ahead=look_ahead),
+        series_params(
+            [one.attributes for one in chunk.series],
+            retired_at=[retired_at[one.component] for one in chunk.series],
+        ),
+        edges_us,
         now_us=to_epoch_us(pin.asked_at),
         threads=threads,
-        quantiles=needs_quantiles(names, catalogue),
+        want=want,
     )
-    owners = make_owners(chunk.series, pin)
-    evaluated = evaluate(facts, attributes, names, catalogue=catalogue, owners=owners, skip_inapplicable=True)
-    return _name_rows(_keep_asked(evaluated, chunk, pin, list(catalogue)), chunk, pin)
 
 
 def _keep_asked(evaluated: pa.Table, chunk: Chunk, pin: Pin, names: Sequence[str]) -> pa.Table:

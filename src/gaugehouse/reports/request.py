@@ -1,5 +1,6 @@
 """What a manager asks for, before anything is looked up."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -39,6 +40,23 @@ class ReportRequest:
     metrics: tuple[str, ...] | None = None
     kpis: tuple[str, ...] | None = None
     bucket: str | None = None
+
+
+def decode_request(encoded: Mapping[str, Any]) -> ReportRequest:
+    """Return the question that `encode_request` wrote."""
+    period, components = encoded["period"], encoded["components"]
+    told = {name: encoded.get(name) for name in ("metrics", "kpis")}
+    return ReportRequest(
+        period=period if isinstance(period, str) else PeriodBounds(**period),
+        timezone=encoded["timezone"],
+        components=ComponentFilter(**components)
+        if isinstance(components, Mapping)
+        else "all"
+        if components == "all"
+        else tuple(components),
+        bucket=encoded["bucket"],
+        **{name: None if names is None else tuple(names) for name, names in told.items()},
+    )
 
 
 def encode_request(request: ReportRequest) -> dict[str, Any]:

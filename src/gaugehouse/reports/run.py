@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from gaugehouse.config import Layout
 from gaugehouse.database import Database
-from gaugehouse.database.tables import Report
+from gaugehouse.database.tables import ReportRevision
 from gaugehouse.errors import NotFound, Unavailable
 from gaugehouse.jobs import Control, Job, finish
 from gaugehouse.lake import open_snapshot, read_committed_through, read_gone
@@ -58,10 +58,11 @@ def run_report(job: Job, control: Control, *, worker: ReportWorker) -> None:
         Refused: Measurements of the period, or of the time before it that the numbers need, were dropped meanwhile.
     """
     with worker.database.reading() as session:
-        row = session.get(Report, job.subject_id)
+        revision = int(job.payload.get("revision", 1))
+        row = session.get(ReportRevision, (job.subject_id, revision))
         if row is None:
             raise NotFound("the report of this job does not exist", code="report_not_found")
-        pin, revision = decode_pin(row.pin), row.revision
+        pin = decode_pin(row.pin)
     _refuse_gone(worker, pin)
     with span("report.wait_for_lake", report=job.subject_id):
         _wait_for_lake(worker, pin.as_of, control)
@@ -112,8 +113,8 @@ def _store(worker: ReportWorker, job: Job, revision: int, result: pa.Table, dige
         with worker.database.transaction() as session:
             finish(session, job, {"digest": digest, "rows": result.num_rows})  # the fence: raises before anything shows
             session.execute(
-                update(Report)
-                .where(Report.id == job.subject_id)
+                update(ReportRevision)
+                .where(ReportRevision.report_id == job.subject_id, ReportRevision.revision == revision)
                 .values(
                     digest=digest,
                     result_path=str(path.relative_to(worker.layout.reports_dir)),

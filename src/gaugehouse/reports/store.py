@@ -1,17 +1,17 @@
-"""Reports as rows: asked, followed, listed, cancelled. What a report is doing is what its job is doing."""
+"""Reports as rows: asked, issued again, followed, listed, cancelled. A revision does what its job is doing."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 import pyarrow as pa
-from sqlalchemy import select
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
 from gaugehouse.access import Caller
 from gaugehouse.config import Layout
 from gaugehouse.database import Database, database_now, new_id
-from gaugehouse.database.tables import Job, Report
+from gaugehouse.database.tables import Job, Report, ReportRevision
 from gaugehouse.errors import AlreadyExists, Forbidden, NotFound
 from gaugehouse.inventory.pages import Page, load_page, read_order
 from gaugehouse.jobs import JobStatus, enqueue, request_cancel
@@ -19,8 +19,8 @@ from gaugehouse.measurements.names import find_name_problem
 from gaugehouse.measurements.selection import from_epoch_us
 from gaugehouse.query.components import show_name
 from gaugehouse.reports.ask import PinSource, make_pin
-from gaugehouse.reports.pin import Pin, encode_pin
-from gaugehouse.reports.request import ReportRequest, encode_request
+from gaugehouse.reports.pin import Pin, decode_pin, encode_pin
+from gaugehouse.reports.request import ReportRequest, decode_request, encode_request
 from gaugehouse.reports.result import load_result, result_path
 
 JOB_KIND = "report"
@@ -54,6 +54,7 @@ class ReportView:
         as_of: The answer shows everything received up to this instant; None: the lake was empty.
         asked_at: The `now` of running periods.
         revision: Counts up when the report is issued again.
+        because: Why this revision was issued; empty for the first.
         digest: SHA-256 of the canonical result, once done.
         result_rows: Rows of the result, once done.
         requested_by: Name of the user or key.
@@ -74,6 +75,7 @@ class ReportView:
     as_of: datetime | None
     asked_at: datetime
     revision: int
+    because: str
     digest: str | None
     result_rows: int | None
     requested_by: str
@@ -120,7 +122,6 @@ def request_report(
 
 def _queue(session: Session, caller: Caller, body: ReportRequest, pin: Pin) -> ReportView:
     report_id = new_id("rep")
-    job_id = enqueue(session, kind=JOB_KIND, project_id=caller.project_id, subject_id=report_id, payload={})
     session.add(
         Report(
             id=report_id,
@@ -129,6 +130,22 @@ def _queue(session: Session, caller: Caller, body: ReportRequest, pin: Pin) -> R
             period_expression=pin.period.expression,
             timezone=pin.period.timezone,
             request=encode_request(body),
+        )
+    )
+    session.flush()
+    _queue_revision(session, caller, report_id, 1, pin, because="")
+    return get_report(session, caller, report_id)
+
+
+def _queue_revision(session: Session, caller: Caller, report_id: str, revision: int, pin: Pin, *, because: str) -> None:
+    payload = {"revision": revision}
+    job_id = enqueue(session, kind=JOB_KIND, project_id=caller.project_id, subject_id=report_id, payload=payload)
+    session.add(
+        ReportRevision(
+            report_id=report_id,
+            revision=revision,
+            requested_by=caller.name,
+            because=because,
             pin=encode_pin(pin),
             as_of=pin.as_of,
             asked_at=pin.asked_at,
@@ -136,18 +153,117 @@ def _queue(session: Session, caller: Caller, body: ReportRequest, pin: Pin) -> R
         )
     )
     session.flush()
-    return get_report(session, caller, report_id)
 
 
-def get_report(session: Session, caller: Caller, report_id: str) -> ReportView:
-    """Return a report of the caller's project.
+def reissue_report(
+    database: Database,
+    source: ReportSource,
+    caller: Caller,
+    report_id: str,
+    *,
+    because: str,
+    cells_limit: int,
+) -> ReportView:
+    """Ask the question of a report once more, of what is known by now: its next revision.
+
+    Period and `now` stay those of the first revision, so that only late rows, attributes and definitions can make a
+    difference.
+
+    Args:
+        database: Reports, jobs and the inventory.
+        source: The lake.
+        caller: Who asks.
+        report_id: Of the report.
+        because: Why, in words.
+        cells_limit: Most values of one report.
 
     Raises:
-        NotFound: There is none with this id.
+        NotFound, Forbidden: See `get_report`.
+        AlreadyExists: Its newest revision is not ended yet.
+        Refused: Measurements that it needs were dropped meanwhile.
+    """
+    with database.reading() as session:
+        newest = get_report(session, caller, report_id)
+        _check_ended(newest)
+        first = decode_pin(_get_revision(session, caller, report_id, 1)[1].pin)
+        pin = make_pin(
+            session,
+            source,
+            project=caller.project,
+            project_id=caller.project_id,
+            body=decode_request(newest.request),
+            asked_at=first.asked_at,
+            cells_limit=cells_limit,
+            period=first.period,
+        )
+    revision = newest.revision + 1
+    with database.transaction() as session:
+        # Of two that ask at the same time one counts up; the other finds that somebody has.
+        counted = session.scalars(
+            update(Report)
+            .where(Report.id == report_id, Report.revision == newest.revision)
+            .values(revision=revision)
+            .returning(Report.id)
+            .execution_options(synchronize_session=False)
+        ).one_or_none()
+        if counted is None:
+            raise _is_running(revision)
+        _queue_revision(session, caller, report_id, revision, pin, because=because)
+        view = get_report(session, caller, report_id)
+    source.request_flush()
+    return view
+
+
+def _check_ended(view: ReportView) -> None:
+    if view.status in {JobStatus.QUEUED, JobStatus.RUNNING}:
+        raise _is_running(view.revision)
+
+
+def _is_running(revision: int) -> AlreadyExists:
+    return AlreadyExists(f"revision {revision} of the report is still being computed", code="report_running")
+
+
+def get_report(session: Session, caller: Caller, report_id: str, revision: int | None = None) -> ReportView:
+    """Return a report of the caller's project, as its newest revision or a chosen one.
+
+    Raises:
+        NotFound: There is none with this id, or no such revision of it.
         Forbidden: The caller sees one component only.
     """
     _check_sees_project(caller)
-    return _view(*_get_row(session, caller, report_id))
+    return _view(*_get_revision(session, caller, report_id, revision))
+
+
+def get_pin(session: Session, caller: Caller, report_id: str, revision: int | None = None) -> Pin:
+    """Return what a revision's numbers depend on.
+
+    Raises:
+        NotFound, Forbidden: See `get_report`.
+    """
+    _check_sees_project(caller)
+    return decode_pin(_get_revision(session, caller, report_id, revision)[1].pin)
+
+
+def list_revisions(session: Session, caller: Caller, report_id: str) -> list[ReportView]:
+    """Return every revision of a report, the newest first.
+
+    Raises:
+        NotFound, Forbidden: See `get_report`.
+    """
+    _check_sees_project(caller)
+    _get_revision(session, caller, report_id)
+    statement = _revisions_of(caller).where(Report.id == report_id).order_by(ReportRevision.revision.desc())
+    return [_view(report, row, job) for report, row, job in session.execute(statement)]
+
+
+def find_newest_done(session: Session, caller: Caller, report_id: str) -> ReportView:
+    """Return the newest revision that has a result; the newest of all when none has.
+
+    Raises:
+        NotFound, Forbidden: See `get_report`.
+    """
+    views = list_revisions(session, caller, report_id)
+    return next((view for view in views if view.status == JobStatus.DONE), views[0])
 
 
 def list_reports(session: Session, caller: Caller, *, limit: int = 100, cursor: str | None = None) -> Page[ReportView]:
@@ -161,10 +277,11 @@ def list_reports(session: Session, caller: Caller, *, limit: int = 100, cursor: 
     order = read_order("-created_at", {"created_at": Report.created_at}, Report.id)
     statement = select(Report).where(Report.project_id == caller.project_id)
     reports, next_cursor, total = load_page(session, statement, order, limit=limit, cursor=cursor)
-    jobs = {job.id: job for job in session.scalars(select(Job).where(Job.id.in_([one.job_id for one in reports])))}
-    return Page(
-        items=tuple(_view(report, jobs[report.job_id]) for report in reports), next_cursor=next_cursor, total=total
+    newest = _revisions_of(caller).where(
+        Report.id.in_([one.id for one in reports]), ReportRevision.revision == Report.revision
     )
+    views = {report.id: _view(report, row, job) for report, row, job in session.execute(newest)}
+    return Page(items=tuple(views[report.id] for report in reports), next_cursor=next_cursor, total=total)
 
 
 def cancel_report(session: Session, caller: Caller, report_id: str) -> ReportView:
@@ -176,12 +293,12 @@ def cancel_report(session: Session, caller: Caller, report_id: str) -> ReportVie
         Forbidden: The caller sees one component only.
     """
     _check_sees_project(caller)
-    report, job = _get_row(session, caller, report_id)
+    report, row, job = _get_revision(session, caller, report_id)
     status = request_cancel(session, job.id)
     if status in {JobStatus.DONE, JobStatus.FAILED}:
         raise AlreadyExists(f"the report is {status.value} and cannot be cancelled", code="report_ended")
     session.refresh(job)
-    return _view(report, job)
+    return _view(report, row, job)
 
 
 def read_result(layout: Layout, report: ReportView) -> pa.Table:
@@ -197,20 +314,30 @@ def read_result(layout: Layout, report: ReportView) -> pa.Table:
     return load_result(result_path(layout, report.id, report.revision))
 
 
-def _get_row(session: Session, caller: Caller, report_id: str) -> tuple[Report, Job]:
+def _revisions_of(caller: Caller) -> Select[tuple[Report, ReportRevision, Job]]:
+    return (
+        select(Report, ReportRevision, Job)
+        .join(ReportRevision, ReportRevision.report_id == Report.id)
+        .join(Job, Job.id == ReportRevision.job_id)
+        .where(Report.project_id == caller.project_id)
+    )
+
+
+def _get_revision(
+    session: Session, caller: Caller, report_id: str, revision: int | None = None
+) -> tuple[Report, ReportRevision, Job]:
     missing = NotFound(f"there is no report {show_name(report_id)[:ID_CHARACTERS]!r}", code="report_not_found")
     if find_name_problem(report_id) is not None:  # some text would make a driver fail
         raise missing
-    statement = (
-        select(Report, Job)
-        .join(Job, Job.id == Report.job_id)
-        .where(Report.id == report_id, Report.project_id == caller.project_id)
-    )
+    wanted = Report.revision if revision is None else revision
+    statement = _revisions_of(caller).where(Report.id == report_id, ReportRevision.revision == wanted)
     row = session.execute(statement).one_or_none()
+    if row is None and revision is not None:
+        _get_revision(session, caller, report_id)  # which says that there is no such report
+        raise NotFound(f"the report has no revision {revision}", code="revision_not_found")
     if row is None:
         raise missing
-    report, job = row
-    return report, job
+    return row
 
 
 def _check_sees_project(caller: Caller) -> None:
@@ -218,8 +345,8 @@ def _check_sees_project(caller: Caller) -> None:
         raise Forbidden("a key that is bound to one component cannot see reports about others", code="key_is_bound")
 
 
-def _view(report: Report, job: Job) -> ReportView:
-    pin = report.pin
+def _view(report: Report, row: ReportRevision, job: Job) -> ReportView:
+    pin = row.pin
     is_running = job.status == JobStatus.RUNNING
     return ReportView(
         id=report.id,
@@ -234,13 +361,14 @@ def _view(report: Report, job: Job) -> ReportView:
         components=len(pin["components"]),
         series=len(pin["series"]),
         kpis={kind: list(names) for kind, names in pin["kpis"].items()},
-        as_of=report.as_of,
-        asked_at=report.asked_at,
-        revision=report.revision,
-        digest=report.digest,
-        result_rows=report.result_rows,
-        requested_by=report.requested_by,
-        created_at=report.created_at,
+        as_of=row.as_of,
+        asked_at=row.asked_at,
+        revision=row.revision,
+        because=row.because,
+        digest=row.digest,
+        result_rows=row.result_rows,
+        requested_by=row.requested_by,
+        created_at=row.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
     )

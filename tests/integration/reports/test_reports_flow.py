@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from gaugehouse.access import Caller, Scope
 from gaugehouse.config import Settings
-from gaugehouse.database.tables import Job, Metric, Report
+from gaugehouse.database.tables import Job, Metric, ReportRevision
 from gaugehouse.errors import AlreadyExists, Forbidden, NotFound, PeriodRefused, Refused, TooLarge, Unavailable
 from gaugehouse.jobs import JobLost, claim
 from gaugehouse.jobs.control import Control
@@ -403,13 +403,13 @@ def test_a_defect_fails_the_report_without_a_path_or_a_traceback(plant):
     report = plant.ask()
     with plant.database.transaction() as session:
         session.execute(update(Job).values(attempts_limit=1))
-        session.execute(update(Report).values(pin={"format": 99, "/secret/path": 1}))
+        session.execute(update(ReportRevision).values(pin={"format": 99, "/secret/path": 1}))
 
     with plant.working():
         pause = threading.Event()
         for _ in range(1000):
             with plant.database.reading() as session:
-                job = session.get(Job, session.get(Report, report.id).job_id)
+                job = session.get(Job, session.get(ReportRevision, (report.id, 1)).job_id)
                 if job.status == "failed":
                     break
             pause.wait(0.02)
@@ -492,7 +492,7 @@ def test_the_pin_is_stored_with_everything_the_numbers_depend_on(plant):
     plant.deliver(hourly("pump-1", "temperature", [1.0]))
     report = plant.ask(bucket="week", timezone="Europe/Berlin")
     with plant.database.reading() as session:
-        pin = session.get(Report, report.id).pin
+        pin = session.get(ReportRevision, (report.id, 1)).pin
     assert json.dumps(pin)
     assert pin["as_of_us"] is not None
     assert pin["attributes"][0]["kind"] == "gauge"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
-from gaugehouse.kpi import compute_facts, series_params
+from gaugehouse.kpi import Want, compute_facts, series_params
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateClass
 from gaugehouse.measurements.selection import from_epoch_us
 from gaugehouse.measurements.series import SeriesRows
@@ -60,6 +60,9 @@ class Case:
     now_s: int | None = None
     commissioned_s: int | None = None
     retired_s: int | None = None
+    excluded_s: tuple[tuple[int, int], ...] = ()
+    unheld_s: tuple[tuple[int, int], ...] = ()
+    subgroup: tuple[int, int] = (0, 0)  # points, seconds
 
 
 def readings(*values, step_s=60, at_s=0):
@@ -84,12 +87,15 @@ def pack(series):
     )
 
 
-def facts_of(cases, *, threads=1, quantiles=True):
+def facts_of(cases, *, threads=1, want=Want.EVERYTHING):
     """Return the facts of cases that share borders and now."""
     params = series_params(
         [case.attributes for case in cases],
         commissioned_at=[_instant(case.commissioned_s) for case in cases],
         retired_at=[_instant(case.retired_s) for case in cases],
+        excluded_us=[_windows(case.excluded_s) for case in cases],
+        unheld_us=[_windows(case.unheld_s) for case in cases],
+        subgroups=[(case.subgroup[0], case.subgroup[1] * SECOND_US) for case in cases],
     )
     first = cases[0]
     return compute_facts(
@@ -98,8 +104,12 @@ def facts_of(cases, *, threads=1, quantiles=True):
         np.array([to_us(edge_s) for edge_s in first.edges_s], np.int64),
         now_us=None if first.now_s is None else to_us(first.now_s),
         threads=threads,
-        quantiles=quantiles,
+        want=want,
     )
+
+
+def _windows(windows_s):
+    return np.array([[to_us(start_s), to_us(end_s)] for start_s, end_s in windows_s], np.int64).reshape(-1, 2)
 
 
 def _instant(at_s):
@@ -144,12 +154,22 @@ EDGES = st.lists(
 def attributes_of(draw, kind):
     return MetricAttributes(
         kind=kind,
+        lsl=draw(st.sampled_from([None, -2.0])),
+        usl=draw(st.sampled_from([None, 3.0])),
         nominal_interval_s=draw(st.sampled_from([None, 60.0, 45.5])),
         max_hold_s=draw(st.sampled_from([None, None, 90.0, 0.5, 4_000.0, 50.0 * DAY_S])),
         rollover_at=draw(st.sampled_from([None, 100.0])),
         max_rate=draw(st.sampled_from([None, 0.1, 1.0])),
         state_classes=STATE_CLASSES,
     )
+
+
+@st.composite
+def windows(draw):
+    """Draw up to three disjoint windows in order, mostly none."""
+    borders = draw(st.one_of(st.just([]), st.lists(st.integers(-1_000, 5_000), max_size=6, unique=True)))
+    ordered = sorted(borders)[: len(borders) // 2 * 2]
+    return tuple(zip(ordered[::2], ordered[1::2], strict=True))
 
 
 @st.composite
@@ -167,4 +187,7 @@ def cases(draw, kind, *, edges=EDGES):
         now_s=draw(clips),
         commissioned_s=commissioned_s,
         retired_s=retired_s,
+        excluded_s=draw(windows()),
+        unheld_s=draw(windows()),
+        subgroup=draw(st.sampled_from([(0, 0), (2, 0), (5, 0), (0, 300), (0, 61)])),
     )

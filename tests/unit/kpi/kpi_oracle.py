@@ -23,10 +23,6 @@ class Bucket:
     start_us: int
     end_us: int
 
-    @property
-    def length_us(self):
-        return self.end_us - self.start_us
-
     def holds(self, at_us):
         return self.start_us <= at_us < self.end_us
 
@@ -38,14 +34,34 @@ class Oracle:
         self.case = case
         first_us = to_us(case.edges_s[0]) - 35 * DAY_S * SECOND_US
         everything = [(to_us(row.at_s), row.value, row.quality) for row in case.rows]
-        self.rows = [
-            (at_us, value if quality < 2 else None) for at_us, value, quality in everything if at_us >= first_us
-        ]
+        self.excluded = [(to_us(start_s), to_us(end_s)) for start_s, end_s in case.excluded_s]
+        self.unheld = [*self.excluded, *((to_us(start_s), to_us(end_s)) for start_s, end_s in case.unheld_s)]
+        seen = [(at_us, value if quality < 2 else None) for at_us, value, quality in everything if at_us >= first_us]
+        self.readings = [(at_us, value) for at_us, value in seen if value is not None]
+        self.rows = [(at_us, None if self.is_excluded(at_us) else value) for at_us, value in seen]
         self.points = [(at_us, value) for at_us, value in self.rows if value is not None]
         self.now_us = math.inf if case.now_s is None else to_us(case.now_s)
         self.buckets = [self._clip(a, b) for a, b in pairwise(case.edges_s)]
         self.nominal_us, self.estimated = self._find_interval()
         self.max_hold_us = self._find_max_hold()
+
+    def is_excluded(self, at_us):
+        return any(start_us <= at_us < end_us for start_us, end_us in self.excluded)
+
+    @staticmethod
+    def outside(windows, start_us, end_us):
+        """Return the pieces of a time that lie in none of the windows."""
+        pieces = [(start_us, end_us)] if start_us < end_us else []
+        for taken_start_us, taken_end_us in windows:
+            cut = [(a, min(b, taken_start_us)) for a, b in pieces] + [(max(a, taken_end_us), b) for a, b in pieces]
+            pieces = [(a, b) for a, b in cut if a < b]
+        return sorted(pieces)
+
+    def counted_us(self, start_us, end_us):
+        return sum(b - a for a, b in self.outside(self.excluded, start_us, end_us))
+
+    def length_us(self, bucket):
+        return self.counted_us(bucket.start_us, bucket.end_us)
 
     def _clip(self, start_s, end_s):
         start_us, end_us = to_us(start_s), min(to_us(end_s), self.now_us)
@@ -76,7 +92,8 @@ class Oracle:
         return [(at_us, value) for at_us, value in self.points if bucket.holds(at_us)]
 
     def bad_n(self, bucket):
-        return sum(1 for at_us, value in self.rows if value is None and bucket.holds(at_us))
+        bad = [at_us for at_us, value in self.rows if value is None and not self.is_excluded(at_us)]
+        return sum(bucket.holds(at_us) for at_us in bad)
 
     def held(self, bucket):
         """Return (value, time held inside the bucket) of every row that holds there."""
@@ -87,9 +104,9 @@ class Oracle:
             until_us = at_us + self.max_hold_us
             if k + 1 < len(self.rows):
                 until_us = min(until_us, self.rows[k + 1][0])
-            inside_us = min(until_us, bucket.end_us) - max(at_us, bucket.start_us)
-            if inside_us > 0:
-                cuts.append((value, inside_us))
+            pieces = self.outside(self.unheld, max(at_us, bucket.start_us), min(until_us, bucket.end_us))
+            if pieces:
+                cuts.append((value, sum(b - a for a, b in pieces)))
         return cuts
 
     def covered_us(self, bucket):
@@ -102,7 +119,7 @@ class Oracle:
     def class_us(self, bucket, state_class):
         if state_class is StateClass.UNKNOWN:
             known = (StateClass.UP, StateClass.DOWN, StateClass.PLANNED, StateClass.IDLE)
-            return bucket.length_us - sum(self.class_us(bucket, other) for other in known)
+            return self.length_us(bucket) - sum(self.class_us(bucket, other) for other in known)
         return sum(us for value, us in self.held(bucket) if STATE_CLASSES.get(value) is state_class)
 
     def failures(self, bucket):
@@ -118,18 +135,125 @@ class Oracle:
 
     def gaps_us(self, bucket):
         """Return the lengths of the gaps longer than max hold, the edges included."""
-        if bucket.length_us == 0:
-            return []
         marks = [bucket.start_us, *(at_us for at_us, _ in self.inside(bucket)), bucket.end_us]
-        gaps = [b - a for a, b in pairwise(marks)]
+        gaps = [self.counted_us(a, b) for a, b in pairwise(marks)]
         return [gap_us for gap_us in gaps if gap_us > self.max_hold_us]
+
+    # --- limits, lines, trend, pairs ---------------------------------------------------------------------------------
+
+    def beyond(self, bucket):
+        """Return (points outside the limits, held time above usl, held time below lsl)."""
+        lsl, usl = self.case.attributes.lsl, self.case.attributes.usl
+        above = lambda value: usl is not None and value > usl  # noqa: E731
+        below = lambda value: lsl is not None and value < lsl  # noqa: E731
+        outside_n = sum(above(value) or below(value) for _, value in self.inside(bucket))
+        held = self.held(bucket)
+        return outside_n, sum(us for v, us in held if above(v)), sum(us for v, us in held if below(v))
+
+    def lines(self, bucket):
+        """Return (area under straight lines between neighbours, time that they cover)."""
+        area, covered_us = Fraction(0), 0
+        for (a_us, a), (b_us, b) in pairwise(self.rows):
+            if a is None or b is None or b_us - a_us > self.max_hold_us:
+                continue
+            slope = (Fraction(b) - Fraction(a)) / (b_us - a_us)
+            for start_us, end_us in self.outside(self.unheld, max(a_us, bucket.start_us), min(b_us, bucket.end_us)):
+                ends = [Fraction(a) + slope * (at_us - a_us) for at_us in (start_us, end_us)]
+                area += sum(ends) / 2 * (end_us - start_us)
+                covered_us += end_us - start_us
+        return float(area), covered_us
+
+    def slots(self, bucket):
+        if not self.nominal_us:
+            return 0
+        origin_us = to_us(self.case.edges_s[0])
+        return len({(at_us - origin_us) // Fraction(self.nominal_us) for at_us, _ in self.inside(bucket)})
+
+    def trend(self, bucket):
+        """Return sums of squares (t, value) and of products about the means, times in seconds."""
+        times = [Fraction(at_us - to_us(self.case.edges_s[0]), SECOND_US) for at_us, _ in self.inside(bucket)]
+        values = [Fraction(value) for _, value in self.inside(bucket)]
+        if not values:
+            return 0.0, 0.0
+        t_mean, mean = sum(times) / len(times), sum(values) / len(values)
+        products = sum((t - t_mean) * (v - mean) for t, v in zip(times, values, strict=True))
+        return float(sum((t - t_mean) ** 2 for t in times)), float(products)
+
+    def pairs(self, bucket):
+        """Return (later, earlier) values of consecutive points at most max hold apart, the later one inside."""
+        return [
+            (Fraction(b), Fraction(a))
+            for (a_us, a), (b_us, b) in pairwise(self.points)
+            if bucket.holds(b_us) and b_us - a_us <= self.max_hold_us
+        ]
+
+    def subgroups(self):
+        """Return the subgroups of all buckets as lists of points."""
+        size, length_s = self.case.subgroup
+        points = [point for bucket in self.buckets for point in self.inside(bucket)]
+        if size:
+            groups = [points[at : at + size] for at in range(0, len(points), size)]
+            return [group for group in groups if len(group) == size]
+        origin_us = to_us(self.case.edges_s[0])
+        by_slot = {}
+        for point in points if length_s else ():
+            by_slot.setdefault((point[0] - origin_us) // (length_s * SECOND_US), []).append(point)
+        return [group for group in by_slot.values() if len(group) > 1]
+
+    def within(self, bucket):
+        """Return (groups, degrees, squares, ranges) of the subgroups whose last point lies in a bucket."""
+        groups = [[Fraction(v) for _, v in group] for group in self.subgroups() if bucket.holds(group[-1][0])]
+        squares = sum(sum((v - sum(group) / len(group)) ** 2 for v in group) for group in groups)
+        ranges = sum(max(group) - min(group) for group in groups)
+        return len(groups), sum(len(group) - 1 for group in groups), float(squares), float(ranges)
+
+    # --- states: down intervals --------------------------------------------------------------------------------------
+
+    def down_runs(self):
+        """Return lists of consecutive down points at most max hold apart, each with the point that follows, or None."""
+        runs = []
+        for number, (at_us, value) in enumerate(self.points):
+            if STATE_CLASSES.get(value) is not StateClass.DOWN:
+                continue
+            is_next = runs and runs[-1][-1] == number - 1
+            if is_next and at_us - self.points[number - 1][0] <= self.max_hold_us:
+                runs[-1].append(number)
+            else:
+                runs.append([number])
+        return runs
+
+    def repairs(self, bucket):
+        """Return {fact: value} of the down intervals that end in a bucket, and of the one open at its end."""
+        told = {"repairs": 0, "repaired_us": 0, "repairs_cut": 0, "repairs_censored": 0}
+        for run in self.down_runs():
+            since_us, last_us = self.points[run[0]][0], self.points[run[-1]][0]
+            for until_us, value in self.points[run[-1] + 1 : run[-1] + 2]:
+                known = STATE_CLASSES.get(value, StateClass.UNKNOWN) is not StateClass.UNKNOWN
+                if not bucket.holds(until_us):
+                    continue
+                if known and until_us - last_us <= self.max_hold_us:
+                    told["repairs"] += 1
+                    told["repaired_us"] += self.counted_us(since_us, until_us)
+                    told["repairs_cut"] += run[0] == 0
+                else:
+                    told["repairs_censored"] += 1
+        return {**told, "open_down_us": self.open_down_us(bucket)}
+
+    def open_down_us(self, bucket):
+        before = [number for number, (at_us, _) in enumerate(self.points) if at_us < bucket.end_us]
+        runs = [run for run in self.down_runs() if before and before[-1] in run]
+        if not runs or bucket.start_us == bucket.end_us:
+            return 0
+        if bucket.end_us - self.points[before[-1]][0] > self.max_hold_us:
+            return 0
+        return self.counted_us(self.points[runs[0][0]][0], bucket.end_us)
 
     # --- counters: a story from the first reading of the look-back on ------------------------------------------------
 
     def story(self):
         """Return [(at_us of the later reading, what, amount, at_us of the earlier reading)]."""
         events = []
-        queue = list(self.points)
+        queue = list(self.readings)
         if not queue:
             return events
         last_us, last = queue.pop(0)
@@ -174,9 +298,9 @@ class Oracle:
 
     def counter(self, bucket):
         """Return the counter facts of one bucket."""
-        events = [event for event in self.story() if bucket.holds(event[0])]
+        events = [event for event in self.story() if bucket.holds(event[0]) and not self.is_excluded(event[0])]
         steps = [event for event in events if event[1] in {"rise", "reset", "rollover"}]
-        first_us = self.points[0][0] if self.points else None
+        first_us = self.readings[0][0] if self.readings else None
         return {
             "increase": float(sum((Fraction(amount) for _, _, amount, _ in steps), Fraction(0))),
             "steps": len(steps),
@@ -194,7 +318,7 @@ class Oracle:
     def results(self, bucket):
         """Return {kpi: value or None} of the KPIs that the metric's kind has."""
         values = [value for _, value in self.inside(bucket)]
-        n, covered_us, length_us = len(values), self.covered_us(bucket), bucket.length_us
+        n, covered_us, length_us = len(values), self.covered_us(bucket), self.length_us(bucket)
         exact = [Fraction(value) for value in values]
         mean = sum(exact, Fraction(0)) / n if n else None
         expected = length_us / self.nominal_us if self.nominal_us else 0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaugehouse.kpi import Definition, Owners, evaluate, explain, make_kpis
+from gaugehouse.kpi import Definition, Owners, Want, evaluate, explain, make_kpis
 from gaugehouse.kpi.calculation import Calculation
 from gaugehouse.kpi.catalogue import CATALOGUE
 from gaugehouse.kpi.checking import KnownMetric, Vocabulary, check_formula
@@ -90,7 +90,7 @@ def test_formulas_say_what_the_slow_evaluator_says(tree, chosen):
     text = f"({render(tree)}) + 0 * n"  # names a fact in any case
     formula = check_formula(text, "1", Vocabulary())
     buckets = len(chosen)
-    facts = facts_of([Case((), MetricAttributes(), tuple(range(0, 60 * (buckets + 1), 60)))], quantiles=False)
+    facts = facts_of([Case((), MetricAttributes(), tuple(range(0, 60 * (buckets + 1), 60)))], want=Want.NOTHING)
     rule = Rule(formula=formula, about=OWN_SUBJECT, kinds=frozenset(MetricKind), zero=Template(texts=("zero",)))
     calculation = Calculation(facts, [MetricAttributes()], {"kpi": rule}, rows=np.zeros(1, np.int64))
     cells = {name: [places[k] for places in chosen] for k, name in enumerate(NAMES)}

@@ -1,6 +1,7 @@
 """KPIs of the catalogue that the older oracles do not know: against the first oracle, and worked by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,6 +35,11 @@ def answer_of(case, kpi):
     return answers_of(case, [kpi])[0][kpi]
 
 
+def has_time(found):
+    """Tell whether any of the bucket lies in the component's life and not in the future."""
+    return all(row["coverage"] is not None for row in found.values())
+
+
 def near(value):
     return None if value is None else pytest.approx(value, rel=1e-9, abs=1e-6)
 
@@ -56,7 +62,7 @@ def test_gaps_and_bad_measurements_are_counted_also_in_silence(case):
             "longest_gap": max(gaps_us, default=0) / SECOND_US,
             "bad_count": oracle.bad_n(bucket),
         }
-        if not bucket.length_us:
+        if not has_time(found):
             expected = dict.fromkeys(expected)
         assert {kpi: row["value"] for kpi, row in found.items()} == {kpi: near(v) for kpi, v in expected.items()}
 
@@ -80,19 +86,20 @@ def test_states_agree_with_the_oracle(case):
     oracle = Oracle(case)
     kpis = [*CLASSES, "planned_share", "idle_share", "unknown_share", "failures", "failures_uncertain", "mtbf"]
     for bucket, found in zip(oracle.buckets, answers_of(case, kpis), strict=True):
-        if not bucket.length_us:
+        if not has_time(found):
             assert {row["value"] for row in found.values()} == {None}
             continue
         seconds = {kpi: oracle.class_us(bucket, one) / SECOND_US for kpi, one in CLASSES.items()}
+        length_s = sum(seconds.values())
         for kpi, expected in seconds.items():
             assert found[kpi]["value"] == near(expected), kpi
-        assert sum(row["value"] for kpi, row in found.items() if kpi in CLASSES) == near(bucket.length_us / SECOND_US)
+        assert sum(row["value"] for kpi, row in found.items() if kpi in CLASSES) == near(length_s)
         for kpi, part in (
             ("planned_share", "planned_time"),
             ("idle_share", "idle_time"),
             ("unknown_share", "unknown_time"),
         ):
-            assert found[kpi]["value"] == near(100 * seconds[part] * SECOND_US / bucket.length_us), kpi
+            assert found[kpi]["value"] == near(100 * seconds[part] / length_s), kpi
         certain, uncertain = oracle.failures(bucket)
         assert (found["failures"]["value"], found["failures_uncertain"]["value"]) == (certain, uncertain)
         up_h = seconds["uptime"] / HOUR_S
@@ -112,7 +119,7 @@ def test_counters_agree_with_the_oracle(case):
         facts = oracle.counter(bucket)
         rate = found["rate"]["value"]
         assert found["rate_per_hour"]["value"] == near(None if rate is None else HOUR_S * rate)
-        expected = (facts["resets"], facts["glitches"]) if bucket.length_us else (None, None)
+        expected = (facts["resets"], facts["glitches"]) if has_time(found) else (None, None)
         assert (found["counter_resets"]["value"], found["counter_glitches"]["value"]) == expected
 
 
@@ -164,3 +171,118 @@ def test_no_room_and_no_variation_have_no_capability():
 def test_the_bound_of_mtbf_is_that_of_the_chi_square_distribution():
     # chi2(0.95; 2) is exponential with mean 2: its 95 % quantile is -2 ln 0.05.
     assert -math.log(0.05) == pytest.approx(ONE_SIDED_95, abs=5e-4)
+
+
+def test_cp_and_cpk_of_individuals_rest_on_the_mean_moving_range():
+    mean, within = np.mean(SHAFTS_MM), np.mean(np.abs(np.diff(SHAFTS_MM))) / 1.128
+    case = shafts(lsl=19.9, usl=20.1)
+    assert answer_of(case, "std_within")["value"] == pytest.approx(within, rel=1e-9)
+    assert answer_of(case, "cp")["value"] == pytest.approx(0.2 / (6 * within), rel=1e-9)
+    assert answer_of(case, "cpk")["value"] == pytest.approx(min(20.1 - mean, mean - 19.9) / (3 * within), rel=1e-9)
+    assert answer_of(case, "cp")["status"] == "ok"
+    assert answer_of(shafts(usl=20.1), "cpk")["value"] == pytest.approx((20.1 - mean) / (3 * within), rel=1e-9)
+
+
+def test_values_that_follow_one_another_make_cp_partial_but_not_with_subgroups():
+    drift = [0.1 * k for k in range(40)]
+    case = Case(readings(*drift), MetricAttributes(lsl=-1.0, usl=5.0), (0, HOUR_S))
+    assert answer_of(case, "autocorrelation")["value"] > 0.5
+    for kpi in ("cp", "cpk"):
+        found = answer_of(case, kpi)
+        assert (found["status"], found["reason"]) == ("partial", "autocorrelated: use subgroups")
+        assert found["value"] is not None
+    assert answer_of(case, "pp")["status"] == "ok"
+    found = answer_of(replace(case, subgroup=(5, 0)), "cp")
+    within = math.sqrt(np.mean([np.var(drift[k : k + 5], ddof=1) for k in range(0, 40, 5)]))
+    assert (found["value"], found["status"]) == (pytest.approx(6 / (6 * within), rel=1e-9), "ok")
+
+
+def test_capability_needs_pairs_that_are_close():
+    far = Case(readings(1.0, 2.0, step_s=600), MetricAttributes(usl=5.0, max_hold_s=60.0), (0, HOUR_S))
+    words = "no two consecutive measurements are at most max hold apart, and no subgroup has two"
+    assert answer_of(far, "cpk")["reason"] == words
+
+
+# --- Trend, limits, slots, lines, repairs -----------------------------------------------------------------------------
+
+POINTS = st.lists(
+    st.tuples(st.integers(0, HOUR_S - 1), st.floats(-1e3, 1e3)), min_size=2, max_size=30, unique_by=lambda one: one[0]
+)
+
+
+@given(POINTS)
+@settings(deadline=None, max_examples=60)
+def test_a_trend_is_that_of_least_squares_per_day(points):
+    points.sort()
+    case = Case(tuple(Row(at_s, value) for at_s, value in points), MetricAttributes(unit="kW"), (0, HOUR_S))
+    found = answers_of(case, ["trend", "trend_r2"])[0]
+    times, values = (np.array(column, float) for column in zip(*points, strict=True))
+    centred, deviations = times - times.mean(), values - values.mean()
+    slope = (centred * deviations).sum() / (centred * centred).sum()
+    assert found["trend"]["value"] == pytest.approx(86_400 * slope, rel=1e-6, abs=1e-4)
+    assert found["trend"]["unit"] == "kW/d"
+    if deviations.std() > 1e-3:
+        assert found["trend_r2"]["value"] == pytest.approx(np.corrcoef(times, values)[0, 1] ** 2, abs=1e-6)
+
+
+def test_one_measurement_has_no_trend():
+    found = answers_of(Case(readings(1.0), MetricAttributes(), (0, HOUR_S)), ["trend", "trend_r2"])[0]
+    assert found["trend"]["reason"] == "one measurement is not enough: two are needed"
+    assert found["trend_r2"]["status"] == "undefined"
+
+
+def test_time_beyond_limits_counts_known_time_only():
+    attributes = MetricAttributes(lsl=0.0, usl=10.0, max_hold_s=60.0)
+    case = Case(readings(5.0, 11.0, 12.0, -1.0, 10.0), attributes, (0, HOUR_S))
+    kpis = [f"time_{side}{part}" for side in ("above", "below", "outside") for part in ("", "_share")]
+    values = {kpi: row["value"] for kpi, row in answers_of(case, kpis)[0].items()}
+    assert values == {
+        "time_above": 120,
+        "time_above_share": 40,
+        "time_below": 60,
+        "time_below_share": 20,
+        "time_outside": 180,
+        "time_outside_share": 60,
+    }
+    one_sided = Case(case.rows, MetricAttributes(usl=10.0, max_hold_s=60.0), case.edges_s)
+    assert answer_of(one_sided, "time_outside")["value"] == 120
+    assert answer_of(one_sided, "time_below")["reason"] == "lsl of the metric is not set"
+    unlimited = Case(case.rows, MetricAttributes(), case.edges_s)
+    assert answer_of(unlimited, "time_outside")["reason"] == "usl or lsl of the metric is not set"
+
+
+def test_a_double_rate_in_one_half_hides_no_silence_in_the_other():
+    case = Case(readings(*[1.0] * 60, step_s=30), MetricAttributes(nominal_interval_s=60.0), (0, HOUR_S))
+    assert answer_of(case, "completeness")["value"] == 100
+    assert answer_of(case, "completeness_slots")["value"] == 50
+
+
+def test_straight_lines_have_an_area_of_their_own():
+    case = Case(readings(0.0, 60.0), MetricAttributes(max_hold_s=60.0), (0, 60))
+    found = answers_of(case, ["time_weighted_mean", "time_weighted_mean_linear", "integral_linear"])[0]
+    assert [row["value"] for row in found.values()] == [0, 30, 1_800]
+    alone = Case(readings(5.0), MetricAttributes(max_hold_s=60.0), (0, 60))
+    reason = "no two neighbouring measurements are at most max hold apart"
+    assert answer_of(alone, "time_weighted_mean_linear")["reason"] == reason
+
+
+def test_repairs_count_where_they_end_with_their_whole_length():
+    attributes = MetricAttributes(kind=MetricKind.STATE, max_hold_s=600.0)
+    rows = (Row(-300, 1.0), Row(-60, 0.0), Row(60, 1.0), Row(600, 0.0), Row(840, 1.0), Row(1_200, 0.0))
+    found = answers_of(Case(rows, attributes, (0, 1_500)), ["mttr", "failures"])[0]
+    assert found["mttr"]["value"] == pytest.approx((120 + 240) / 2 / HOUR_S)
+    assert found["failures"]["value"] == 2
+    never = Case((Row(0, 1.0),), attributes, (0, 300))
+    assert answer_of(never, "mttr")["reason"] == "no repair ended in the period"
+    cut = answer_of(Case((Row(0, 0.0), Row(60, 1.0)), attributes, (30, 300)), "mttr")
+    assert cut["reason"] == "a repair began before the time that is looked back: it took longer"
+    assert cut["status"] == "partial"
+
+
+def test_a_period_that_is_wholly_excluded_says_so():
+    case = Case(readings(*[1.0] * 60), MetricAttributes(), (0, 600, HOUR_S), excluded_s=((0, 600),))
+    excluded, rest = answers_of(case, ["count", "coverage"])
+    assert {(row["value"], row["status"], row["reason"]) for row in excluded.values()} == {
+        (None, "no_data", "the whole period is excluded")
+    }
+    assert (rest["count"]["value"], rest["coverage"]["value"]) == (50, 100)

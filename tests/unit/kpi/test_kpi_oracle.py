@@ -1,5 +1,8 @@
 """Facts and KPIs against the oracle, over random series of every kind."""
 
+import math
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,8 +31,8 @@ def test_every_kpi_agrees_with_the_oracle(case):
             assert row["value"] == (None if value is None else pytest.approx(value, rel=1e-9, abs=1e-6)), kpi
             assert row["n"] == len(oracle.inside(bucket))
             assert (row["value"] is None) <= (row["status"] in {"no_data", "undefined"})
-            if bucket.length_us:
-                share = oracle.covered_us(bucket) / bucket.length_us
+            if oracle.length_us(bucket):
+                share = oracle.covered_us(bucket) / oracle.length_us(bucket)
                 assert row["coverage"] == pytest.approx(share, abs=1e-6)
 
 
@@ -73,4 +76,56 @@ def test_state_facts_agree_with_the_oracle_and_add_up_to_the_bucket(case):
         for name in (StateClass.UP, StateClass.DOWN, StateClass.PLANNED, StateClass.IDLE):
             assert states[f"{name}_us"] == pytest.approx(oracle.class_us(bucket, name), abs=100)
         assert (states["failures"], states["failures_uncertain"]) == oracle.failures(bucket)
-        assert 0 <= facts.unknown_us[0, number] <= bucket.length_us
+        assert 0 <= facts.unknown_us[0, number] <= oracle.length_us(bucket)
+        assert facts.length_us[0, number] == oracle.length_us(bucket)
+        assert {name: int(states[name]) for name in oracle.repairs(bucket)} == oracle.repairs(bucket)
+
+
+@given(cases(MetricKind.STATE))
+@MANY
+def test_time_per_state_adds_up_to_the_time_per_class(case):
+    facts = facts_of([case])
+    classes = list(case.attributes.state_classes.values())
+    for name in (StateClass.UP, StateClass.DOWN, StateClass.PLANNED, StateClass.IDLE):
+        places = [place for place, one in enumerate(classes) if one is name]
+        np.testing.assert_array_equal(facts.state_us[..., places].sum(axis=-1), facts.states[f"{name}_us"])
+    np.testing.assert_array_equal(facts.state_us.sum(axis=-1), facts.holds["covered_us"])
+    assert facts.state_entries.sum() <= facts.points["n"].sum()
+
+
+@given(cases(MetricKind.GAUGE))
+@MANY
+def test_limits_lines_slots_trend_and_pairs_agree_with_the_oracle(case):
+    oracle, facts = Oracle(case), facts_of([case])
+    for number, bucket in enumerate(oracle.buckets):
+        points, holds, steps = (group[0, number] for group in (facts.points, facts.holds, facts.steps))
+        outside_n, above_us, below_us = oracle.beyond(bucket)
+        assert points["outside_n"] == outside_n
+        assert (holds["above_us"], holds["below_us"]) == pytest.approx((above_us, below_us), abs=100)
+        area, covered_us = oracle.lines(bucket)
+        assert holds["linear_covered_us"] == covered_us
+        assert holds["linear_area"] == pytest.approx(area, rel=1e-9, abs=1e-3)
+        assert points["slots"] == oracle.slots(bucket)
+        t_m2, products = oracle.trend(bucket)
+        assert points["t_m2"] == pytest.approx(t_m2, rel=1e-9, abs=1e-6)
+        assert points["t_value"] == pytest.approx(products, rel=1e-9, abs=1e-9 * math.sqrt(t_m2 * points["m2"]) + 1e-9)
+        pairs = oracle.pairs(bucket)
+        assert steps["pairs"] == len(pairs)
+        assert steps["moving_range"] == pytest.approx(float(sum(abs(b - a) for b, a in pairs)), rel=1e-12)
+        if pairs:
+            later, earlier = (sum(one) / len(pairs) for one in zip(*pairs, strict=True))
+            co_moment = float(sum((b - later) * (a - earlier) for b, a in pairs))
+            size = float(max(abs(value) for pair in pairs for value in pair)) ** 2 * len(pairs)
+            assert steps["co_moment"] == pytest.approx(co_moment, rel=1e-9, abs=1e-12 * size + 1e-12)
+
+
+@given(cases(MetricKind.GAUGE))
+@MANY
+def test_subgroups_agree_with_the_oracle(case):
+    oracle, facts = Oracle(case), facts_of([case])
+    for number, bucket in enumerate(oracle.buckets):
+        groups, degrees, squares, ranges = oracle.within(bucket)
+        found = facts.subgroups[0, number]
+        assert (found["groups"], found["degrees"]) == (groups, degrees)
+        assert found["squares"] == pytest.approx(squares, rel=1e-9, abs=1e-6)
+        assert found["ranges"] == pytest.approx(ranges, rel=1e-12)

@@ -8,21 +8,54 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaugehouse.kpi import Facts, evaluate, kernel, merge
+from gaugehouse.kpi import Facts, Want, evaluate, kernel, merge
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind
 from unit.kpi.kpi_cases import EDGES, Case, Row, cases, facts_of
 
-GROUPS = ("intervals", "spans", "points", "holds", "counters", "states")
-ROUNDED = {"sum", "mean", "m2", "area", "increase"}  # sums in another order
+GROUPS = (
+    "intervals",
+    "spans",
+    "points",
+    "steps",
+    "subgroups",
+    "holds",
+    "counters",
+    "states",
+    "state_us",
+    "state_entries",
+)
+# Sums in another order, and how large they can be: in powers of the values and of the times. [s]
+ROUNDED = {
+    "sum": (1, 0),
+    "mean": (1, 0),
+    "m2": (2, 0),
+    "t_mean_s": (0, 1),
+    "t_m2": (0, 2),
+    "t_value": (1, 1),
+    "later_mean": (1, 0),
+    "earlier_mean": (1, 0),
+    "co_moment": (2, 0),
+    "moving_range": (1, 0),
+    "squares": (2, 0),
+    "ranges": (1, 0),
+    "area": (1, 2),
+    "linear_area": (1, 2),
+    "increase": (1, 0),
+}
+TIME_S = 60 * 86_400 * 50
 REPRESENTATION = {"increase_low", "end_row", "first_row"}
 
 
 def assert_same_facts(merged: Facts, whole: Facts, scale: float) -> None:
     for group in GROUPS:
         ours, theirs = getattr(merged, group), getattr(whole, group)
+        if ours.dtype.names is None:
+            np.testing.assert_array_equal(ours, theirs, err_msg=group)
+            continue
         for name in set(ours.dtype.names) - REPRESENTATION:
             if name in ROUNDED:
-                slack = {"m2": scale * scale, "area": scale * 1e13}.get(name, scale)
+                value_power, time_power = ROUNDED[name]
+                slack = scale**value_power * float(TIME_S) ** time_power
                 np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-9, atol=1e-12 * slack, err_msg=name)
             else:
                 np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
@@ -39,7 +72,7 @@ def test_facts_of_adjacent_buckets_merge_into_the_facts_of_their_union(case, dat
     later = data.draw(st.lists(st.integers(1, max(1, buckets - 1)), unique=True, max_size=buckets - 1))
     starts = [0, *sorted(later)]
     union = [case.edges_s[start] for start in starts] + [case.edges_s[-1]]
-    whole = facts_of([Case(**{**vars(case), "edges_s": tuple(union)})], quantiles=False)
+    whole = facts_of([Case(**{**vars(case), "edges_s": tuple(union)})], want=Want.LINES | Want.TREND | Want.STEPS)
     scale = max([1.0, *(abs(row.value) for row in case.rows if row.value is not None)]) * (len(case.rows) + 1)
     assert_same_facts(merge(facts_of([case]), starts), whole, scale)
 
@@ -106,7 +139,7 @@ def test_rows_older_than_the_look_back_change_nothing(case, edges_s):
     recent = tuple(row for row in case.rows if row.at_s >= start_s)
     ours = facts_of([Case(**{**vars(case), "edges_s": edges_s})])
     theirs = facts_of([Case(**{**vars(case), "edges_s": edges_s, "rows": recent})])
-    for group in ("intervals", "points", "holds"):
+    for group in ("intervals", "points", "steps", "subgroups", "holds"):
         assert getattr(ours, group).tobytes() == getattr(theirs, group).tobytes()
 
 

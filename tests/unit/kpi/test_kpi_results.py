@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from gaugehouse.errors import Refused
-from gaugehouse.kpi import CATALOGUE, RESULTS, Status, evaluate, needs_quantiles
+from gaugehouse.kpi import CATALOGUE, RESULTS, Status, Want, evaluate, find_wanted
 from gaugehouse.kpi.outcome import REASON_TEXTS, Reason
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateClass
 from unit.kpi.kpi_cases import DAY_S, ORACLE_KPIS, Case, Row, facts_of, readings
@@ -108,11 +108,11 @@ def test_a_kpi_asked_twice_is_answered_once():
 
 
 def test_quantiles_must_have_been_computed():
-    assert needs_quantiles(["mean", "p95"])
-    assert not needs_quantiles(["mean"])
+    assert find_wanted(["mean", "p95"]) is Want.QUANTILES
+    assert find_wanted(["mean"]) is Want.NOTHING
     case = case_of(readings(1.0))
     with pytest.raises(ValueError, match="quantiles were not computed"):
-        evaluate(facts_of([case], quantiles=False), [case.attributes], ["median"])
+        evaluate(facts_of([case], want=Want.NOTHING), [case.attributes], ["median"])
 
 
 def test_silence_is_no_data_and_keeps_honest_numbers():

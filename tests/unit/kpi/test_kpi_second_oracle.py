@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaugehouse.kpi import compute_facts, evaluate, kernel, merge, series_params, warm_up
+from gaugehouse.kpi import Want, compute_facts, evaluate, kernel, merge, series_params, warm_up
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateClass
 from gaugehouse.measurements.selection import EPOCH
 from gaugehouse.measurements.series import SeriesRows
@@ -97,7 +97,7 @@ def facts_of(*questions):
         commissioned_at=[instant(one.commissioned_us) for one in questions],
     )
     edges_us = np.array(questions[0].edges_us, np.int64)
-    return compute_facts(rows_of(*questions), params, edges_us, now_us=questions[0].now_us, quantiles=True)
+    return compute_facts(rows_of(*questions), params, edges_us, now_us=questions[0].now_us, want=Want.EVERYTHING)
 
 
 def results_of(question, kpis=tuple(ORACLE_KPIS), facts=None):
@@ -288,7 +288,7 @@ def test_rows_that_may_not_be_written_need_no_second_compilation():
     for column in (rows.offsets, rows.measured_at_us, rows.value, rows.quality):
         column.flags.writeable = False
     facts = compute_facts(
-        rows, series_params([describe(question)]), np.array(question.edges_us, np.int64), quantiles=True
+        rows, series_params([describe(question)]), np.array(question.edges_us, np.int64), want=Want.EVERYTHING
     )
     assert facts.increase.tolist() == [[2.0]]
     assert (len(kernel.fill_series.signatures), len(kernel.fill_quantiles.signatures)) == before

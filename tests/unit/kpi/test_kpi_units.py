@@ -21,7 +21,7 @@ TEXTS = st.recursive(
         st.builds(lambda a, one, b: f"{a}{one}{b}", below, st.sampled_from("/.*"), below)
         | st.builds(lambda a, b: f"{a}/({b})", below, below)
     ),
-    max_leaves=5,
+    max_leaves=3,
 )
 
 

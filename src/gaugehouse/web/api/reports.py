@@ -1,11 +1,15 @@
 """Reports: KPIs over periods. Managers ask; a worker computes; the answer is kept as evidence."""
 
+from dataclasses import fields
+from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
+from sqlalchemy.orm import Session
 
 from gaugehouse import reports
+from gaugehouse.access import Caller
 from gaugehouse.inventory import Page
 from gaugehouse.reports import ComponentFilter, PeriodBounds, ReportRequest, ReportView
 from gaugehouse.web.api.answers import answer_table
@@ -19,6 +23,7 @@ from gaugehouse.web.security import InRuntime, Manager, ReportReader
 router = APIRouter(prefix="/v1/reports", tags=["reports"])
 
 ReportId = Annotated[str, Path(examples=["rep_4Fz0bX1mQ9sT7uV2wY3a"])]
+Revision = Annotated[int | None, Query(ge=1, description="The newest that is done without it")]
 
 
 class BoundsBody(EdgeBody):
@@ -107,12 +112,113 @@ def follow(runtime: InRuntime, caller: ReportReader, report_id: ReportId) -> Rep
     responses=ROW_FORMS | refusals(*SECURED, 404, 406, 409),
 )
 def read_report_result(
-    runtime: InRuntime, caller: ReportReader, report_id: ReportId, answer_format: AnswerFormat
+    runtime: InRuntime,
+    caller: ReportReader,
+    report_id: ReportId,
+    answer_format: AnswerFormat,
+    revision: Revision = None,
 ) -> Response:
     """Return one row per component, metric, KPI and bucket: value, unit, coverage, n, status and reason."""
     with runtime.database.reading() as session:
-        view = reports.get_report(session, caller, report_id)
+        view = _find_revision(session, caller, report_id, revision)
     return answer_table(reports.read_result(runtime.layout, view), answer_format, view.as_of)
+
+
+def _find_revision(session: Session, caller: Caller, report_id: str, revision: int | None) -> ReportView:
+    if revision is None:
+        return reports.find_newest_done(session, caller, report_id)
+    return reports.get_report(session, caller, report_id, revision)
+
+
+@router.get(
+    "/{report_id}/revisions",
+    summary="List the revisions of a report",
+    operation_id="find_report_revisions",
+    responses=refusals(*SECURED, 404),
+)
+def list_revisions(runtime: InRuntime, caller: ReportReader, report_id: ReportId) -> list[ReportView]:
+    """Return every revision that was issued, the newest first."""
+    with runtime.database.reading() as session:
+        return reports.list_revisions(session, caller, report_id)
+
+
+class ReissueBody(EdgeBody):
+    """Why a report is issued again."""
+
+    because: str = Field(min_length=1, max_length=500, examples=["line 3 delivered its missing hours"])
+
+
+@router.post(
+    "/{report_id}/revisions",
+    status_code=202,
+    summary="Issue a report again",
+    operation_id="reissue_report",
+    responses=refusals(*CHANGING, *WITH_BODY, 404, 409),
+)
+def reissue(
+    runtime: InRuntime, caller: Manager, report_id: ReportId, body: ReissueBody, response: Response
+) -> ReportView:
+    """Ask the same question, over the same period, of what is known now; earlier revisions stay as they are."""
+    limit = runtime.settings.report_cells_limit
+    view = reports.reissue_report(
+        runtime.database, runtime.lake, caller, report_id, because=body.because, cells_limit=limit
+    )
+    response.headers["Location"] = f"/v1/reports/{view.id}"
+    return view
+
+
+class StalenessAnswer(EdgeBody):
+    """What a revision does not know: rows that came later, attributes that were changed."""
+
+    is_stale: bool
+    late_rows: int
+    late_series: int
+    late_from: datetime | None
+    late_to: datetime | None
+    changed_attributes: list[str] = Field(examples=[["pump-7 temperature: usl"]])
+
+
+@router.get(
+    "/{report_id}/staleness",
+    summary="Ask whether a report still holds",
+    operation_id="read_report_staleness",
+    responses=refusals(*SECURED, 404),
+)
+def read_staleness(
+    runtime: InRuntime, caller: ReportReader, report_id: ReportId, revision: Revision = None
+) -> StalenessAnswer:
+    """Return how many rows arrived since that could change its numbers, and which attributes are others now."""
+    with runtime.database.reading() as session:
+        view = _find_revision(session, caller, report_id, revision)
+        pin = reports.get_pin(session, caller, report_id, view.revision)
+        staleness = reports.find_staleness(session, runtime.lake.pin(), pin, caller.project_id)
+    told = {field.name: getattr(staleness, field.name) for field in fields(staleness)}
+    return StalenessAnswer(is_stale=staleness.is_stale, **told)
+
+
+@router.get(
+    "/{report_id}/changes",
+    summary="Compare two revisions",
+    operation_id="read_report_changes",
+    response_class=Response,
+    responses=ROW_FORMS | refusals(*SECURED, 404, 406, 409),
+)
+def read_changes(
+    runtime: InRuntime,
+    caller: ReportReader,
+    report_id: ReportId,
+    answer_format: AnswerFormat,
+    since: Annotated[int | None, Query(ge=1, description="The one before without it")] = None,
+    revision: Revision = None,
+) -> Response:
+    """Return each value that two revisions tell differently: old, new, and because of what."""
+    with runtime.database.reading() as session:
+        new = _find_revision(session, caller, report_id, revision)
+        old = reports.get_report(session, caller, report_id, max(1, new.revision - 1) if since is None else since)
+        pins = [reports.get_pin(session, caller, report_id, view.revision) for view in (old, new)]
+    results = [reports.read_result(runtime.layout, view) for view in (old, new)]
+    changes = reports.compare_revisions(runtime.lake.pin(), (pins[0], results[0]), (pins[1], results[1]))
+    return answer_table(changes, answer_format, new.as_of)
 
 
 @router.post(

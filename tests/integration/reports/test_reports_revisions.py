@@ -1,0 +1,164 @@
+"""A report is evidence: it says when it is stale, is issued again with reasons, and recomputes to the same digits."""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from gaugehouse.database.tables import Metric
+from gaugehouse.errors import AlreadyExists, NotFound
+from gaugehouse.lake import open_snapshot
+from gaugehouse.reports import (
+    Verdict,
+    compare_revisions,
+    find_newest_done,
+    find_staleness,
+    get_pin,
+    get_report,
+    list_revisions,
+    read_result,
+    reissue_report,
+    verify_revision,
+)
+from gaugehouse.reports.result import result_path
+
+T0 = datetime(2026, 3, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+KPIS = ("mean", "count", "time_weighted_mean")
+
+
+def hourly(metric, values, start=T0, component="pump-1"):
+    return [(component, metric, start + i * HOUR, float(value)) for i, value in enumerate(values)]
+
+
+def staleness(plant, report):
+    with plant.database.reading() as session:
+        pin = get_pin(session, plant.manager, report.id, report.revision)
+        return find_staleness(session, plant.lake.pin(), pin, plant.manager.project_id)
+
+
+def reissue(plant, report, because="late rows"):
+    again = reissue_report(plant.database, plant.lake, plant.manager, report.id, because=because, cells_limit=100_000)
+    plant.lake.flush()
+    with plant.working():
+        return plant.follow(again)
+
+
+def changes(plant, report):
+    with plant.database.reading() as session:
+        pins = [get_pin(session, plant.manager, report.id, revision) for revision in (1, 2)]
+        views = [get_report(session, plant.manager, report.id, revision) for revision in (1, 2)]
+    results = [read_result(plant.layout, view) for view in views]
+    return compare_revisions(plant.lake.pin(), (pins[0], results[0]), (pins[1], results[1])).to_pylist()
+
+
+def verify(plant, report, **more):
+    with plant.database.reading() as session:
+        pin = get_pin(session, plant.manager, report.id, report.revision)
+    snapshot = open_snapshot(plant.layout.lake_dir, as_of=pin.as_of)
+    stored = pq.read_table(result_path(plant.layout, report.id, report.revision))
+    told = {"digest": report.digest, "stored": stored.replace_schema_metadata(None), "gone": None} | more
+    return verify_revision(snapshot, pin, **told)
+
+
+def test_a_report_is_stale_once_rows_come_that_its_numbers_would_look_at(plant):
+    plant.deliver(hourly("flow", range(24)))
+    report, _ = plant.answer(kpis=KPIS)
+    assert not staleness(plant, report).is_stale
+    plant.deliver(hourly("flow", range(24), start=T0 + timedelta(days=90)))  # behind all that it looks at
+    plant.deliver(hourly("flow", range(24), component="pump-2"))  # of a component that it is not about
+    assert not staleness(plant, report).is_stale
+    plant.deliver(hourly("flow", [5.0, 6.0], start=T0 + HOUR / 2))
+    found = staleness(plant, report)
+    assert (found.late_rows, found.late_series) == (2, 1)
+    assert (found.late_from, found.late_to) == (T0 + HOUR / 2, T0 + 1.5 * HOUR)
+
+
+def test_a_report_is_stale_once_an_attribute_is_changed(plant):
+    plant.deliver(hourly("flow", range(24)))
+    report, _ = plant.answer(kpis=KPIS)
+    with plant.database.transaction() as session:
+        session.query(Metric).filter(Metric.name == "flow").update({"unit": "l/s", "usl": 9.0})
+    assert staleness(plant, report).changed_attributes == ("pump-1 flow: unit, usl",)
+
+
+def test_a_revision_says_what_changed_and_why_and_leaves_the_first_as_it_was(plant):
+    plant.deliver(hourly("flow", range(48)) + hourly("pressure", range(48)))
+    report, first = plant.answer("2026-03-01/2026-03-03", kpis=KPIS, bucket="day")
+    plant.deliver(hourly("flow", [1000.0], start=T0 + timedelta(days=1, minutes=30)))
+    again = reissue(plant, report)
+    assert (again.status, again.revision, again.because) == ("done", 2, "late rows")
+    assert again.asked_at == report.asked_at
+    found = changes(plant, report)
+    assert {(row["metric"], row["kpi"], row["bucket_start"], row["because"]) for row in found} == {
+        ("flow", kpi, T0 + timedelta(days=1), "1 late row") for kpi in KPIS
+    }
+    (count,) = [row for row in found if row["kpi"] == "count"]
+    assert (count["old_value"], count["new_value"]) == (24, 25)
+    with plant.database.reading() as session:
+        assert [view.revision for view in list_revisions(session, plant.manager, report.id)] == [2, 1]
+        old = get_report(session, plant.manager, report.id, 1)
+    assert read_result(plant.layout, old).equals(first)
+    assert not staleness(plant, again).is_stale
+
+
+def test_a_named_period_is_the_same_days_in_every_revision(plant):
+    plant.deliver(hourly("flow", range(24), start=datetime.now(UTC).replace(minute=0, second=0) - timedelta(days=2)))
+    report, _ = plant.answer("last_7_days", kpis=KPIS)
+    again = reissue(plant, report)
+    assert (again.period_start, again.period_end) == (report.period_start, report.period_end)
+    assert again.digest == report.digest  # nothing came meanwhile
+    assert changes(plant, report) == []
+
+
+def test_while_a_revision_is_computed_the_one_before_is_answered_and_no_other_is_begun(plant):
+    plant.deliver(hourly("flow", range(24)))
+    report, _ = plant.answer(kpis=KPIS)
+    reissue_report(plant.database, plant.lake, plant.manager, report.id, because="again", cells_limit=1000)
+    with plant.database.reading() as session:
+        assert find_newest_done(session, plant.manager, report.id).revision == 1
+    with pytest.raises(AlreadyExists) as refusal:
+        reissue_report(plant.database, plant.lake, plant.manager, report.id, because="again", cells_limit=1000)
+    assert refusal.value.code == "report_running"
+
+
+def test_a_revision_that_was_never_issued_is_not_found(plant):
+    plant.deliver(hourly("flow", range(24)))
+    report, _ = plant.answer(kpis=KPIS)
+    with plant.database.reading() as session, pytest.raises(NotFound) as refusal:
+        get_report(session, plant.manager, report.id, 2)
+    assert refusal.value.code == "revision_not_found"
+
+
+def test_a_report_recomputes_to_the_same_digits_after_compaction_and_more_rows(plant):
+    for day in range(4):
+        plant.deliver(hourly("flow", range(24), start=T0 + timedelta(days=day)))
+        plant.lake.flush()
+    report, _ = plant.answer(kpis=KPIS)
+    plant.deliver(hourly("flow", range(24), start=T0 + timedelta(minutes=7)))
+    plant.lake.flush()
+    plant.lake.compact()
+    found = verify(plant, report)
+    assert (found.verdict, found.recomputed_digest) == (Verdict.SAME, report.digest)
+    assert found.differences.num_rows == 0
+
+
+def test_a_changed_result_file_is_told_from_changed_data(plant):
+    plant.deliver(hourly("flow", range(24)))
+    report, table = plant.answer(kpis=KPIS)
+    forged = pl.from_arrow(table).with_columns(value=pl.col("value") + 1).to_arrow().cast(table.schema)
+    found = verify(plant, report, stored=forged)
+    assert found.verdict is Verdict.DAMAGED
+    assert found.differences.num_rows == len(KPIS)
+    assert verify(plant, report, digest="0" * 64, stored=table).verdict is Verdict.DAMAGED
+
+
+def test_where_retention_dropped_the_rows_the_stored_result_is_what_is_left(plant):
+    plant.deliver(hourly("flow", range(24)))
+    report, _ = plant.answer(kpis=KPIS)
+    plant.lake.retain("default", "measurements", datetime(2026, 4, 1, tzinfo=UTC))
+    found = verify(plant, report, gone=plant.lake.gone("default", "measurements"))
+    assert found.verdict is Verdict.GONE
+    assert found.gone_since is not None
+    assert found.recomputed_digest is None
