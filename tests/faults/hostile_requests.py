@@ -532,9 +532,9 @@ def _at_brace(piece):
     return ["{" + name, rest] if brace else [piece]
 
 
-def _literal(rng):
+def _literal(rng, depth=0):
     """Return a JSON value as it is written."""
-    match rng.randrange(6):
+    match rng.randrange(6 if depth < 3 else 3):
         case 0:
             return rng.choice(NUMBERS)
         case 1:
@@ -542,7 +542,11 @@ def _literal(rng):
         case 2:
             return "[" * 200 + "]" * 200
         case 3:
-            return "{" + ",".join(f'"{_guess(rng)}":{_literal(rng)}' for _ in range(rng.choice((1, 3, 40)))) + "}"
+            return (
+                "{"
+                + ",".join(f'"{_guess(rng)}":{_literal(rng, depth + 1)}' for _ in range(rng.choice((1, 3, 40))))
+                + "}"
+            )
         case _:
             return f'"{_guess(rng)}"'
 
