@@ -74,9 +74,13 @@ soak: install  ## Mixed ingestion, readers and compaction with every bound check
 torture: install  ## Long fault and fuzz runs
 	@$(BIN)/pytest -m torture -o addopts="--strict-markers --import-mode=importlib" --timeout 7200
 
+fuzz: install  ## Look for inputs on which decoders fail or disagree (SECONDS=3600; atheris, Python < 3.14)
+	@$(UV) sync --frozen --inexact --quiet --group fuzz --python $(PYTHON)
+	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS)
+
 ##@ Clean
 
 clean:  ## Remove the virtual environment and caches, keep data
 	@rm -rf .venv $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help run install test test-postgres test-unit format lint check bench soak torture clean
+.PHONY: help run install test test-postgres test-unit format lint check bench soak torture fuzz clean

@@ -146,10 +146,11 @@ class Operator:
 
     def retain(self):
         """Drop the months of `brief` that nobody writes to any more, once all their rows are in files."""
+        ask(self._installation, "status")  # while nobody is there the months stay as they are: there are not so many
         before = self.brief.months.move_on()
-        self._keep(datetime.now(UTC) - start_of(before))
         ask(self._installation, "flush")
-        self.brief.asked_before = before
+        self.brief.asked_before = before  # from now on: the server also drops by itself what the settings say
+        self._keep(datetime.now(UTC) - start_of(before))
         ask(self._installation, "retain")
         self.brief.dropped_before = dict.fromkeys(SCHEMAS, before)
 

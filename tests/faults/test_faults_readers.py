@@ -41,8 +41,8 @@ SETTINGS = {
     "GAUGEHOUSE_WORKERS": "0",
 }
 COMPACTION_PAUSE_S = 0.7
-WINDOW_BATCHES = 90  # whoever reads rows reads the newest ones only
-PAGE_ROWS = 97  # no divisor of a batch: pages end in the middle of one
+WINDOW_BATCHES = 60  # whoever reads rows reads the newest ones only
+PAGE_ROWS = 211  # no divisor of a batch: pages end in the middle of one
 # What engines say when a file of their list was exchanged before they opened it. Anything else is a failure.
 PLAIN_ERRORS = (duckdb.Error, pl.exceptions.PolarsError, pa.ArrowException, OSError)
 GONE = re.compile(r"No such file|magic bytes|out of specification", re.IGNORECASE)
@@ -193,7 +193,7 @@ class Readers:
     def __init__(self, world, reads):
         self._world = world
         self._reads = reads
-        self._least = reads // 60
+        self._least = reads // 100
         self.done = Counter()
         self.gone = Counter()
         self._failed = threading.Event()
@@ -240,6 +240,10 @@ class Readers:
         return {sender.name: sender.acknowledged_through(through) for sender in self._world.senders}
 
 
+def ask(installation, do, **given):
+    return ask_owner(installation.data_dir / "run", do, given, lambda *_: None)
+
+
 @contextmanager
 def compacting(installation):
     """Let the owner merge all it can, again and again, while the block runs; give the number of calls that merged."""
@@ -247,7 +251,7 @@ def compacting(installation):
 
     def run():
         while not stop.is_set():
-            done = ask_owner(installation.data_dir / "run", "compact", {"project": None}, lambda *_: None)
+            done = ask(installation, "compact", project=None)
             if done["merges"]:
                 merged.append(done["merges"])
             stop.wait(COMPACTION_PAUSE_S)
@@ -280,6 +284,7 @@ def test_no_reader_sees_half_a_batch_or_a_row_twice_or_less_than_before(found, r
         wait_until(lambda: set(world.scan_delta_by_polars()) == {sender.name for sender in world.senders})
         with compacting(world.installation) as merged:
             readers.run()
+    ask(world.installation, "flush")  # a busy disk may need longer than a stop has
     world.installation.stop_in_any_state()
     assert_all_that_was_acknowledged_is_there(world)
     assert merged

@@ -23,7 +23,7 @@ from gaugehouse.ingest.explain import (
 from gaugehouse.ingest.json_rows import are_exact
 from gaugehouse.ingest.limits import Limits
 from gaugehouse.ingest.tables import measurements_from_table
-from gaugehouse.ingest.texts import check_line_lengths, read_utf8, refuse_rows
+from gaugehouse.ingest.texts import check_lines, read_utf8, refuse_rows
 from gaugehouse.measurements.schema import NAME
 
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
@@ -41,7 +41,7 @@ def read_csv_measurements(body: bytes, *, limits: Limits, time_unit: str | None)
         TooLarge: Too many rows or fields, or too long a line.
     """
     text = read_utf8(body)
-    check_line_lengths(text, limits.line_limit_bytes)
+    check_lines(text, limits)
     header = _read_header(text, MEASUREMENT_COLUMNS, limits)
     raw = _read_fast(text, header, limits, time_unit)
     if raw is None:
@@ -52,7 +52,7 @@ def read_csv_measurements(body: bytes, *, limits: Limits, time_unit: str | None)
 def read_csv_events(body: bytes, *, limits: Limits, time_unit: str | None) -> RawEvents:
     """Return the rows of a CSV with a header; a body that is JSON is that value, another is text. Raises as above."""
     text = read_utf8(body)
-    check_line_lengths(text, limits.line_limit_bytes)
+    check_lines(text, limits)
     _read_header(text, EVENT_COLUMNS, limits)
     return explain_events(_rows(text, limits, time_unit), time_unit=time_unit, limits=limits)
 

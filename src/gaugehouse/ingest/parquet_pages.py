@@ -15,6 +15,9 @@ MAGIC = b"PAR1"
 TAIL_BYTES = 8  # length of the footer and the magic word
 FOOTER_LIMIT_BYTES = 1 << 20  # 1,000 row groups of 5 columns take half of it
 PAGES_LIMIT = 20_000  # each is a header to read: 0.4 s
+# Of the footer, and of all page headers: 1,000 row groups of 5 columns, and as many pages as may be, have 300,000 each.
+# A list of ten million numbers would take ten seconds, and every page of every column may begin at the same one.
+VALUES_LIMIT = 1_000_000
 
 # Thrift compact protocol type codes.
 TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
@@ -36,12 +39,25 @@ NUMBER_ENCODINGS = TEXT_ENCODINGS | {5, 9}
 Fields = dict[int, object]
 
 
+class _Budget:
+    """How many values may still be read."""
+
+    def __init__(self) -> None:
+        self.left = VALUES_LIMIT
+
+    def spend(self, values: int) -> None:
+        self.left -= values
+        if self.left < 0:
+            raise TooLarge(f"the headers of the Parquet file hold more than {VALUES_LIMIT} values")
+
+
 class _Thrift:
     """A position in bytes of the Thrift compact protocol."""
 
-    def __init__(self, source: bytes, at: int) -> None:
+    def __init__(self, source: bytes, at: int, budget: _Budget) -> None:
         self.source = source
         self.at = at
+        self._budget = budget
 
     def byte(self) -> int:
         if not 0 <= self.at < len(self.source):
@@ -73,6 +89,7 @@ class _Thrift:
             kind = header & 0x0F
             if number in fields:
                 raise Unreadable("a Parquet header repeats a field")
+            self._budget.spend(1)
             fields[number] = kind == TRUE if kind in {TRUE, FALSE} else self._value(kind, depth)
         return fields
 
@@ -86,6 +103,7 @@ class _Thrift:
             size = header >> 4 if header >> 4 < 15 else self.varint()
             if size > len(self.source) - self.at:  # each element takes a byte at least
                 raise Unreadable("a Parquet header ends early")
+            self._budget.spend(size)
             return [self._value(header & 0x0F, depth + 1) for _ in range(size)]
         if kind == BINARY:
             length = self.varint()  # moves the position too: not to be folded into the next line
@@ -130,7 +148,7 @@ def read_row_groups(body: bytes) -> list[RowGroup]:
         raise Unreadable("the footer of the Parquet file is longer than the file")
     if footer_bytes > FOOTER_LIMIT_BYTES:
         raise TooLarge(f"the footer has {footer_bytes} bytes, at most {FOOTER_LIMIT_BYTES} are read")
-    footer = _Thrift(body[:-TAIL_BYTES], start).struct()
+    footer = _Thrift(body[:-TAIL_BYTES], start, _Budget()).struct()
     return [_row_group(fields, len(body)) for fields in _structs(footer, FILE_ROW_GROUPS)]
 
 
@@ -179,11 +197,11 @@ def check_pages(body: bytes, groups: list[RowGroup], *, decoded_limit_bytes: int
         Refused: A page uses an encoding that is not read.
         TooLarge: The pages claim more bytes than the limit.
     """
-    claimed_bytes, pages = 0, 0
+    claimed_bytes, pages, budget = 0, 0, _Budget()
     for chunk in (chunk for group in groups for chunk in group.chunks):
         at = chunk.start
         while at < chunk.end:
-            thrift = _Thrift(body, at)
+            thrift = _Thrift(body, at, budget)
             header = thrift.struct()
             claimed_bytes += _number(header, PAGE_UNCOMPRESSED_SIZE)
             at = thrift.at + _number(header, PAGE_COMPRESSED_SIZE)

@@ -5,9 +5,12 @@ import codecs
 import numpy as np
 
 from gaugehouse.errors import TooLarge, Unreadable
+from gaugehouse.ingest.limits import Limits
 
 NEWLINE, QUOTE, COMMA = 10, 34, 44
 STEP_BYTES = 64 * 1024
+# Blank lines are skipped, a tenth of a microsecond each, and bodies of events may have newlines in quotes.
+LINES_PER_ROW, SPARE_LINES = 20, 1000
 
 
 def read_utf8(body: bytes) -> bytes:
@@ -25,17 +28,31 @@ def read_utf8(body: bytes) -> bytes:
     return body.removeprefix(codecs.BOM_UTF8)
 
 
-def check_line_lengths(body: bytes, line_limit_bytes: int) -> None:
-    """Refuse a payload with a longer line, before a parser buffers it.
+def check_lines(body: bytes, limits: Limits) -> None:
+    """Refuse a payload with a longer line, or very many empty ones, before a parser buffers or reads them.
 
     Raises:
-        TooLarge: A line is longer than the limit.
+        TooLarge: A line is longer than the limit, or there are more than any number of rows needs.
     """
-    ends = np.flatnonzero(np.frombuffer(body, dtype=np.uint8) == NEWLINE)
-    lengths = np.diff(ends, prepend=-1, append=len(body)) - 1
-    if lengths.max() > line_limit_bytes:
-        line = int(lengths.argmax())
-        raise TooLarge(f"line {line + 1} has {lengths[line]} bytes, at most {line_limit_bytes} are allowed")
+    letters = np.frombuffer(body, dtype=np.uint8)
+    begin, line = 0, 1  # of the line that a step begins in
+    lines_limit = LINES_PER_ROW * limits.rows_limit + SPARE_LINES
+    for start in range(0, letters.size, STEP_BYTES):  # all at once, ten million newlines would take 240 MB
+        ends = np.flatnonzero(letters[start : start + STEP_BYTES] == NEWLINE) + start
+        lengths = np.diff(ends, prepend=begin - 1) - 1
+        if lengths.max(initial=0) > limits.line_limit_bytes:
+            longest = int(lengths.argmax())
+            raise _too_long(line + longest, int(lengths[longest]), limits.line_limit_bytes)
+        if ends.size:
+            begin, line = int(ends[-1]) + 1, line + ends.size
+        if line > lines_limit:
+            raise TooLarge(f"more than {lines_limit} lines in one delivery", code="too_many_lines")
+    if letters.size - begin > limits.line_limit_bytes:
+        raise _too_long(line, letters.size - begin, limits.line_limit_bytes)
+
+
+def _too_long(line: int, size_bytes: int, limit_bytes: int) -> TooLarge:
+    return TooLarge(f"line {line} has {size_bytes} bytes, at most {limit_bytes} are allowed")
 
 
 def check_commas(body: bytes, comma_limit: int, row_limit: int) -> None:

@@ -6,10 +6,12 @@ also those of earlier backups. `log/restoring` says that a restore has begun and
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from gaugehouse.config import Layout
 from gaugehouse.errors import DamageFound, GaugehouseError, StartRefused
@@ -18,7 +20,7 @@ from gaugehouse.lake.delta import Change, DeltaStore, FileEntry
 from gaugehouse.lake.durable import make_folder, remove_file, write_file
 from gaugehouse.lake.lock import OwnerLock
 from gaugehouse.lake.manifest import CommittedFile, Manifest, ManifestEntry, manifest_path
-from gaugehouse.lake.rows import TABLES
+from gaugehouse.lake.rows import TABLES, TableSpec
 from gaugehouse.lake.segments import load_log_uuid
 
 Progress = Callable[[str, int, int], None]
@@ -188,22 +190,38 @@ def restore_lake(layout: Layout, target: Path, backed: BackedLake, on_progress: 
             store.open()
             settle(store, manifest)
             files = backed.tables.get(name, ())
+            entries = []
             for file in files:
                 source = pool_path(target, name, file.entry.path)
                 content = _read_checked(source, file.entry, file.sha256, name)
                 make_folder((store.root / file.entry.path).parent)
                 write_file(store.root / file.entry.path, content)
+                entries.append(_exact(file.entry, content, spec))
                 done += file.entry.size_bytes
                 on_progress("restoring data files", done, total)
             if files:
-                _commit_restored(store, manifest, files)
+                _commit_restored(store, manifest, files, entries)
         manifest.record(ManifestEntry(through_us=backed.through_us))
     finally:
         lock.release()
     return sum(file.entry.rows for files in backed.tables.values() for file in files)
 
 
-def _commit_restored(store: DeltaStore, manifest: Manifest, files: Sequence[BackedFile]) -> None:
-    change = Change(added=tuple(file.entry for file in files), metadata={"gaugehouse.restored": str(len(files))})
+def _exact(entry: FileEntry, content: bytes, spec: TableSpec) -> FileEntry:
+    """Return what a table says of a file with the exact bounds of its rows: those of a Delta log are wider."""
+    footer = pq.read_metadata(pa.BufferReader(content))
+    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+
+    def bounds(name: str) -> tuple[int, int]:
+        statistics = [group.column(footer.schema.names.index(name)).statistics for group in groups]
+        return min(one.min_raw for one in statistics), max(one.max_raw for one in statistics)
+
+    return replace(entry, instants_us=bounds(spec.instant), received_us=bounds("received_at"))
+
+
+def _commit_restored(
+    store: DeltaStore, manifest: Manifest, files: Sequence[BackedFile], entries: Sequence[FileEntry]
+) -> None:
+    change = Change(added=tuple(entries), metadata={"gaugehouse.restored": str(len(files))})
     described = tuple(CommittedFile(file.entry.path, file.entry.size_bytes, file.sha256) for file in files)
     commit_durably(store, manifest, change, described)

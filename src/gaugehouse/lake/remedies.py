@@ -14,7 +14,7 @@ from gaugehouse.lake.plain import PLAIN
 from gaugehouse.lake.quarantine import FOLDER, free_name
 
 DAMAGED = "damaged"  # below `log`: originals of what was mended there
-TRIED_BYTES = 4_000_000_000  # hashed in a few seconds; files of up to 31 kB
+TRIED_BYTES = 1_000_000_000  # hashed in a few seconds; files of up to 15 kB
 BITS = 8
 IN_PLACE = "it is whole again"
 

@@ -11,8 +11,9 @@ from gaugehouse.web.envelope import Envelope
 from gaugehouse.web.openapi import Api, describe
 from gaugehouse.web.problems import install_error_table
 from gaugehouse.web.query_fields import refuse_stray_fields
+from gaugehouse.web.reads import ReadGate
 from gaugehouse.web.small import SmallDeliveries
-from gaugehouse.web.threads import Deliveries, Threads
+from gaugehouse.web.threads import Threads
 from gaugehouse.web.traffic import Traffic
 
 INGEST_PATHS = frozenset({"/v1/measurements", "/v1/events"}) | influx.INGEST_PATHS
@@ -37,12 +38,13 @@ def create_app(runtime: Runtime) -> Api:
                 timeout_s=settings.body_timeout_s,
                 ingest_paths=INGEST_PATHS,
             ),
+            Middleware(ReadGate),
             Middleware(SmallDeliveries, runtime=runtime),
         ],
     )
     app.state.runtime = runtime
     app.state.traffic = traffic
-    app.state.threads = Threads(deliveries=Deliveries(body_limit_bytes=settings.body_limit_bytes))
+    app.state.threads = Threads()
     install_error_table(app)
     app.include_router(docs.router)
     for router in ROUTERS:

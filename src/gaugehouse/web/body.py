@@ -38,11 +38,6 @@ def find_encoding(scope: Scope) -> str:
     return (_header(scope, b"content-encoding") or "").strip().lower()
 
 
-def is_encoded(scope: Scope) -> bool:
-    """Say whether a body decodes to another length than its Content-Length."""
-    return find_encoding(scope) not in IDENTITY
-
-
 def find_header_problem(scope: Scope, limit_bytes: int) -> GaugehouseError | None:
     """Return why the headers alone refuse this request, before a byte of its body is read."""
     length = _header(scope, b"content-length")

@@ -8,6 +8,7 @@ refuses things.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,7 +31,7 @@ from gaugehouse.measurements.few import FewMeasurements
 from gaugehouse.runtime import Runtime
 from gaugehouse.tracing import span
 from gaugehouse.web.problems import write_error
-from gaugehouse.web.threads import Deliveries
+from gaugehouse.web.threads import BodyMemory
 
 log = structlog.get_logger(__name__)
 
@@ -139,10 +140,10 @@ class SmallDeliveries:
         if standing is None:
             await self._app(scope, receive, send)
             return
-        deliveries: Deliveries = scope["app"].state.threads.deliveries
+        memory: BodyMemory = scope["app"].state.threads.small_bodies
         try:
-            with deliveries.admitted(_size_bytes(scope)):  # until it is stored: a slow disk must not fill the memory
-                messages = await _read_all(receive)
+            with memory.admitted() as admit:  # until it is stored: a slow disk must not fill the memory
+                messages = await _read_all(receive, admit)
                 rows = await self._read(messages, standing)
                 if rows is not None:
                     messages.clear()
@@ -226,14 +227,16 @@ class SmallDeliveries:
         return _Standing(caller=caller, limits=limits, asked_s=asked_s)
 
 
-async def _read_all(receive: Receive) -> list[Message]:
+async def _read_all(receive: Receive, admit: Callable[[int], None]) -> list[Message]:
     """Return the messages of a body until it ends, breaks off, or is larger than it said."""
     messages: list[Message] = []
     size_bytes = 0
     while True:
         message = await receive()
         messages.append(message)
-        size_bytes += len(message.get("body", b""))
+        part_bytes = len(message.get("body", b""))
+        admit(part_bytes)
+        size_bytes += part_bytes
         if message["type"] != "http.request" or not message.get("more_body", False) or size_bytes > LIMIT_BYTES:
             return messages
 
@@ -262,10 +265,6 @@ def _find_key(scope: Scope) -> bytes | None:
     if size is None or int(size) > LIMIT_BYTES or seen.get(b"content-type", b"").lower() not in JSON_TYPES:
         return None
     return seen.get(b"x-api-key")
-
-
-def _size_bytes(scope: Scope) -> int:
-    return int(next(value for name, value in scope["headers"] if name == b"content-length"))
 
 
 async def _acknowledge(send: Send, body: bytes) -> None:

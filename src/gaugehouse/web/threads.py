@@ -16,10 +16,10 @@ from fastapi import Depends, Request
 
 from gaugehouse.config import MEBIBYTE
 from gaugehouse.errors import GaugehouseError, Overloaded, Throttled
-from gaugehouse.web.body import is_encoded
 
 DELIVERIES_AT_ONCE = 64  # they wait for one shared fsync: the more wait together, the less each costs
 DELIVERIES_IN_MEMORY_BYTES = 256 * MEBIBYTE  # bodies being received or stored; bounds memory in a burst
+SMALL_IN_MEMORY_BYTES = 64 * MEBIBYTE  # those of the short way: whatever large ones do, devices have room
 HASHES_AT_ONCE = 2  # one argon2id hash takes 19 MiB and 32 ms of a core
 CALLERS_AT_ONCE = 4  # tokens and keys that the database is asked about
 CHECKS_AT_ONCE = 4  # a database that hangs must not take a thread for each probe
@@ -29,13 +29,48 @@ SIGN_INS_WAITING = 16  # a quarter of a second; more is an attack or a stampede
 Answer = TypeVar("Answer")
 
 
+class BodyMemory:
+    """Counts the bytes of bodies that are being received or stored, up to a bound.
+
+    Args:
+        limit_bytes: Of all of them together. [bytes]
+    """
+
+    def __init__(self, *, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._bytes = 0
+
+    @contextmanager
+    def admitted(self) -> Iterator[Callable[[int], None]]:
+        """Let one body in; what is yielded counts its bytes as they come, decoded.
+
+        Not what its header announces: 26 senders that announce ten megabytes each, and then send a kilobyte a second,
+        would keep everybody else out.
+
+        Raises:
+            Overloaded: Too many bytes of other bodies are in memory.
+        """
+        admitted_bytes = 0
+
+        def admit(more_bytes: int) -> None:
+            nonlocal admitted_bytes
+            others_bytes = self._bytes - admitted_bytes
+            if self._bytes + more_bytes > self._limit_bytes and others_bytes:
+                raise Overloaded("too many deliveries at once; try again in a second", retry_after_s=1)
+            self._bytes += more_bytes
+            admitted_bytes += more_bytes
+
+        try:
+            yield admit
+        finally:
+            self._bytes -= admitted_bytes
+
+
 class Deliveries:
     """Takes bodies in within a memory bound, and stores them in threads of their own."""
 
-    def __init__(self, *, body_limit_bytes: int, in_memory_limit_bytes: int = DELIVERIES_IN_MEMORY_BYTES) -> None:
-        self._body_limit_bytes = body_limit_bytes
-        self._in_memory_limit_bytes = in_memory_limit_bytes
-        self._in_memory_bytes = 0
+    def __init__(self, *, in_memory_limit_bytes: int = DELIVERIES_IN_MEMORY_BYTES) -> None:
+        self._memory = BodyMemory(limit_bytes=in_memory_limit_bytes)
         self._limiter = anyio.CapacityLimiter(DELIVERIES_AT_ONCE)
 
     async def store(self, request: Request, accept: Callable[[bytes, str], Answer]) -> Answer:
@@ -44,39 +79,13 @@ class Deliveries:
         Raises:
             Overloaded: Too many bytes of other deliveries are in memory.
         """
-        declared = request.headers.get("content-length")
-        size_bytes = self._body_limit_bytes if declared is None else int(declared)  # the body guard has checked it
-        with self.admitted(size_bytes) as admit:
-            body = await _read_decoded(request, admit) if is_encoded(request.scope) else await request.body()
+        with self._memory.admitted() as admit:
+            body = await _read(request, admit)
             media_type = request.headers.get("content-type", "")
             return await run_sync(accept, body, media_type, limiter=self._limiter)
 
-    @contextmanager
-    def admitted(self, size_bytes: int) -> Iterator[Callable[[int], None]]:
-        """Count a body as being in memory; what is yielded counts the bytes by which decoding has made it longer.
 
-        Raises:
-            Overloaded: Too many bytes of other deliveries are in memory.
-        """
-        admitted_bytes = 0
-
-        def admit(more_bytes: int) -> None:
-            nonlocal admitted_bytes
-            others_bytes = self._in_memory_bytes - admitted_bytes
-            if self._in_memory_bytes + more_bytes > self._in_memory_limit_bytes and others_bytes:
-                raise Overloaded("too many deliveries at once; try again in a second", retry_after_s=1)
-            self._in_memory_bytes += more_bytes
-            admitted_bytes += more_bytes
-
-        try:
-            admit(size_bytes)
-            yield admit
-        finally:
-            self._in_memory_bytes -= admitted_bytes
-
-
-async def _read_decoded(request: Request, admit: Callable[[int], None]) -> bytes:
-    """Return a body that is longer than its Content-Length says."""
+async def _read(request: Request, admit: Callable[[int], None]) -> bytes:
     parts = []
     async for part in request.stream():
         admit(len(part))
@@ -134,7 +143,8 @@ class Checks:
 class Threads:
     """The pools of one application."""
 
-    deliveries: Deliveries
+    deliveries: Deliveries = field(default_factory=Deliveries)
+    small_bodies: BodyMemory = field(default_factory=lambda: BodyMemory(limit_bytes=SMALL_IN_MEMORY_BYTES))
     callers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(CALLERS_AT_ONCE))
     sign_ins: SignIns = field(default_factory=SignIns)
     checks: Checks = field(default_factory=Checks)

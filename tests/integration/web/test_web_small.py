@@ -74,8 +74,9 @@ def test_a_key_of_one_component_is_held_to_it_with_hundreds_of_rows(make_key):
 
 def test_a_body_that_finds_no_room_beside_others_is_told_to_come_again(app, device):
     send(device, many_rows("gateway"))
-    deliveries = app.state.threads.deliveries
-    with deliveries.admitted(deliveries._in_memory_limit_bytes):
+    memory = app.state.threads.small_bodies
+    with memory.admitted() as admit:
+        admit(memory._limit_bytes)
         answer = send(device, many_rows("gateway"))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert counts(send(device, many_rows("gateway")))["duplicates"] == 400

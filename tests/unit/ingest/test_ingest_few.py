@@ -7,9 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gaugehouse.errors import GaugehouseError
-from gaugehouse.ingest import Limits, decode_few, decode_measurements
-from gaugehouse.measurements.few import few_to_arrow
+from gaugehouse.ingest import Limits, decode_few
+from unit.ingest.agreement import agree_on_few
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 JSON = "application/json"
@@ -61,22 +60,10 @@ LIMITS = st.sampled_from(
 )
 
 
-def assert_agrees(body, limits):
-    few = decode_few(body, limits=limits, now=NOW)
-    try:
-        decoded = decode_measurements(body, JSON, limits=limits, now=NOW)
-    except GaugehouseError:
-        assert few is None
-        return
-    if few is not None:
-        assert few_to_arrow([few]).to_pylist() == decoded.batch.to_pylist()
-        assert few_to_arrow([few]).schema == decoded.batch.schema
-
-
 @settings(max_examples=400, deadline=None)
 @given(st.lists(ROW, max_size=4), LIMITS)
 def test_both_ways_agree_about_every_delivery(rows, limits):
-    assert_agrees(json.dumps(rows).encode(), limits)
+    agree_on_few(json.dumps(rows).encode(), limits)
 
 
 @settings(max_examples=300, deadline=None)
@@ -93,7 +80,7 @@ def test_both_ways_agree_about_mangled_bytes(data):
             )
         )
         body = body[:at] + put + body[at + cut :]
-    assert_agrees(body, Limits())
+    agree_on_few(body, Limits())
 
 
 @pytest.mark.parametrize(

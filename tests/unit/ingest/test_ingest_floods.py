@@ -1,4 +1,4 @@
-"""JSON that is small on the wire and would be huge as Python's objects is refused, or read a piece at a time."""
+"""What is small on the wire and would be huge as Python's objects is refused, or read a piece at a time."""
 
 import json
 import tracemalloc
@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from faults.hostile_tables import list_of_parquet
 from gaugehouse.errors import TooLarge, Unreadable
 from gaugehouse.ingest import Limits, json_walk
-from payloads import JSON, NDJSON
+from payloads import CSV, JSON, NDJSON, PARQUET
 
 INSTANT = "2026-11-20T10:00:00Z"
 ROW = {"component": "a", "metric": "m", "measured_at": INSTANT, "value": 1.5, "quality": 0}
@@ -78,6 +79,38 @@ def test_a_row_of_millions_of_objects_is_not_decoded(decode, decode_event_rows):
                 call(flood, JSON)
 
         assert peak_bytes(refused) < 30_000_000, "80 MB without a bound"
+
+
+@pytest.mark.parametrize("media_type", [NDJSON, CSV])
+def test_millions_of_blank_lines_are_refused_before_they_are_read(media_type, decode):
+    body = b"component,metric,measured_at,value\n" + b"\n" * 3_000_000
+
+    def refused():
+        with pytest.raises(TooLarge, match="more than 2001000 lines") as found:
+            decode(body, media_type)
+        assert found.value.code == "too_many_lines"
+
+    assert peak_bytes(refused) < 4_000_000, "70 MB when all lines are measured at once"
+
+
+def test_a_parquet_header_of_millions_of_numbers_is_refused_before_they_are_read(decode):
+    body = list_of_parquet(groups=16)
+
+    def refused():
+        with pytest.raises(TooLarge, match="headers of the Parquet file"):
+            decode(body, PARQUET)
+
+    assert peak_bytes(refused) < 2 * len(body), "80 MB for the list alone"
+
+
+@pytest.mark.parametrize("media_type", [NDJSON, CSV])
+@pytest.mark.parametrize("before", [0, 1, 65_500, 200_000])
+def test_a_long_line_is_found_and_named_wherever_it_is(before, media_type, decode):
+    body = b"x\n" * before + b"y" * 65_537 + b"\n" * 70_000 + b"z"
+    with pytest.raises(TooLarge, match=f"line {before + 1} has 65537 bytes"):
+        decode(body, media_type)
+    with pytest.raises(TooLarge, match=f"line {before + 1} has 65537 bytes"):
+        decode(body.rstrip(b"\nz"), media_type)
 
 
 @pytest.mark.parametrize("shape", ["rows", "envelope", "columns"])

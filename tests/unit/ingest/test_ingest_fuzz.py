@@ -9,22 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from damage import WAYS, mutate
 from gaugehouse.errors import GaugehouseError, Unreadable
 from gaugehouse.ingest import Limits
-from payloads import (
-    ARROW,
-    CSV,
-    EVENTS,
-    JSON,
-    MEASUREMENTS,
-    NDJSON,
-    PARQUET,
-    to_table,
-    write,
-    write_arrow,
-    write_columns,
-    write_parquet,
-)
+from payloads import ARROW, CSV, EVENTS, JSON, MEASUREMENTS, NDJSON, PARQUET, write
 
 START = datetime(2026, 11, 20, 10, tzinfo=UTC)
 MEASUREMENT_ROWS = [
@@ -41,53 +29,8 @@ EVENT_ROWS = [
     {"component": "a", "kind": "alarm", "occurred_at": START, "body": json.dumps({"code": i, "text": ["x", None]})}
     for i in range(10)
 ]
-TABLE = to_table(MEASUREMENT_ROWS, MEASUREMENTS)
-CODED = TABLE.set_column(0, "component", TABLE["component"].dictionary_encode())
-SEEDS = {
-    "json": (JSON, write(MEASUREMENT_ROWS, JSON)),
-    "columns": (JSON, write_columns(MEASUREMENT_ROWS)),
-    "ndjson": (NDJSON, write(MEASUREMENT_ROWS, NDJSON)),
-    "csv": (CSV, write(MEASUREMENT_ROWS, CSV)),
-    "arrow": (ARROW, write_arrow(CODED, max_chunksize=7)),
-    "arrow-plain": (ARROW, write_arrow(TABLE)),
-    "arrow-zstd": (ARROW, write_arrow(CODED, compression="zstd")),
-    "arrow-lz4": (ARROW, write_arrow(TABLE, compression="lz4")),
-    "parquet": (PARQUET, write_parquet(TABLE)),
-    "parquet-plain": (PARQUET, write_parquet(TABLE, use_dictionary=False, compression="none", store_schema=False)),
-    "parquet-v2": (PARQUET, write_parquet(CODED, data_page_version="2.0", compression="zstd", row_group_size=7)),
-    "parquet-crc": (PARQUET, write_parquet(TABLE, write_page_checksum=True, compression="gzip")),
-}
+SEEDS = {name: (media_type, write_way(MEASUREMENT_ROWS)) for name, (media_type, write_way) in WAYS.items()}
 EVENT_SEEDS = {media_type: write(EVENT_ROWS, media_type, EVENTS) for media_type in (JSON, NDJSON, CSV, ARROW, PARQUET)}
-TOKENS = [
-    b'"', b"{", b"}", b"[", b"]", b",", b":", b"\\", b"\\u", b"\\ud800", b"null", b"NaN", b"-", b"1e999", b"\n", b"\r", b"\x00",
-    b"\xff", b"\xed\xa0\x80", b"9" * 30, b"\xef\xbb\xbf", b"\xff" * 8, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00" * 8,
-]  # fmt: skip
-
-
-def mutate(body, rng):
-    """Return a body with one to four damages: bits, bytes, tokens, cuts, repeats, swaps."""
-    damaged = bytearray(body)
-    for _ in range(rng.randint(1, 4)):
-        at = rng.randrange(len(damaged)) if damaged else 0
-        match rng.randrange(7):
-            case 0 if damaged:
-                damaged[at] ^= 1 << rng.randrange(8)
-            case 1 if damaged:
-                damaged[at] = rng.randrange(256)
-            case 2:
-                damaged[at:at] = rng.choice(TOKENS)
-            case 3:
-                del damaged[at : at + rng.choice([1, 4, 64, len(damaged)])]
-            case 4:
-                token = rng.choice(TOKENS)
-                damaged[at : at + len(token)] = token
-            case 5:
-                end = at + rng.randrange(1, 200)
-                damaged[at:at] = damaged[at:end]
-            case _:
-                other = rng.randrange(len(damaged)) if damaged else 0
-                damaged[at : at + 8], damaged[other : other + 8] = damaged[other : other + 8], damaged[at : at + 8]
-    return bytes(damaged)
 
 
 def check(decode, body, media_type, schema_names):

@@ -1,6 +1,5 @@
 """Line protocol: what is read is what was meant, by a slow reader that agrees on every input."""
 
-import json
 import string
 from datetime import UTC, datetime
 
@@ -12,17 +11,11 @@ from hypothesis import strategies as st
 
 from gaugehouse.config import Settings
 from gaugehouse.errors import GaugehouseError, LinesRefused, TooLarge, Unreadable
-from gaugehouse.ingest import Limits, LineMapping, Precision, decode_lines, line_protocol, line_scan
-from gaugehouse.ingest.bodies import hash_bodies
+from gaugehouse.ingest import Limits, LineMapping, line_protocol, line_scan
 from gaugehouse.ingest.line_protocol import warm_up
 from gaugehouse.measurements.names import find_name_problem
-from gaugehouse.measurements.schema import EVENT_BATCH, MEASUREMENT_BATCH
-from gaugehouse.measurements.selection import to_epoch_us
-from unit.ingest.line_reference import BadLine, read_slowly, write_point, write_string
-
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-NOW_US = to_epoch_us(NOW)
-NOW_NS = NOW_US * 1000
+from unit.ingest.agreement import NOW_NS, NOW_US, decode, read_both, rows_of
+from unit.ingest.line_reference import write_point, write_string
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,60 +23,10 @@ def compiled():
     warm_up()
 
 
-def decode(text, *, unit="ns", limits=None, **mapping):
-    body = text if isinstance(text, bytes) else text.encode()
-    return decode_lines(
-        body, precision=Precision(unit), mapping=LineMapping(**mapping), limits=limits or Limits(), now=NOW
-    )
-
-
-def rows_of(decoded):
-    """Return what was decoded as tuples (component, name, instant, value), measurements before events."""
-    assert decoded.measurements.schema == MEASUREMENT_BATCH
-    assert decoded.events.schema == EVENT_BATCH
-    decoded.measurements.validate(full=True)
-    decoded.events.validate(full=True)
-    assert decoded.events["body_hash"].combine_chunks().equals(hash_bodies(decoded.events["body"].combine_chunks()))
-    numbers = [
-        (row["component"], row["metric"], to_epoch_us(row["measured_at"]), row["value"])
-        for row in decoded.measurements.to_pylist()
-    ]
-    texts = [
-        (row["component"], row["kind"], to_epoch_us(row["occurred_at"]), json.loads(row["body"]))
-        for row in decoded.events.to_pylist()
-    ]
-    return numbers + texts
-
-
 def problems_of(text, **options):
     with pytest.raises(LinesRefused) as refused:
         decode(text, **options)
     return [(problem.line, problem.field, problem.reason) for problem in refused.value.problems]
-
-
-def read_both(text, **options):
-    """Return what both readers say: rows, or the number of the first bad line. They must agree."""
-    try:
-        slow = read_slowly(text, now_us=NOW_US, **options)
-    except BadLine as exc:
-        bad_line = exc.line
-    else:
-        return agree(decode(text, **options), slow)
-    with pytest.raises(LinesRefused) as refused:
-        decode(text, **options)
-    assert refused.value.problems[0].line == bad_line
-    assert refused.value.bad_lines >= 1
-    return bad_line
-
-
-def agree(decoded, slow):
-    """Return the rows that both readers found."""
-    expected = [(row.component, row.name, row.at_us, row.value) for row in slow]
-    expected.sort(key=lambda row: isinstance(row[3], str))
-    found = rows_of(decoded)
-    assert found == expected
-    assert all(np.signbit(a[3]) == np.signbit(b[3]) for a, b in zip(found, expected, strict=True) if a[3] == 0)
-    return found
 
 
 # --- what the specification shows

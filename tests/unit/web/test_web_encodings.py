@@ -16,11 +16,12 @@ from starlette.responses import PlainTextResponse
 
 from gaugehouse.errors import TooLarge, Unreadable
 from gaugehouse.web.body import DECODED_BYTES, BodyGuard, CountedBody, DecodedBody
-from gaugehouse.web.encodings import DECODERS, STEP_BYTES
+from gaugehouse.web.encodings import DECODERS, MEMBERS_LIMIT, STEP_BYTES
 
 MEBIBYTE = 1024 * 1024
 ENCODE = {"gzip": gzip.compress, "x-gzip": gzip.compress, "zstd": zstd.compress}
 ENCODINGS = sorted(ENCODE)
+SKIPPED_FRAME = bytes.fromhex("502a4d1800000000")  # RFC 8878, 3.1.2
 
 
 def noise_of(size_bytes):
@@ -102,6 +103,16 @@ def test_a_spoilt_body_or_one_with_something_behind_is_refused(encoding):
 
 def _with_checksum(body):
     return zstd.compress(body, options={zstd.CompressionParameter.checksum_flag: 1})
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_body_of_very_many_parts_is_refused_before_it_takes_time(encoding):
+    many = ENCODE[encoding](b"ab") * MEMBERS_LIMIT
+    assert decode(encoding, many) == b"ab" * MEMBERS_LIMIT
+    for empty in (ENCODE[encoding](b""), *([SKIPPED_FRAME] if encoding == "zstd" else [])):
+        with pytest.raises(TooLarge) as refused:
+            decode(encoding, many + empty)
+        assert refused.value.code == "too_many_parts"
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

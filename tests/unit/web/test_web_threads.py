@@ -22,7 +22,7 @@ def request_of(body, *, declared=True):
 
 def test_a_delivery_is_stored_with_its_media_type():
     async def store():
-        deliveries = Deliveries(body_limit_bytes=100)
+        deliveries = Deliveries()
         return await deliveries.store(request_of(b"abc"), lambda body, media_type: (body, media_type))
 
     assert asyncio.run(store()) == (b"abc", "text/csv")
@@ -31,7 +31,7 @@ def test_a_delivery_is_stored_with_its_media_type():
 @pytest.mark.parametrize("declared", [True, False])
 def test_more_bytes_than_fit_in_memory_are_refused_until_others_are_stored(declared):
     async def store():
-        deliveries = Deliveries(body_limit_bytes=60, in_memory_limit_bytes=100)
+        deliveries = Deliveries(in_memory_limit_bytes=100)
         release = threading.Event()
         first = asyncio.create_task(deliveries.store(request_of(b"x" * 60), lambda *_: release.wait(5)))
         await asyncio.sleep(0.01)
@@ -41,6 +41,24 @@ def test_more_bytes_than_fit_in_memory_are_refused_until_others_are_stored(decla
         release.set()
         assert await first
         assert await deliveries.store(request_of(b"x" * 41, declared=declared), lambda *_: True)
+
+    asyncio.run(store())
+
+
+def test_bodies_that_are_announced_and_do_not_come_keep_nobody_out():
+    async def store():
+        deliveries, is_over = Deliveries(in_memory_limit_bytes=100), asyncio.Event()
+
+        async def receive():
+            await is_over.wait()
+            return {"type": "http.request", "body": b"x", "more_body": False}
+
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"content-length", b"90")]}
+        slow = [asyncio.create_task(deliveries.store(Request(scope, receive), lambda *_: True)) for _ in range(9)]
+        await asyncio.sleep(0.01)
+        assert await deliveries.store(request_of(b"x" * 60), lambda *_: True)
+        is_over.set()
+        assert all(await asyncio.gather(*slow))
 
     asyncio.run(store())
 
@@ -58,14 +76,14 @@ def encoded_request_of(*parts):
 
 def test_what_a_body_decodes_to_counts_not_what_its_header_says():
     async def store():
-        deliveries = Deliveries(body_limit_bytes=60, in_memory_limit_bytes=100)
+        deliveries = Deliveries(in_memory_limit_bytes=100)
         release = threading.Event()
         first = asyncio.create_task(
             deliveries.store(encoded_request_of(b"x" * 40, b"x" * 40), lambda *_: release.wait(5))
         )
         await asyncio.sleep(0.01)
         with pytest.raises(Overloaded):
-            await deliveries.store(encoded_request_of(b"x" * 5, b"x" * 10), lambda *_: True)
+            await deliveries.store(encoded_request_of(b"x" * 5, b"x" * 20), lambda *_: True)
         assert await deliveries.store(encoded_request_of(b"x" * 5), lambda body, _: len(body)) == 5
         release.set()
         assert await first
@@ -76,7 +94,7 @@ def test_what_a_body_decodes_to_counts_not_what_its_header_says():
 
 def test_a_delivery_that_fails_gives_its_memory_back():
     async def store():
-        deliveries = Deliveries(body_limit_bytes=60, in_memory_limit_bytes=60)
+        deliveries = Deliveries(in_memory_limit_bytes=60)
         for _ in range(3):
             with pytest.raises(ZeroDivisionError):
                 await deliveries.store(request_of(b"x" * 60), lambda *_: 1 / 0)
