@@ -181,7 +181,7 @@ def show_repair(done: Repair, *, is_online: bool) -> None:
         ("not mended", "bold red", lost),
     ):
         if some:
-            _print_table(_repairs(heading, style, some))
+            print_table(_repairs(heading, style, some))
             out.print()
     if is_online:
         out.print("a server runs: only files in quarantine were looked at; `gaugehouse lake verify` finds others")
