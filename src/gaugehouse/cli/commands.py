@@ -22,6 +22,8 @@ project_app = typer.Typer(help="Projects: tenants, and how long their rows are k
 lake_app = typer.Typer(help="The lake's own upkeep.", no_args_is_help=True)
 report_app = typer.Typer(help="Reports: ask, read, compare, prove, issue again.", no_args_is_help=True)
 app.add_typer(report_app, name="report")
+kpi_app = typer.Typer(help="KPIs: what there is, and how a value came to be.", no_args_is_help=True)
+app.add_typer(kpi_app, name="kpi")
 app.add_typer(lake_app, name="lake")
 app.add_typer(project_app, name="project")
 app.add_typer(user_app, name="user")
@@ -225,6 +227,40 @@ def report_reissue(
     from gaugehouse.cli.issued import reissue
 
     reissue(data_dir=data, project=project, report_id=report_id, because=because)
+
+
+@kpi_app.command(name="list")
+def kpi_list(data: Data = DEFAULT_DATA, project: Project = "default") -> None:
+    """Show every KPI with its formula: built in, and defined for the project."""
+    from gaugehouse.cli.kpis import list_kpis
+
+    list_kpis(data_dir=data, project=project)
+
+
+@kpi_app.command(name="explain")
+def kpi_explain(
+    name: Annotated[str, typer.Argument(help="availability, mtbf ...", metavar="KPI")],
+    component: Annotated[str, typer.Option(help="Component to show it with")],
+    period: Annotated[str, typer.Option(help="last_month, 2026-W45, 2026-10, start/end ...")],
+    metric: Annotated[str | None, typer.Option(help="What it is about; default the first that has it")] = None,
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    timezone: Annotated[str, typer.Option(help="IANA zone of the calendar")] = "UTC",
+) -> None:
+    """Show how a KPI of a component came to its value: formula, facts, result."""
+    from gaugehouse.cli.kpis import ExplainOptions, explain_from_data
+
+    explain_from_data(
+        ExplainOptions(
+            data_dir=data,
+            project=project,
+            kpi=name,
+            component=component,
+            metric=metric,
+            period=period,
+            timezone=timezone,
+        )
+    )
 
 
 @app.command()

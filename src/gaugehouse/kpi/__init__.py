@@ -58,6 +58,7 @@ from gaugehouse.kpi.evaluation import GROUP_RESULTS as GROUP_RESULTS
 from gaugehouse.kpi.evaluation import RESULTS as RESULTS
 from gaugehouse.kpi.evaluation import evaluate as evaluate
 from gaugehouse.kpi.evaluation import evaluate_groups as evaluate_groups
+from gaugehouse.kpi.explanation import ExplainedValue as ExplainedValue
 from gaugehouse.kpi.explanation import Explanation as Explanation
 from gaugehouse.kpi.explanation import explain as explain
 from gaugehouse.kpi.facts import Facts as Facts

@@ -113,9 +113,7 @@ def _plan(
 ) -> Iterator[tuple[Selection, Chunk]]:
     """Yield the portions of a report, each with the rows that it needs."""
     end = min(pin.period.end, pin.asked_at) if pin.period.start < pin.asked_at else pin.period.start
-    every: Sequence[PinnedSeries] = pin.series
-    if pin.supporting:
-        every = sorted((*pin.series, *pin.supporting), key=lambda one: (one.component, one.metric))
+    every = pin.every_series
     together = any(catalogue[name].looks_around for names in pin.kpis.values() for name in names)
     portions = [(find_lookback(every), every)] if together and every else _group_by_lookback(every)
     for lookback, series in portions:

@@ -76,7 +76,7 @@ def verify_revision(  # noqa: PLR0913 - a report, what it stored, what is left, 
     stored_digest = digest_result(encoded, stored)
     recomputed, since = None, None
     try:
-        refuse_gone(gone, pin.period, find_lookback(pin.series))
+        refuse_gone(gone, pin.period, find_lookback(pin.every_series))
         recomputed = compute_report(snapshot, pin, threads=threads, on_progress=on_progress)
     except Refused:
         since = None if gone is None else gone.since

@@ -74,6 +74,13 @@ class Pin:
     supporting: tuple[PinnedSeries, ...] = ()
     definitions: tuple[Definition, ...] = ()
 
+    @property
+    def every_series(self) -> tuple[PinnedSeries, ...]:
+        """All that the numbers rest on, shown or not, ordered by (component, metric)."""
+        if not self.supporting:
+            return self.series
+        return tuple(sorted((*self.series, *self.supporting), key=lambda one: (one.component, one.metric)))
+
 
 def encode_pin(pin: Pin) -> dict[str, Any]:
     """Return the pin as JSON-able values; names and attributes that repeat are written once.

@@ -83,9 +83,7 @@ def run_report(job: Job, control: Control, *, worker: ReportWorker) -> None:
 
 
 def _refuse_gone(worker: ReportWorker, pin: Pin) -> None:
-    refuse_gone(
-        read_gone(worker.layout, pin.project, "measurements"), pin.period, find_lookback((*pin.series, *pin.supporting))
-    )
+    refuse_gone(read_gone(worker.layout, pin.project, "measurements"), pin.period, find_lookback(pin.every_series))
 
 
 def _wait_for_lake(worker: ReportWorker, as_of: datetime | None, control: Control) -> None:

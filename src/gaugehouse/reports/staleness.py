@@ -76,8 +76,8 @@ def _read_late(snapshot: Snapshot, pin: Pin) -> pa.Table:
     late = snapshot.read(_late_selection(pin), LATE_SQL).read_all()
     asked = pa.table(
         {
-            "component": pa.array([one.component for one in pin.series], pa.string()),
-            "metric": pa.array([one.metric for one in pin.series], pa.string()),
+            "component": pa.array([one.component for one in pin.every_series], pa.string()),
+            "metric": pa.array([one.metric for one in pin.every_series], pa.string()),
         }
     )
     # A metric that came up later belongs to none of the pinned series, and is no reason to issue the report again.
@@ -96,8 +96,8 @@ def _late_selection(pin: Pin) -> Selection:
     return Selection(
         project=pin.project,
         components=tuple(one.name for one in pin.components),
-        metrics=tuple(sorted({one.metric for one in pin.series})),
-        start=pin.period.start - find_lookback(pin.series),
+        metrics=tuple(sorted({one.metric for one in pin.every_series})),
+        start=pin.period.start - find_lookback(pin.every_series),
         end=pin.period.end + find_reach(pin),
         received_after=pin.as_of,
     )
@@ -105,16 +105,16 @@ def _late_selection(pin: Pin) -> Selection:
 
 def find_reach(pin: Pin) -> timedelta:
     """Return how far behind its end rows change the numbers of a report: neighbours of lines, steps of counters."""
-    return min(find_lookback(pin.series), LOOKBACK)
+    return min(find_lookback(pin.every_series), LOOKBACK)
 
 
 def find_changed_attributes(session: Session, pin: Pin, project_id: str) -> dict[tuple[str, str], str]:
     """Return for each pinned series whose attributes are others now which ones."""
-    keys = [(one.component, one.metric) for one in pin.series]
+    keys = [(one.component, one.metric) for one in pin.every_series]
     now: Mapping[tuple[str, str], MetricAttributes] = resolve_attributes(session, project_id, keys)
     return {
         (one.component, one.metric): ", ".join(_names_of_changes(one.attributes, now[one.component, one.metric]))
-        for one in pin.series
+        for one in pin.every_series
         if now[one.component, one.metric] != one.attributes
     }
 
@@ -135,7 +135,7 @@ def compare_revisions(snapshot: Snapshot, old: tuple[Pin, pa.Table], new: tuple[
     Raises:
         Unavailable: A file of the lake cannot be read.
     """
-    then = {(one.component, one.metric): one.attributes for one in old[0].series}
+    then = {(one.component, one.metric): one.attributes for one in old[0].every_series}
     changed = {
         (one.component, one.metric): ", ".join(_names_of_changes(then[one.component, one.metric], one.attributes))
         for one in new[0].series
