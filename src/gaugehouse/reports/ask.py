@@ -16,16 +16,18 @@ from sqlalchemy.orm import Session
 from gaugehouse import __version__
 from gaugehouse.database.tables import Component, Metric
 from gaugehouse.errors import MAX_ROWS_NAMED, NotFound, Refused, TooLarge
-from gaugehouse.inventory import resolve_attributes
+from gaugehouse.inventory import find_effective_exclusions, resolve_attributes
 from gaugehouse.inventory.checks import split_names
+from gaugehouse.inventory.oee import read_oee
 from gaugehouse.kpi import CATALOGUE
 from gaugehouse.lake import Gone
 from gaugehouse.measurements.metric import MetricKind
-from gaugehouse.measurements.period import Period, bucket_edges_us, explicit_period, parse_instant, parse_period
+from gaugehouse.measurements.period import Period, explicit_period, parse_instant, parse_period
 from gaugehouse.query import resolve_components
 from gaugehouse.query.components import show_name
 from gaugehouse.reports.compute import find_lookback
 from gaugehouse.reports.pin import Pin, PinnedComponent, PinnedSeries
+from gaugehouse.reports.planned import cut_period, pin_needed, pin_shift_calendar
 from gaugehouse.reports.request import ComponentFilter, PeriodBounds, ReportRequest
 from gaugehouse.reports.zones import find_tzdata_version
 
@@ -75,16 +77,17 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
         cells_limit: Most values (series x KPIs x buckets).
 
     Raises:
-        PeriodRefused: Period, zone or bucket cannot be understood.
+        PeriodRefused: Period, zone or bucket cannot be understood, or shifts are asked for where there are none.
         NotFound: Components or metrics that the project does not have.
         Refused: KPIs that nobody knows, or that no chosen metric can have.
-        TooLarge: More values than the limit; the numbers are named.
+        TooLarge: More values than the limit, or more exclusion windows; the numbers are named.
     """
     period = _read_period(body, asked_at)
     refuse_gone(source.gone(project, "measurements"), period)  # at once: below, many series may have to be looked at
     _check_kpis(body.kpis)
     _check_metrics(session, project_id, body.metrics)
-    edges_us = bucket_edges_us(period, body.bucket, limit=cells_limit)
+    calendar = pin_shift_calendar(session, project_id)
+    edges_us, shifts = cut_period(period, body.bucket, calendar, limit=cells_limit)
     as_of = source.newest_received_at()
     components = _pin_components(session, project_id, body, period)
     names = [one.name for one in components]
@@ -99,6 +102,7 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
     refuse_gone(source.gone(project, "measurements"), period, find_lookback(series))
     kpis = _choose_kpis(body.kpis, series)
     _check_size(series, kpis, edges_us, cells_limit)
+    names = [one.name for one in components]
     return Pin(
         project=project,
         as_of=as_of,
@@ -112,6 +116,10 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
         catalogue_version=find_catalogue_version(),
         tzdata_version=find_tzdata_version(),
         code_version=__version__,
+        shift_calendar=calendar,
+        shifts=shifts,
+        exclusions=tuple(find_effective_exclusions(session, project_id, names, period.start, period.end)),
+        needed=pin_needed(session, project_id, components, series, kpis=body.kpis),
     )
 
 
@@ -181,7 +189,7 @@ def _pin_components(
     else:
         chosen = resolve_components(session, project_id, names=body.components)
     statement = (
-        select(Component.name, Component.type, Component.labels, Component.retired_at)
+        select(Component.name, Component.type, Component.labels, Component.retired_at, Component.oee)
         .where(Component.project_id == project_id)
         .order_by(Component.name)
     )
@@ -189,7 +197,13 @@ def _pin_components(
         statement = statement.where(or_(Component.retired_at.is_(None), Component.retired_at > period.start))
     portions = [statement] if chosen is None else [statement.where(Component.name.in_(p)) for p in split_names(chosen)]
     return tuple(
-        PinnedComponent(name=row.name, type=row.type, labels=dict(row.labels), retired_at=row.retired_at)
+        PinnedComponent(
+            name=row.name,
+            type=row.type,
+            labels=dict(row.labels),
+            retired_at=row.retired_at,
+            oee=read_oee(row.oee),
+        )
         for portion in portions
         for row in session.execute(portion)
     )

@@ -128,7 +128,10 @@ def _compute_chunk(
 
 
 def _keep_asked(evaluated: pa.Table, chunk: Chunk, pin: Pin) -> pa.Table:
-    """Drop what was evaluated for the sake of metrics of another kind, and put each series' KPIs in the order asked."""
+    """Drop time between shifts and what was evaluated for metrics of another kind; put KPIs in the order asked."""
+    if pin.shifts:
+        is_shift = np.array([shift is not None for shift in pin.shifts], np.bool_)
+        evaluated = evaluated.filter(pa.array(is_shift[evaluated["bucket"].to_numpy()]))
     kinds = list(MetricKind)
     names = list(CATALOGUE)
     places = np.full((len(kinds), len(names)), -1, dtype=np.int64)

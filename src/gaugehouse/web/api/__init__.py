@@ -5,12 +5,14 @@ from gaugehouse.web.api import (
     component_rows,
     components,
     events,
+    exclusions,
     health,
     influx,
     measurements,
     metrics,
     reports,
     scraping,
+    shift_calendar,
 )
 
 ROUTERS = (
@@ -19,6 +21,8 @@ ROUTERS = (
     components.router,
     component_rows.router,
     metrics.router,
+    shift_calendar.router,
+    exclusions.router,
     reports.router,
     access.router,
     influx.router,
