@@ -74,7 +74,8 @@ def parse_subgroup(text: str) -> Subgroup:
         if duration_us is not None:
             return Subgroup(duration_us=duration_us, expression=text.strip())
     raise Refused(
-        f"{text[:MAX_SUBGROUP_CHARACTERS]!r} is no subgroup: write none, a size from 2 to {MAX_SUBGROUP_SIZE}, or a duration such as PT1H",
+        f"{text[:MAX_SUBGROUP_CHARACTERS]!r} is no subgroup: write none, a size from 2 to {MAX_SUBGROUP_SIZE}, "
+        "or a duration such as PT1H",
         code="subgroup_refused",
     )
 

@@ -44,7 +44,7 @@ class NewComponentBody(EdgeBody):
     type: str = Field("", examples=["pump"])
     labels: dict[str, str] = Field(default_factory=dict, examples=[{"line": "A"}], description="At most 16")
     attributes: dict[str, Any] = Field(default_factory=dict, description="Any JSON, up to 16 KiB")
-    oee: OeeBody = Field(default_factory=OeeBody, description="What OEE is computed from")
+    oee: OeeBody = Field(default_factory=lambda: OeeBody.model_validate({}), description="What OEE is computed from")
 
 
 class ComponentChanges(EdgeBody):
