@@ -13,7 +13,7 @@ from rich.text import Text
 from sqlalchemy.orm import Session
 
 from gaugehouse.cli.json_output import print_json
-from gaugehouse.cli.progress import out
+from gaugehouse.cli.progress import out, print_table
 from gaugehouse.config import Settings
 from gaugehouse.errors import Refused, Unreadable
 from gaugehouse.installation import open_database
@@ -40,6 +40,7 @@ from gaugehouse.measurements.shift_calendar import (
 )
 
 WINDOWS_SHOWN = 100
+NAMES_SHOWN = 3
 ALL_DAYS = frozenset(range(7))
 
 
@@ -83,9 +84,9 @@ def show_calendar(*, data_dir: Path, project: str, version: int | None, as_json:
         print_json(stored.calendar)
         return
     calendar = decode_shift_calendar(stored.calendar)
-    out.print(f"version {stored.version} by {stored.author}, {_minute(stored.created_at)}; clocks of", end=" ")
-    out.print(calendar.timezone, style="bold")
-    out.print(_shift_table(calendar))
+    made = f"version {stored.version} by {stored.author}, {_minute(stored.created_at)}; clocks of "
+    out.print(Text.assemble(made, (calendar.timezone, "bold")))
+    print_table(_shift_table(calendar))
     for holiday in calendar.holidays:
         out.print(f"no shifts on {holiday.day:%Y-%m-%d}  {holiday.name}", highlight=False, markup=False)
 
@@ -183,11 +184,13 @@ def list_windows(*, data_dir: Path, project: str, component: str | None, with_wi
         print_json(page.items)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("id", "from", "to (UTC)", "kind", "components", "reason", "by"):
-        table.add_column(heading, no_wrap=heading != "reason")
+    for heading, characters in (("id", 24), ("from", 16), ("to (UTC)", 16)):
+        table.add_column(heading, no_wrap=True, min_width=characters)
+    for heading in ("kind", "components", "reason", "by"):
+        table.add_column(heading, overflow="fold")
     for one in page.items:
         table.add_row(*_cells(one))
-    out.print(table)
+    print_table(table)
     if page.total > len(page.items):
         out.print(f"the latest {len(page.items)} of {page.total:,}", style="dim")
 
@@ -205,7 +208,9 @@ def withdraw_window(*, data_dir: Path, project: str, exclusion_id: str, author: 
 
 
 def _cells(one: ExclusionView) -> list[Text]:
-    components = "all" if one.components is None else ", ".join(one.components)
+    named = one.components or ("all",)
+    more = f" and {len(named) - NAMES_SHOWN:,} more" if len(named) > NAMES_SHOWN else ""
+    components = ", ".join(named[:NAMES_SHOWN]) + more
     who = one.author if one.withdrawn_by is None else f"{one.author}, withdrawn by {one.withdrawn_by}"
     texts = [one.id, f"{one.start:%Y-%m-%d %H:%M}", f"{one.end:%Y-%m-%d %H:%M}", one.kind, components, one.reason, who]
     return [Text(text, "dim" if one.withdrawn_at else "") for text in texts]
