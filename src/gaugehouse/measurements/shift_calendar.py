@@ -216,7 +216,7 @@ def _read_shift(content: object, where: str) -> Shift:
 def _read_duration(fields: Mapping[str, object], where: str) -> int:
     text = _read_text(fields, where, "duration")
     try:
-        duration_us = parse_every(text[:MAX_SHOWN_CHARACTERS]).duration_us
+        duration_us = parse_every(text).duration_us if len(text) <= MAX_SHOWN_CHARACTERS else None
     except PeriodRefused:
         duration_us = None
     if duration_us is None or duration_us % MINUTE_US:

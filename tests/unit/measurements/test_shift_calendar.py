@@ -150,6 +150,7 @@ def test_a_calendar_is_accepted_exactly_when_no_two_shifts_ever_meet(drawn):
         (calendar(shift(duration="PT90S")), "shifts.0.duration", "whole minutes"),
         (calendar(shift(duration="shift")), "shifts.0.duration", "whole minutes"),
         (calendar(shift(duration="9" * 9999 + "h")), "shifts.0.duration", "whole minutes"),
+        (calendar(shift(duration="PT8H" + " " * 99 + "x")), "shifts.0.duration", "whole minutes"),
         (calendar(shift(), shift(name="b", duration="0h")), "shifts.1.duration", "whole minutes"),
         (calendar(shift(days=[])), "shifts.0.days", "mon, tue"),
         (calendar(shift(days="mon")), "shifts.0.days", "mon, tue"),
