@@ -19,6 +19,8 @@ app = typer.Typer(
 user_app = typer.Typer(help="Users and their roles.", no_args_is_help=True)
 key_app = typer.Typer(help="API keys of devices and programs.", no_args_is_help=True)
 project_app = typer.Typer(help="Projects: tenants, and how long their rows are kept.", no_args_is_help=True)
+calendar_app = typer.Typer(help="The shift calendar of a project.", no_args_is_help=True)
+exclusion_app = typer.Typer(help="Windows that reports leave out: maintenance, calibration.", no_args_is_help=True)
 lake_app = typer.Typer(help="The lake's own upkeep.", no_args_is_help=True)
 report_app = typer.Typer(help="Reports: ask, read, compare, prove, issue again.", no_args_is_help=True)
 app.add_typer(report_app, name="report")
@@ -26,6 +28,8 @@ kpi_app = typer.Typer(help="KPIs: what there is, and how a value came to be.", n
 app.add_typer(kpi_app, name="kpi")
 app.add_typer(lake_app, name="lake")
 app.add_typer(project_app, name="project")
+app.add_typer(calendar_app, name="calendar")
+app.add_typer(exclusion_app, name="exclusion")
 app.add_typer(user_app, name="user")
 app.add_typer(key_app, name="key")
 
@@ -142,7 +146,7 @@ def report_run(
     kpi: Annotated[str | None, typer.Option(help="Comma-separated KPIs; default: what fits each metric")] = None,
     component: Annotated[str | None, typer.Option(help="Comma-separated components; default all")] = None,
     metric: Annotated[str | None, typer.Option(help="Comma-separated metrics; default all")] = None,
-    bucket: Annotated[str | None, typer.Option(help="hour, day, week, month ... or an ISO 8601 duration")] = None,
+    bucket: Annotated[str | None, typer.Option(help="hour, day, week, shift ... or an ISO 8601 duration")] = None,
     timezone: Annotated[str, typer.Option(help="IANA zone of the calendar")] = "UTC",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write .csv, .json or .parquet")] = None,
 ) -> None:
@@ -393,6 +397,85 @@ def project_delete(
     if not yes:
         typer.confirm(f"Delete project {name} with everything it ever stored?", abort=True, err=True)
     delete_project(data_dir=data, name=name, as_json=as_json)
+
+
+Author = Annotated[str, typer.Option(help="Who answers for it")]
+DEFAULT_AUTHOR = "operator"
+
+
+@calendar_app.command(name="show")
+def calendar_show(
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    version: Annotated[int | None, typer.Option(min=1, help="An older version; default the newest")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As `calendar set` reads it")] = False,
+) -> None:
+    """Show the shifts and holidays of a project."""
+    from gaugehouse.cli.calendars import show_calendar
+
+    show_calendar(data_dir=data, project=project, version=version, as_json=as_json)
+
+
+@calendar_app.command(name="set")
+def calendar_set(
+    file: Annotated[Path, typer.Argument(help="JSON file; - is standard input", allow_dash=True, dir_okay=False)],
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    author: Author = DEFAULT_AUTHOR,
+) -> None:
+    """Replace the shift calendar by the one of a file, as a new version; works while the server runs."""
+    from gaugehouse.cli.calendars import set_calendar
+
+    set_calendar(data_dir=data, project=project, file=file, author=author)
+
+
+@exclusion_app.command(name="add")
+def exclusion_add(
+    start: Annotated[str, typer.Option(help="With an offset, or local in --timezone: 2026-11-20T06:00")],
+    end: Annotated[str, typer.Option(help="The first moment that counts again")],
+    reason: Annotated[str, typer.Option(help="Reports show it")],
+    component: Annotated[str | None, typer.Option(help="Comma-separated components")] = None,
+    for_all: Annotated[bool, typer.Option("--all", help="Every component of the project, later ones too")] = False,
+    kind: Annotated[str, typer.Option(help="maintenance, calibration or other")] = "maintenance",
+    timezone: Annotated[str | None, typer.Option(help="IANA zone of times without an offset")] = None,
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    author: Author = DEFAULT_AUTHOR,
+) -> None:
+    """Take a window out of the reports that are asked from now on, and print its id; works while the server runs."""
+    from gaugehouse.cli.calendars import NewWindow, add_window
+
+    if for_all == (component is not None):
+        raise typer.BadParameter("name components with --component, or take --all")
+    window = NewWindow(kind=kind, components=_split(component), start=start, end=end, timezone=timezone, reason=reason)
+    add_window(data_dir=data, project=project, window=window, author=author)
+
+
+@exclusion_app.command(name="list")
+def exclusion_list(
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    component: Annotated[str | None, typer.Option(help="Windows that concern this one")] = None,
+    withdrawn: Annotated[bool, typer.Option("--withdrawn", help="Those that count no more as well")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the windows of a project, the latest first."""
+    from gaugehouse.cli.calendars import list_windows
+
+    list_windows(data_dir=data, project=project, component=component, with_withdrawn=withdrawn, as_json=as_json)
+
+
+@exclusion_app.command(name="withdraw")
+def exclusion_withdraw(
+    exclusion_id: Annotated[str, typer.Argument(metavar="ID", help="exc_...")],
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    author: Author = DEFAULT_AUTHOR,
+) -> None:
+    """Let a window count no more; it stays listed, with who withdrew it and when."""
+    from gaugehouse.cli.calendars import withdraw_window
+
+    withdraw_window(data_dir=data, project=project, exclusion_id=exclusion_id, author=author)
 
 
 @lake_app.command(name="status")

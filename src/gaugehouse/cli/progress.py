@@ -1,4 +1,4 @@
-"""Progress bars on stderr, so that stdout stays what scripts read."""
+"""Progress bars on stderr, so that stdout stays what scripts read; tables on stdout."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,20 +16,17 @@ from rich.progress import (
 )
 from rich.table import Table
 
+PIPE_COLUMNS = 160
 errors = Console(stderr=True)
 out = Console()
-PIPE_COLUMNS = 160
+
+Report = Callable[[str, int, int], None]
 
 
 def print_table(table: Table) -> None:
     """Print a table; into a pipe or file as wide as it is, for nobody can widen those."""
-    if out.is_terminal:
-        out.print(table)
-    else:
-        out.print(table, width=max(out.width, PIPE_COLUMNS), crop=False)
-
-
-Report = Callable[[str, int, int], None]
+    console = out if out.is_terminal else Console(width=max(out.width, PIPE_COLUMNS))  # print(width=) only narrows
+    console.print(table)
 
 
 @contextmanager

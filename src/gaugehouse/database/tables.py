@@ -12,6 +12,7 @@ from gaugehouse.database.clock import UtcDateTime, database_now
 NAME_CHARACTERS = 200  # the name rule of measurements/names.py
 ID_COLUMN = String(32)
 JSON_COLUMN = JSON().with_variant(JSONB(), "postgresql")
+NULLABLE_JSON_COLUMN = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 # Pages continue after a name, so both engines must order names alike: by code point, not by a server's locale.
 NAME_COLUMN = String(NAME_CHARACTERS).with_variant(String(NAME_CHARACTERS, collation="C"), "postgresql")
 
@@ -113,6 +114,7 @@ class Component(Base):
     type: Mapped[str] = mapped_column(NAME_COLUMN, default="")
     labels: Mapped[dict[str, str]] = mapped_column(default=dict)
     attributes: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    oee: Mapped[dict[str, Any] | None] = mapped_column(NULLABLE_JSON_COLUMN)
     search_text: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(default=database_now())
     updated_at: Mapped[datetime] = mapped_column(default=database_now())
@@ -151,9 +153,11 @@ class Metric(Base):
     max_hold_s: Mapped[float | None]
     rollover_at: Mapped[float | None]
     max_rate: Mapped[float | None]
-    state_classes: Mapped[dict[str, str] | None] = mapped_column(
-        JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
-    )
+    state_classes: Mapped[dict[str, str] | None] = mapped_column(NULLABLE_JSON_COLUMN)
+    state_names: Mapped[dict[str, str] | None] = mapped_column(NULLABLE_JSON_COLUMN)
+    alive_metric: Mapped[str | None] = mapped_column(NAME_COLUMN)
+    lateness_s: Mapped[float | None]
+    subgroup: Mapped[str | None] = mapped_column(String(32))
     created_at: Mapped[datetime] = mapped_column(default=database_now())
     updated_at: Mapped[datetime] = mapped_column(default=database_now())
 
@@ -176,6 +180,50 @@ class KpiDefinition(Base):
     metric_units: Mapped[dict[str, str]] = mapped_column(default=dict)
     defined_by: Mapped[str] = mapped_column(NAME_COLUMN)
     created_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class ShiftCalendarVersion(Base):
+    """The shifts of a project as they were from one change to the next; rows are never changed."""
+
+    __tablename__ = "shift_calendars"
+
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    calendar: Mapped[dict[str, Any]]
+    author: Mapped[str] = mapped_column(NAME_COLUMN)
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class ExclusionWindow(Base):
+    """Time that does not count, of all components or of those in `exclusion_components`; withdrawn, never deleted."""
+
+    __tablename__ = "exclusions"
+    __table_args__ = (Index(None, "project_id", "starts_at", "id"),)
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(16))
+    is_for_all: Mapped[bool]
+    starts_at: Mapped[datetime]
+    ends_at: Mapped[datetime]
+    reason: Mapped[str] = mapped_column(Text)
+    author: Mapped[str] = mapped_column(NAME_COLUMN)
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+    withdrawn_at: Mapped[datetime | None]
+    withdrawn_by: Mapped[str | None] = mapped_column(NAME_COLUMN)
+
+
+class ExclusionComponent(Base):
+    """A component whose time an exclusion window takes out."""
+
+    __tablename__ = "exclusion_components"
+
+    exclusion_id: Mapped[str] = mapped_column(
+        ID_COLUMN, ForeignKey("exclusions.id", ondelete="CASCADE"), primary_key=True
+    )
+    component_id: Mapped[str] = mapped_column(
+        ID_COLUMN, ForeignKey("components.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
 
 
 class Job(Base):
@@ -203,9 +251,7 @@ class Job(Base):
     progress_percent: Mapped[float] = mapped_column(default=0.0)
     doing: Mapped[str] = mapped_column(Text, default="")
     reason: Mapped[str | None] = mapped_column(Text)
-    result: Mapped[dict[str, Any] | None] = mapped_column(
-        JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
-    )
+    result: Mapped[dict[str, Any] | None] = mapped_column(NULLABLE_JSON_COLUMN)
     created_at: Mapped[datetime] = mapped_column(default=database_now())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]

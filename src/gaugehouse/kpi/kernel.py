@@ -466,7 +466,7 @@ def fill_points(
 @inlined
 def find_slot(at_us: int, origin_us: int, nominal_us: float) -> int:
     """Return the interval of the grid from the first edge on that an instant lies in."""
-    return np.int64(np.floor((at_us - origin_us) / nominal_us))
+    return int(np.floor((at_us - origin_us) / nominal_us))
 
 
 @kernel

@@ -17,17 +17,24 @@ from sqlalchemy.orm import Session
 from gaugehouse import __version__
 from gaugehouse.database.tables import Component, Metric
 from gaugehouse.errors import MAX_ROWS_NAMED, NotFound, Refused, TooLarge
-from gaugehouse.inventory import resolve_attributes
+from gaugehouse.inventory import find_effective_exclusions
 from gaugehouse.inventory.checks import split_names
 from gaugehouse.kpi import CATALOGUE, Kpi
 from gaugehouse.lake import Gone
 from gaugehouse.measurements.metric import MetricKind
-from gaugehouse.measurements.period import Period, bucket_edges_us, explicit_period, parse_instant, parse_period
+from gaugehouse.measurements.period import Period, explicit_period, parse_instant, parse_period
 from gaugehouse.query import resolve_components
 from gaugehouse.query.components import show_name
 from gaugehouse.reports.compute import find_lookback
-from gaugehouse.reports.formulas import choose_definitions, find_supporting, make_catalogue, read_attributes
+from gaugehouse.reports.formulas import (
+    choose_definitions,
+    find_supporting,
+    make_catalogue,
+    pin_series,
+    read_attributes,
+)
 from gaugehouse.reports.pin import Pin, PinnedComponent, PinnedSeries
+from gaugehouse.reports.planned import cut_period, pin_shift_calendar
 from gaugehouse.reports.request import ComponentFilter, PeriodBounds, ReportRequest
 from gaugehouse.reports.zones import find_tzdata_version
 
@@ -80,10 +87,10 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
         period: What the question's period was resolved to before; `last_week` of a later revision is the same week.
 
     Raises:
-        PeriodRefused: Period, zone or bucket cannot be understood.
+        PeriodRefused: Period, zone or bucket cannot be understood, or shifts are asked for where there are none.
         NotFound: Components or metrics that the project does not have.
         Refused: KPIs that nobody knows, or that no chosen metric can have.
-        TooLarge: More values than the limit; the numbers are named.
+        TooLarge: More values than the limit, or more exclusion windows; the numbers are named.
     """
     period = period or _read_period(body, asked_at)
     refuse_gone(source.gone(project, "measurements"), period)  # at once: below, many series may have to be looked at
@@ -91,7 +98,8 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
     catalogue = make_catalogue(definitions)
     _check_kpis(body.kpis, catalogue)
     _check_metrics(session, project_id, body.metrics)
-    edges_us = bucket_edges_us(period, body.bucket, limit=cells_limit)
+    calendar = pin_shift_calendar(session, project_id)
+    edges_us, shifts = cut_period(period, body.bucket, calendar, limit=cells_limit)
     as_of = source.newest_received_at()
     components = _pin_components(session, project_id, body, period)
     names = [one.name for one in components]
@@ -101,12 +109,7 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
     keys = _find_series(known, body, names)
     used = [catalogue[name] for name in body.kpis or _DEFAULT_NAMES]
     of_components = read_attributes(session, project_id, names, used)
-    more = find_supporting(keys, known, of_components, used)
-    attributes = resolve_attributes(session, project_id, [*keys, *more])
-    series, supporting = (
-        tuple(PinnedSeries(component=c, metric=m, attributes=attributes[c, m]) for c, m in some)
-        for some in (keys, more)
-    )
+    series, supporting = pin_series(session, project_id, keys, find_supporting(keys, known, of_components, used))
     if of_components:
         components = tuple(replace(one, attributes=of_components.get(one.name, {})) for one in components)
     if body.metrics is not None:  # a component that measures other things is not part of the question
@@ -115,6 +118,7 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
     refuse_gone(source.gone(project, "measurements"), period, find_lookback((*series, *supporting)))
     kpis = _choose_kpis(body.kpis, series, catalogue)
     _check_size(series, kpis, edges_us, cells_limit)
+    names = [one.name for one in components]
     return Pin(
         project=project,
         as_of=as_of,
@@ -130,6 +134,9 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
         code_version=__version__,
         supporting=supporting,
         definitions=definitions,
+        shift_calendar=calendar,
+        shifts=shifts,
+        exclusions=tuple(find_effective_exclusions(session, project_id, names, period.start, period.end)),
     )
 
 
@@ -210,7 +217,12 @@ def _pin_components(
         statement = statement.where(or_(Component.retired_at.is_(None), Component.retired_at > period.start))
     portions = [statement] if chosen is None else [statement.where(Component.name.in_(p)) for p in split_names(chosen)]
     return tuple(
-        PinnedComponent(name=row.name, type=row.type, labels=dict(row.labels), retired_at=row.retired_at)
+        PinnedComponent(
+            name=row.name,
+            type=row.type,
+            labels=dict(row.labels),
+            retired_at=row.retired_at,
+        )
         for portion in portions
         for row in session.execute(portion)
     )

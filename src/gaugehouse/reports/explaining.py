@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from gaugehouse import __version__
 from gaugehouse.errors import NotFound, Refused, TooLarge
-from gaugehouse.inventory import get_component, resolve_attributes
+from gaugehouse.inventory import find_effective_exclusions, get_component, resolve_attributes
 from gaugehouse.kpi import ExplainedValue, Explanation, Kpi, evaluate, explain
 from gaugehouse.lake import Snapshot
 from gaugehouse.measurements.metric import MetricKind
@@ -23,9 +23,11 @@ from gaugehouse.reports.formulas import (
     find_supporting,
     make_catalogue,
     make_owners,
+    pin_series,
     read_attributes,
 )
-from gaugehouse.reports.pin import Pin, PinnedComponent, PinnedSeries
+from gaugehouse.reports.pin import Pin, PinnedComponent
+from gaugehouse.reports.planned import pin_shift_calendar
 from gaugehouse.reports.zones import find_tzdata_version
 
 EXPLAINED_ROWS = 5_000_000  # of one component: it is explained while somebody waits
@@ -194,12 +196,7 @@ def _make_pin(session: Session, snapshot: Snapshot, question: KpiQuestion, kpi: 
         if not keys:
             raise _not_for_kind(kpi)
     own = read_attributes(session, question.project_id, [component.name], [kpi])
-    more = find_supporting(keys, known, own, [kpi])
-    attributes = resolve_attributes(session, question.project_id, [*keys, *more])
-    shown, supporting = (
-        tuple(PinnedSeries(component=c, metric=m, attributes=attributes[c, m]) for c, m in some)
-        for some in (keys, more)
-    )
+    shown, supporting = pin_series(session, question.project_id, keys, find_supporting(keys, known, own, [kpi]))
     pinned = PinnedComponent(
         name=component.name,
         labels={},
@@ -220,4 +217,8 @@ def _make_pin(session: Session, snapshot: Snapshot, question: KpiQuestion, kpi: 
         tzdata_version=find_tzdata_version(),
         code_version=__version__,
         supporting=supporting,
+        shift_calendar=pin_shift_calendar(session, question.project_id),
+        exclusions=tuple(
+            find_effective_exclusions(session, question.project_id, [component.name], period.start, period.end)
+        ),
     )

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from gaugehouse.database.tables import Component
+from gaugehouse.inventory import resolve_attributes
 from gaugehouse.inventory.checks import split_names
 from gaugehouse.inventory.kpis import find_definitions
 from gaugehouse.kpi import CATALOGUE, Definition, Kpi, Owners, find_needed, make_kpis
@@ -37,17 +38,21 @@ def make_catalogue(definitions: Iterable[Definition]) -> Mapping[str, Kpi]:
 def read_attributes(
     session: Session, project_id: str, components: Collection[str], kpis: Iterable[Kpi]
 ) -> dict[str, dict[str, object]]:
-    """Return the attributes that KPIs use, by component: texts, and numbers as floats; all else counts as missing."""
+    """Return the attributes that KPIs use, by component: texts, and numbers as floats; all else counts as missing.
+
+    Those of its OEE were checked when they were set; a free attribute of the same name counts only where they are not.
+    """
     used = frozenset(name for kpi in kpis for name in kpi.attributes)
     if not used:
         return {}
     found: dict[str, dict[str, object]] = {}
     for portion in split_names(sorted(components)):
-        statement = select(Component.name, Component.attributes).where(
+        statement = select(Component.name, Component.attributes, Component.oee).where(
             Component.project_id == project_id, Component.name.in_(portion)
         )
         for row in session.execute(statement):
-            own = {name: _read_value(row.attributes[name]) for name in sorted(used & set(row.attributes))}
+            given = {**row.attributes, **(row.oee or {})}
+            own = {name: _read_value(given[name]) for name in sorted(used & set(given))}
             found[row.name] = {name: value for name, value in own.items() if value is not None}
     return found
 
@@ -75,6 +80,22 @@ def find_supporting(
         if (metric := _find_metric(subject, attributes.get(component, {}))) is not None
     }
     return sorted(needed & set(known) - set(shown))
+
+
+def pin_series(
+    session: Session, project_id: str, shown: Sequence[tuple[str, str]], needed: Sequence[tuple[str, str]]
+) -> tuple[tuple[PinnedSeries, ...], tuple[PinnedSeries, ...]]:
+    """Return the series that a report shows, and those that its numbers rest on beside them, each sorted.
+
+    The metrics that say whether others are alive are among the latter, also one that nobody has sent yet: without a
+    sign of life no value holds.
+    """
+    attributes = resolve_attributes(session, project_id, [*shown, *needed])
+    alive = {(key[0], one.alive_metric) for key, one in attributes.items() if one.alive_metric is not None}
+    more = sorted(alive - set(attributes))
+    attributes |= resolve_attributes(session, project_id, more)
+    pinned = {key: PinnedSeries(component=key[0], metric=key[1], attributes=attributes[key]) for key in attributes}
+    return tuple(pinned[key] for key in shown), tuple(pinned[key] for key in sorted([*needed, *more]))
 
 
 def make_owners(series: Sequence[PinnedSeries], pin: Pin) -> Owners:

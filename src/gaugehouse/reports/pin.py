@@ -1,17 +1,24 @@
-"""The pin: everything the numbers of a report depend on, fixed when it is asked for."""
+"""The pin: everything the numbers of a report depend on, fixed when it is asked for.
+
+A pin is kept for years and decoded by every later version. What came later is therefore written only where it says
+something: a pin of before is encoded as it was, and with it the digest of its report.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gaugehouse.kpi import Definition
-from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateClass
+from gaugehouse.measurements.exclusions import Exclusion, ExclusionKind
+from gaugehouse.measurements.metric import INDIVIDUAL, MetricAttributes, MetricKind, StateClass, parse_subgroup
 from gaugehouse.measurements.period import Period
 from gaugehouse.measurements.selection import from_epoch_us, to_epoch_us
+from gaugehouse.measurements.shift_calendar import ShiftCalendar, decode_shift_calendar, encode_shift_calendar
+from gaugehouse.measurements.shifts import ShiftBucket
 
 PIN_FORMAT = 1
 DEFINED = ("name", "version", "title", "unit", "formula", "edge", "higher_is_better")
@@ -20,13 +27,29 @@ NUMBERS = ("lsl", "usl", "target", "nominal_interval_s", "max_hold_s", "rollover
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PinnedComponent:
-    """A component as it was: `retired_at` ends its part of the period; `attributes` are those that formulas use."""
+    """A component as it was.
+
+    Args:
+        name: Name.
+        type: Of the machine.
+        labels: By which components are grouped.
+        retired_at: Ends its part of the period.
+        attributes: Those that formulas use, the metrics of its OEE among them.
+    """
 
     name: str
     type: str = ""
     labels: Mapping[str, str]
     retired_at: datetime | None = None
     attributes: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinnedShiftCalendar:
+    """The project's shift calendar as it was, and which version of it that is."""
+
+    version: int
+    calendar: ShiftCalendar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +74,16 @@ class Pin:
         edges_us: n + 1 edges of n buckets: the calendar of that day's tzdata, kept. [us]
         components: Resolved, ordered by name, the silent ones included.
         series: Ordered by (component, metric).
-        supporting: Further series that formulas need and that are not shown, ordered likewise.
+        supporting: Further series that the numbers rest on and that are not shown (what formulas name, metrics that
+            show that a device is alive), ordered likewise.
         definitions: The project's own KPIs that are used, as they were.
         kpis: Names per kind of metric, in the order asked.
         catalogue_version: Of the formulas.
         tzdata_version: Of the time zone rules.
         code_version: Of Gaugehouse.
+        shift_calendar: The project's, if it had one.
+        shifts: Per bucket the shift it is, None for time between shifts; empty where the buckets are no shifts.
+        exclusions: Windows that take something out of the period for some of the components.
     """
 
     project: str
@@ -73,6 +100,9 @@ class Pin:
     code_version: str
     supporting: tuple[PinnedSeries, ...] = ()
     definitions: tuple[Definition, ...] = ()
+    shift_calendar: PinnedShiftCalendar | None = None
+    shifts: tuple[ShiftBucket | None, ...] = ()
+    exclusions: tuple[Exclusion, ...] = ()
 
     @property
     def every_series(self) -> tuple[PinnedSeries, ...]:
@@ -83,10 +113,7 @@ class Pin:
 
 
 def encode_pin(pin: Pin) -> dict[str, Any]:
-    """Return the pin as JSON-able values; names and attributes that repeat are written once.
-
-    What only reports with a project's own KPIs have is left out where there is none: older pins keep their digest.
-    """
+    """Return the pin as JSON-able values; names and attributes that repeat are written once."""
     components = {component.name: index for index, component in enumerate(pin.components)}
     every = (*pin.series, *pin.supporting)
     metrics = {name: index for index, name in enumerate(sorted({series.metric for series in every}))}
@@ -131,6 +158,11 @@ def encode_pin(pin: Pin) -> dict[str, Any]:
         "component_attributes": {one.name: dict(one.attributes) for one in pin.components if one.attributes},
         "supporting": series[len(pin.series) :],
         "definitions": [_encode_definition(one) for one in pin.definitions],
+        "shift_calendar": _encode_shift_calendar(pin.shift_calendar),
+        "shifts": [
+            None if shift is None else [shift.name, shift.day.isoformat(), shift.is_cut] for shift in pin.shifts
+        ],
+        "exclusions": [_encode_exclusion(one) for one in pin.exclusions],
     }
     return encoded_pin | {name: value for name, value in optional.items() if value}
 
@@ -181,6 +213,52 @@ def decode_pin(encoded: Mapping[str, Any]) -> Pin:
         catalogue_version=encoded["catalogue_version"],
         tzdata_version=encoded["tzdata_version"],
         code_version=encoded["code_version"],
+        shift_calendar=_decode_shift_calendar(encoded.get("shift_calendar")),
+        shifts=tuple(_decode_shift(one) for one in encoded.get("shifts", ())),
+        exclusions=tuple(_decode_exclusion(one) for one in encoded.get("exclusions", ())),
+    )
+
+
+def _encode_shift_calendar(pinned: PinnedShiftCalendar | None) -> dict[str, Any] | None:
+    if pinned is None:
+        return None
+    return {"version": pinned.version, "calendar": encode_shift_calendar(pinned.calendar)}
+
+
+def _decode_shift_calendar(encoded: Mapping[str, Any] | None) -> PinnedShiftCalendar | None:
+    if encoded is None:
+        return None
+    return PinnedShiftCalendar(version=encoded["version"], calendar=decode_shift_calendar(encoded["calendar"]))
+
+
+def _decode_shift(encoded: list[Any] | None) -> ShiftBucket | None:
+    if encoded is None:
+        return None
+    name, day, is_cut = encoded
+    return ShiftBucket(name=name, day=date.fromisoformat(day), is_cut=is_cut)
+
+
+def _encode_exclusion(one: Exclusion) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "kind": one.kind.value,
+        "components": None if one.components is None else list(one.components),
+        "start_us": to_epoch_us(one.start),
+        "end_us": to_epoch_us(one.end),
+        "reason": one.reason,
+        "author": one.author,
+    }
+
+
+def _decode_exclusion(encoded: Mapping[str, Any]) -> Exclusion:
+    return Exclusion(
+        id=encoded["id"],
+        kind=ExclusionKind(encoded["kind"]),
+        components=None if encoded["components"] is None else tuple(encoded["components"]),
+        start=from_epoch_us(encoded["start_us"]),
+        end=from_epoch_us(encoded["end_us"]),
+        reason=encoded["reason"],
+        author=encoded["author"],
     )
 
 
@@ -202,7 +280,13 @@ def _encode_attributes(attributes: MetricAttributes) -> dict[str, Any]:
     encoded: dict[str, Any] = {"kind": attributes.kind.value, "unit": attributes.unit}
     encoded.update({name: _as_float(getattr(attributes, name)) for name in NUMBERS})
     encoded["state_classes"] = [[float(value), name.value] for value, name in sorted(attributes.state_classes.items())]
-    return encoded
+    later = {
+        "state_names": [[float(value), name] for value, name in sorted(attributes.state_names.items())],
+        "alive_metric": attributes.alive_metric,
+        "lateness_s": _as_float(attributes.lateness_s),
+        "subgroup": None if attributes.subgroup == INDIVIDUAL else attributes.subgroup.expression,
+    }
+    return encoded | {name: value for name, value in later.items() if value not in (None, [])}
 
 
 def _decode_attributes(encoded: Mapping[str, Any]) -> MetricAttributes:
@@ -211,6 +295,10 @@ def _decode_attributes(encoded: Mapping[str, Any]) -> MetricAttributes:
         kind=MetricKind(encoded["kind"]),
         unit=encoded["unit"],
         state_classes={float(value): StateClass(name) for value, name in encoded["state_classes"]},
+        state_names={float(value): name for value, name in encoded.get("state_names", ())},
+        alive_metric=encoded.get("alive_metric"),
+        lateness_s=_as_float(encoded.get("lateness_s")),
+        subgroup=parse_subgroup(encoded["subgroup"]) if "subgroup" in encoded else INDIVIDUAL,
         **numbers,
     )
 

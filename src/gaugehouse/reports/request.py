@@ -31,7 +31,7 @@ class ReportRequest:
         components: "all", names or ids, or a filter.
         metrics: Names; None is every metric that a component has.
         kpis: Names; None is a sensible set for each metric's kind.
-        bucket: hour, day, week, month, quarter, year, or a duration; None is the period as one.
+        bucket: hour, day, week, month, quarter, year, shift, or a duration; None is the period as one.
     """
 
     period: str | PeriodBounds

@@ -314,7 +314,7 @@ def read_result(layout: Layout, report: ReportView) -> pa.Table:
     return load_result(result_path(layout, report.id, report.revision))
 
 
-def _revisions_of(caller: Caller) -> Select[tuple[Report, ReportRevision, Job]]:
+def _revisions_of(caller: Caller) -> Select[Report, ReportRevision, Job]:
     return (
         select(Report, ReportRevision, Job)
         .join(ReportRevision, ReportRevision.report_id == Report.id)
@@ -337,7 +337,8 @@ def _get_revision(
         raise NotFound(f"the report has no revision {revision}", code="revision_not_found")
     if row is None:
         raise missing
-    return row
+    report, issued, job = row
+    return report, issued, job
 
 
 def _check_sees_project(caller: Caller) -> None:

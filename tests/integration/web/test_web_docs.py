@@ -14,6 +14,7 @@ from gaugehouse.web.docs import STATIC_DIR
 from gaugehouse.web.envelope import SECURITY_HEADERS
 
 OPERATIONS = """\
+DELETE /v1/exclusions/{exclusion}
 GET /health
 GET /metrics
 GET /ready
@@ -24,7 +25,10 @@ GET /v1/components/{component}/latest
 GET /v1/components/{component}/measurements
 GET /v1/components/{component}/summary
 GET /v1/events
+GET /v1/exclusions
+GET /v1/exclusions/{exclusion}
 GET /v1/kpis
+GET /v1/kpis/{kpi}/explanation
 GET /v1/kpis/{kpi}/versions
 GET /v1/latest
 GET /v1/me
@@ -33,6 +37,7 @@ GET /v1/metrics
 GET /v1/reports
 GET /v1/reports/{report_id}
 GET /v1/reports/{report_id}/result
+GET /v1/shift-calendar
 GET /v1/summary
 PATCH /v1/components/{component}
 PATCH /v1/metrics/{metric}
@@ -41,11 +46,13 @@ POST /v1/components
 POST /v1/components/{component}/restore
 POST /v1/components/{component}/retire
 POST /v1/events
+POST /v1/exclusions
 POST /v1/kpis
 POST /v1/measurements
 POST /v1/metrics
 POST /v1/reports
-POST /v1/reports/{report_id}/cancel"""
+POST /v1/reports/{report_id}/cancel
+PUT /v1/shift-calendar"""
 
 
 def operations(description):

@@ -5,6 +5,7 @@ from gaugehouse.web.api import (
     component_rows,
     components,
     events,
+    exclusions,
     health,
     influx,
     kpis,
@@ -12,6 +13,7 @@ from gaugehouse.web.api import (
     metrics,
     reports,
     scraping,
+    shift_calendar,
 )
 
 ROUTERS = (
@@ -21,6 +23,8 @@ ROUTERS = (
     component_rows.router,
     metrics.router,
     kpis.router,
+    shift_calendar.router,
+    exclusions.router,
     reports.router,
     access.router,
     influx.router,

@@ -26,6 +26,16 @@ from gaugehouse.web.security import InRuntime, Manager, MeasurementReader
 router = APIRouter(prefix="/v1/components", tags=["components"])
 
 
+class OeeBody(EdgeBody):
+    """The component's own metrics that its OEE is computed from."""
+
+    state_metric: str | None = Field(None, examples=["running"], description="Says when it runs")
+    parts_metric: str | None = Field(None, examples=["parts_total"], description="Counts all parts")
+    good_metric: str | None = Field(None, description="Counts good parts; or scrap_metric, never both")
+    scrap_metric: str | None = Field(None, examples=["scrap_total"], description="Counts bad parts")
+    ideal_cycle_time_s: float | None = Field(None, examples=[12.5], description="Time for one part at the best [s]")
+
+
 class NewComponentBody(EdgeBody):
     """A component to create."""
 
@@ -34,15 +44,17 @@ class NewComponentBody(EdgeBody):
     type: str = Field("", examples=["pump"])
     labels: dict[str, str] = Field(default_factory=dict, examples=[{"line": "A"}], description="At most 16")
     attributes: dict[str, Any] = Field(default_factory=dict, description="Any JSON, up to 16 KiB")
+    oee: OeeBody = Field(default_factory=lambda: OeeBody.model_validate({}), description="What OEE is computed from")
 
 
 class ComponentChanges(EdgeBody):
-    """What is to change; labels and attributes are merged key by key, and a key set to null is removed."""
+    """What is to change; labels, attributes and oee are merged key by key, and a key set to null is removed."""
 
     title: str | None = None
     type: str | None = None
     labels: dict[str, str | None] | None = Field(None, examples=[{"line": "B", "hall": None}])
     attributes: dict[str, Any] | None = None
+    oee: OeeBody | None = None
 
 
 @router.post(
@@ -116,7 +128,7 @@ def read_component(runtime: InRuntime, caller: MeasurementReader, component: Com
 def change_component(
     runtime: InRuntime, caller: Manager, component: ComponentInPath, body: ComponentChanges
 ) -> ComponentView:
-    """Change title, type, labels or attributes. The name stays: rows carry it."""
+    """Change title, type, labels, attributes or the metrics of OEE. The name stays: rows carry it."""
     with runtime.database.transaction() as session:
         return update_component(session, caller.project_id, component, **body.model_dump(exclude_unset=True))
 

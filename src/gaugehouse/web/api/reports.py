@@ -53,7 +53,9 @@ class ReportBody(EdgeBody):
     kpis: list[str] | None = Field(
         None, examples=[["mean", "availability"]], description="Those of each kind without it"
     )
-    bucket: str | None = Field(None, examples=["day"], description="hour, day, week, month, quarter, year, a duration")
+    bucket: str | None = Field(
+        None, examples=["day"], description="hour, day, week, month, quarter, year, shift, a duration"
+    )
 
     def as_request(self) -> ReportRequest:
         """Return the question in the words of the room `reports`."""

@@ -1,6 +1,6 @@
 """KPIs that projects define, version by version.
 
-Revision: 0005. After: 0002 (in the tree with all helpers' migrations: 0004).
+Revision: 0005. After: 0004.
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from sqlalchemy import Text
 from sqlalchemy.dialects import postgresql
 
 revision = "0005"
-down_revision = "0002"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
