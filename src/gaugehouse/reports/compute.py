@@ -183,7 +183,10 @@ def _compute_chunk(  # noqa: PLR0913, PLR0917 - a portion, its rows, its buckets
 
 
 def _keep_asked(evaluated: pa.Table, chunk: Chunk, pin: Pin, names: Sequence[str]) -> pa.Table:
-    """Drop what was evaluated for the sake of other metrics, and put each series' KPIs in the order asked."""
+    """Drop time between shifts and what was evaluated for the sake of others; put each series' KPIs as asked."""
+    if pin.shifts:
+        is_shift = np.array([shift is not None for shift in pin.shifts], np.bool_)
+        evaluated = evaluated.filter(pa.array(is_shift[evaluated["bucket"].to_numpy()]))
     kinds = list(MetricKind)
     places = np.full((len(kinds), len(names)), -1, dtype=np.int64)
     for kind, asked in pin.kpis.items():

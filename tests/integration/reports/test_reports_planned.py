@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from gaugehouse.database.tables import Report
+from gaugehouse.database.tables import ReportRevision
 from gaugehouse.errors import PeriodRefused
 from gaugehouse.inventory import (
     NewExclusion,
@@ -42,7 +42,7 @@ def exclude(plant, components, start, end):
 
 def pin_of(plant, report):
     with plant.database.reading() as session:
-        return decode_pin(session.scalars(select(Report).where(Report.id == report.id)).one().pin)
+        return decode_pin(session.scalars(select(ReportRevision).filter_by(report_id=report.id)).one().pin)
 
 
 @pytest.fixture

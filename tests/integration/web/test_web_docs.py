@@ -36,7 +36,10 @@ GET /v1/measurements
 GET /v1/metrics
 GET /v1/reports
 GET /v1/reports/{report_id}
+GET /v1/reports/{report_id}/changes
 GET /v1/reports/{report_id}/result
+GET /v1/reports/{report_id}/revisions
+GET /v1/reports/{report_id}/staleness
 GET /v1/shift-calendar
 GET /v1/summary
 PATCH /v1/components/{component}
@@ -52,6 +55,7 @@ POST /v1/measurements
 POST /v1/metrics
 POST /v1/reports
 POST /v1/reports/{report_id}/cancel
+POST /v1/reports/{report_id}/revisions
 PUT /v1/shift-calendar"""
 
 
