@@ -94,11 +94,19 @@ class Place(NamedTuple):
 
 
 class _Scope(NamedTuple):
-    """What a term is evaluated in: which metric is meant by bare names, by row or merged, what a zero is called."""
+    """What a term is evaluated in.
+
+    Attributes:
+        own: Which metric is meant by bare names.
+        by_row: By row, or merged.
+        zero: What a zero denominator is called.
+        is_planned: With the facts of planned busy time.
+    """
 
     own: Subject
     by_row: bool
     zero: int
+    is_planned: bool = False
 
 
 class Calculation:
@@ -131,19 +139,23 @@ class Calculation:
         self._rules = rules
         self._owners = owners
         self._readings = Readings(facts, attributes, self.texts)
+        self._planned = self._readings
+        if facts.planned is not None:
+            self._planned = Readings(facts.planned, attributes, self.texts)
         self._series: dict[tuple[str, str], int] | None = None
         self._places: dict[Subject, Place] = {}
-        self._kpis: dict[tuple[str, Subject, bool], Outcome] = {}
+        self._kpis: dict[tuple[str, Subject, bool, bool], Outcome] = {}
 
     def evaluate(self, name: str) -> Outcome:
         """Return a KPI for every (row or group, bucket)."""
         with np.errstate(all="ignore"):
             return self._evaluate_kpi(name, OWN_SUBJECT, by_row=self.groups is None)
 
-    def evaluate_term(self, term: Term) -> Outcome:
+    def evaluate_term(self, term: Term, *, is_planned: bool = False) -> Outcome:
         """Return a part of a formula for every (row or group, bucket)."""
+        scope = _Scope(OWN_SUBJECT, self.groups is None, Reason.NONE, is_planned)
         with np.errstate(all="ignore"):
-            return self._fit(self._evaluate(term, _Scope(OWN_SUBJECT, self.groups is None, Reason.NONE)))
+            return self._fit(self._evaluate(term, scope))
 
     def find_place(self, subject: Subject) -> Place:
         """Return where the metric of a subject is for each row."""
@@ -153,18 +165,18 @@ class Calculation:
 
     # --- KPIs ---------------------------------------------------------------------------------------------------------
 
-    def _evaluate_kpi(self, name: str, own: Subject, *, by_row: bool) -> Outcome:
+    def _evaluate_kpi(self, name: str, own: Subject, *, by_row: bool, is_planned: bool = False) -> Outcome:
         rule = self._rules[name]
         if OWN_SUBJECT not in rule.formula.subjects:
             own = OWN_SUBJECT  # it is about the component: the same for all of its metrics
-        key = (name, own, by_row)
+        key = (name, own, by_row, is_planned or rule.is_planned)
         if key not in self._kpis:
-            self._kpis[key] = self._evaluate_rule(rule, own, by_row=by_row)
+            zero = Reason.NONE if rule.zero is None else self.texts.code(rule.zero.pattern)
+            self._kpis[key] = self._evaluate_rule(rule, _Scope(own, by_row, zero, key[-1]))
         return self._kpis[key]
 
-    def _evaluate_rule(self, rule: Rule, own: Subject, *, by_row: bool) -> Outcome:
-        zero = Reason.NONE if rule.zero is None else self.texts.code(rule.zero.pattern)
-        scope = _Scope(own, by_row, zero)
+    def _evaluate_rule(self, rule: Rule, scope: _Scope) -> Outcome:
+        own, by_row, zero = scope.own, scope.by_row, scope.zero
         outcome = self._fit(self._evaluate(rule.formula.term, scope), by_row=by_row).copy()
         if rule.zero is not None:
             self._say(outcome, (outcome.status == UNDEFINED) & (outcome.reason == zero), rule.zero, scope)
@@ -233,7 +245,8 @@ class Calculation:
             case ComponentAttribute():
                 outcome = self._merge_same(self._read_attribute(term.name), f"@{term.name}", scope)
             case KpiValue():
-                outcome = self._evaluate_kpi(term.kpi, _resolve(term.subject, scope), by_row=scope.by_row)
+                own = _resolve(term.subject, scope)
+                outcome = self._evaluate_kpi(term.kpi, own, by_row=scope.by_row, is_planned=scope.is_planned)
             case Known():
                 outcome = self._evaluate_known(term, scope)
             case Scaled():
@@ -276,7 +289,8 @@ class Calculation:
     def _evaluate_fact(self, term: Fact, scope: _Scope) -> Outcome:
         subject = _resolve(term.subject, scope)
         quantity, exponent = QUANTITIES[term.quantity], OWN_EXPONENTS[term.quantity]
-        outcome = self._gather(self._readings.read(term.quantity), subject, exponent)
+        readings = self._planned if scope.is_planned else self._readings
+        outcome = self._gather(readings.read(term.quantity), subject, exponent)
         if scope.by_row or self.groups is None:
             return outcome
         return self._merge(outcome, quantity.merge, subject, scope, has_unit=exponent != 0)

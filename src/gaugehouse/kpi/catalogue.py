@@ -546,10 +546,11 @@ _DEFINITIONS = (
         unit="%",
         formula="sum(@state_metric.up_s) / sum(@state_metric.busy_s)",
         source=OEE,
-        edge="running time / planned busy time, as far as known: up, down or idle; planned and unknown time is "
-        "in neither; the metric is the one that the attribute state_metric names",
+        edge="running time / planned busy time, as far as known: up, down or idle inside the shifts; planned and "
+        "unknown time is in neither, nor what is excluded; the metric is the one that the attribute state_metric names",
         kinds=STATE,
         zero="no planned busy time is known",
+        is_planned=True,
         higher_is_better=True,
     ),
     Definition(
@@ -561,6 +562,7 @@ _DEFINITIONS = (
         edge="may exceed 100 %: reported, never clipped; then the ideal cycle time is too long",
         kinds=STATE,
         zero="not running at any known time of the period",
+        is_planned=True,
         higher_is_better=True,
     ),
     Definition(
@@ -571,6 +573,7 @@ _DEFINITIONS = (
         source=OEE,
         edge="undefined without parts",
         zero="no parts were made",
+        is_planned=True,
         higher_is_better=True,
     ),
     Definition(
@@ -583,6 +586,7 @@ _DEFINITIONS = (
         "ratios; undefined when an attribute is missing or no busy time is known",
         kinds=STATE,
         zero="no planned busy time is known",
+        is_planned=True,
         higher_is_better=True,
     ),
     Definition(

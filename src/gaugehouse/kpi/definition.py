@@ -36,6 +36,7 @@ class Definition:
         zero: Reason of a zero denominator; `{formula}` shows a number.
         caveats: When it has no value, or a partial one, although the formula has one.
         higher_is_better: For traffic lights; None: neither is.
+        is_planned: It is about planned busy time: its facts are those of the shifts, without what is excluded.
         version: Counts up with each change of a project's KPI; 0: built in.
         metric_units: The metrics that the formula names, with the units they had when it was defined.
     """
@@ -50,6 +51,7 @@ class Definition:
     zero: str = ""
     caveats: tuple[CaveatText, ...] = ()
     higher_is_better: bool | None = None
+    is_planned: bool = False
     version: int = 0
     metric_units: Mapping[str, str] = field(default_factory=dict)
 
@@ -66,6 +68,7 @@ class Kpi:
         subjects: Metrics whose facts it needs, likewise.
         attributes: Attributes of components that it needs, likewise.
         height: Levels of its formula and of the highest one that it names, together.
+        needs_planned: It rests on the facts of planned busy time, likewise.
     """
 
     definition: Definition
@@ -75,6 +78,7 @@ class Kpi:
     subjects: frozenset[Subject]
     attributes: frozenset[str]
     height: int
+    needs_planned: bool
 
     @property
     def name(self) -> str:
@@ -215,7 +219,15 @@ def _find_definition_problem(new: Definition, built_in: Mapping[str, Kpi]) -> st
 
 
 def _make_kpi(one: Definition, vocabulary: Vocabulary, made: Mapping[str, Kpi]) -> Kpi:
-    rule = make_rule(one.formula, one.unit, vocabulary, kinds=one.kinds, zero=one.zero, caveats=one.caveats)
+    rule = make_rule(
+        one.formula,
+        one.unit,
+        vocabulary,
+        kinds=one.kinds,
+        zero=one.zero,
+        caveats=one.caveats,
+        is_planned=one.is_planned,
+    )
     named = [made[name] for name in sorted({name for formula in rule.formulas for name in formula.kpis})]
     height = max(find_depth(f.node) for f in rule.formulas) + max((kpi.height for kpi in named), default=0)
     if height > MAX_HEIGHT:
@@ -229,6 +241,7 @@ def _make_kpi(one: Definition, vocabulary: Vocabulary, made: Mapping[str, Kpi]) 
         subjects=frozenset(subject for part in parts for subject in part.subjects),
         attributes=frozenset(name for part in parts for name in part.attributes),
         height=height,
+        needs_planned=rule.is_planned or any(kpi.needs_planned for kpi in named),
     )
 
 

@@ -138,7 +138,7 @@ def evaluate_groups(
         groups = Groups(group_of=group_of_row, count=len(names))
         calculation = Calculation(facts, attributes, rules, rows=rows, owners=owners, groups=groups)
         if names:
-            parts.append(_build_group_table(facts, attributes, calculation, groups, kpi, names, place))
+            parts.append(_build_group_table(_of_kpi(facts, kpi), attributes, calculation, groups, kpi, names, place))
     order = [(name, "ascending") for name in ("group", "metric", "place", "bucket")]
     return pa.concat_tables(parts).sort_by(order).select(GROUP_RESULTS.names)
 
@@ -196,6 +196,11 @@ def _spell_cells(cells: Outcome, texts: Sequence[str | None]) -> dict[str, pa.Ar
     }
 
 
+def _of_kpi(facts: Facts, kpi: Kpi) -> Facts:
+    """Return the facts that coverage and n of a KPI are about."""
+    return facts.planned if facts.planned is not None and kpi.rule.is_planned else facts
+
+
 def _build_table(
     facts: Facts,
     attributes: Sequence[MetricAttributes],
@@ -210,14 +215,16 @@ def _build_table(
         return np.broadcast_to(part, shape).ravel()
 
     codes, units = _find_units(asked, attributes)
-    coverage = spread(find_coverage(facts)[:, None, :])
+    of_kpis = [_of_kpi(facts, one) for one in asked]
+    coverage = np.stack([find_coverage(one) for one in of_kpis], axis=1).ravel()
+    n = np.stack([one.points["n"] for one in of_kpis], axis=1).ravel()
     columns = _spell_cells(cells, texts) | {
         "series": pa.array(spread(series[:, None, None])),
         "kpi": _spell(spread(kpi[:, None]), [item.name for item in asked]),
         "bucket": pa.array(spread(bucket)),
         "unit": _spell(spread(codes[:, :, None]), units),
         "coverage": pa.array(coverage, mask=np.isnan(coverage)),
-        "n": pa.array(spread(facts.points["n"][:, None, :])),
+        "n": pa.array(n),
     }
     return pa.table({name: columns[name] for name in RESULTS.names}, schema=RESULTS)
 

@@ -100,7 +100,7 @@ def explain(  # noqa: PLR0913 - what is known, what is asked, and about what
     values = {}
     for node in dict.fromkeys(nodes):
         term, factor, unit = _find_value(node, kpi, catalogue)
-        outcome = calculation.evaluate_term(term)
+        outcome = calculation.evaluate_term(term, is_planned=kpi.rule.is_planned)
         subject = getattr(term, "subject", OWN_SUBJECT)
         shown = _Shown(render(node), _find_meaning(node, catalogue), factor, _place_unit(unit, subject, calculation))
         values[node] = shown.fill(outcome, bucket, calculation)

@@ -1,7 +1,7 @@
 """Facts: what one pass over the rows yields per (series, bucket), and how facts of adjacent buckets merge."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,8 +17,8 @@ from gaugehouse.kpi.kernel import SeriesParams
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateClass
 from gaugehouse.measurements.selection import to_epoch_us
 from gaugehouse.measurements.series import SeriesRows
+from gaugehouse.measurements.windows import NO_WINDOWS, Windows, join_windows, merge_windows
 
-NO_WINDOWS: kernel.Integers = np.empty((0, 2), np.int64)
 ADDED_HOLDS = ("covered_us", "area", "above_us", "below_us", "linear_covered_us", "linear_area")
 NO_NOW_US = np.iinfo(np.int64).max // 4  # far ahead, and sums of two such instants still fit
 
@@ -67,6 +67,7 @@ class Facts:
         state_us: (series, bucket, place in the state map), held time; behind the map: of all other values. [us]
         state_entries: How often each was entered from another.
         quantiles: (series, bucket, kernel.QUANTILES), or None when not asked for or after a merge.
+        planned: Facts of planned busy time, of the same series and buckets; None: nobody asked, or all time is planned.
     """
 
     edges_us: kernel.Integers
@@ -83,6 +84,7 @@ class Facts:
     state_us: kernel.Integers
     state_entries: kernel.Integers
     quantiles: kernel.Floats | None
+    planned: "Facts | None" = None
 
     @property
     def length_us(self) -> kernel.Integers:
@@ -127,44 +129,47 @@ class Facts:
         )
 
 
-def series_params(
+def series_params(  # noqa: PLR0913 - attributes, and all that is said beside them
     attributes: Sequence[MetricAttributes],
     *,
     commissioned_at: Sequence[datetime | None] | None = None,
     retired_at: Sequence[datetime | None] | None = None,
-    excluded_us: Sequence[kernel.Integers] | None = None,
-    unheld_us: Sequence[kernel.Integers] | None = None,
+    excluded: Sequence[Windows] | None = None,
+    paused: Sequence[Windows] | None = None,
+    unheld: Sequence[Windows] | None = None,
     subgroups: Sequence[tuple[int, int]] | None = None,
 ) -> SeriesParams:
     """Return the attributes of each series as arrays.
-
-    Windows are arrays of shape (n, 2), half-open, disjoint and in order. [us]
 
     Args:
         attributes: One per series, in the order of the rows.
         commissioned_at: Per series the instant before which its time does not count; None: no such instant.
         retired_at: Per series the instant from which on its time does not count.
-        excluded_us: Per series the windows that are taken out: planned maintenance, calibration.
-        unheld_us: Per series further windows in which no value holds: what it depends on was silent.
+        excluded: Per series the windows that are taken out with their rows: planned maintenance, calibration.
+        paused: Per series further windows whose time does not count, but whose rows do, and hold on: between shifts.
+        unheld: Per series further windows in which no value holds: what it depends on was silent.
         subgroups: Per series (points, length [us]) of a subgroup, at most one of them not 0.
     """
-    excluded = _windows(excluded_us, len(attributes))
-    unheld = [_united(*both) for both in zip(excluded, _windows(unheld_us, len(attributes)), strict=True)]
-    windows = np.concatenate([NO_WINDOWS, *excluded, *unheld])
-    ends = np.cumsum([len(one) for one in [*excluded, *unheld]], dtype=np.int64)
-    begins = ends - [len(one) for one in [*excluded, *unheld]]
+    nothing = [NO_WINDOWS] * len(attributes)
+    taken = excluded or nothing
+    uncounted = [join_windows(both) for both in zip(taken, paused, strict=True)] if paused else taken
+    silent = [join_windows(both) for both in zip(uncounted, unheld, strict=True)] if unheld else uncounted
+    windows = [*taken, *uncounted, *silent]
+    ends = np.cumsum([len(one) for one in windows], dtype=np.int64).reshape(3, -1)
+    begins = ends - np.array([len(one) for one in windows], np.int64).reshape(3, -1)
+    everything = [NO_WINDOWS, *windows]
     maps = [item.state_classes if item.kind is MetricKind.STATE else {} for item in attributes]
     state_end = np.cumsum([len(classes) for classes in maps], dtype=np.int64)
     series = np.zeros(len(attributes), kernel.PARAMS)
     series["kind"] = [KIND_CODES[item.kind] for item in attributes]
-    series["max_hold_us"] = [_hold_us(item.max_hold_s) for item in attributes]
+    series["max_hold_us"] = [_hold_us(item) for item in attributes]
     series["nominal_us"] = [_interval_us(item.nominal_interval_s) for item in attributes]
     series["rollover_at"] = [item.rollover_at or 0.0 for item in attributes]
     series["max_rate"] = [math.inf if item.max_rate is None else item.max_rate for item in attributes]
     series["lsl"] = [-math.inf if item.lsl is None else item.lsl for item in attributes]
     series["usl"] = [math.inf if item.usl is None else item.usl for item in attributes]
-    for name, part in (("excluded", slice(None, len(attributes))), ("unheld", slice(len(attributes), None))):
-        series[f"{name}_begin"], series[f"{name}_end"] = begins[part], ends[part]
+    for place, name in enumerate(("taken", "excluded", "unheld")):
+        series[f"{name}_begin"], series[f"{name}_end"] = begins[place], ends[place]
     groups = np.array(subgroups or [(0, 0)] * len(attributes), np.int64).reshape(-1, 2)
     series["subgroup_size"], series["subgroup_us"] = groups[:, 0], groups[:, 1]
     series["commissioned_us"] = _instants_us(commissioned_at, len(attributes), missing_us=-NO_NOW_US)
@@ -175,32 +180,19 @@ def series_params(
         series=series,
         state_values=np.array([value for classes in maps for value in classes], np.float64),
         state_classes=np.array([CLASS_CODES[name] for classes in maps for name in classes.values()], np.int8),
-        windows_start_us=np.ascontiguousarray(windows[:, 0]),
-        windows_end_us=np.ascontiguousarray(windows[:, 1]),
+        windows_start_us=np.concatenate([one.starts_us for one in everything]),
+        windows_end_us=np.concatenate([one.ends_us for one in everything]),
     )
 
 
-def _windows(windows_us: Sequence[kernel.Integers] | None, count: int) -> list[kernel.Integers]:
-    return [NO_WINDOWS] * count if windows_us is None else [np.asarray(one).reshape(-1, 2) for one in windows_us]
+def _hold_us(attributes: MetricAttributes) -> int:
+    """Return 0 for a hold that is not set, and never for one that is.
 
-
-def _united(left: kernel.Integers, right: kernel.Integers) -> kernel.Integers:
-    """Return what lies in windows of either, as windows."""
-    if not len(left) or not len(right):
-        return left if len(left) else right
-    both = np.concatenate([left, right])
-    both = both[np.argsort(both[:, 0], kind="stable")]
-    reach_us = np.maximum.accumulate(both[:, 1])
-    is_first = np.append(True, both[1:, 0] > reach_us[:-1])
-    starts = np.flatnonzero(is_first)
-    return np.column_stack([both[starts, 0], np.maximum.reduceat(both[:, 1], starts)])
-
-
-def _hold_us(max_hold_s: float | None) -> int:
-    """Return 0 for a hold that is not set, and never for one that is."""
-    if max_hold_s is None:
-        return 0
-    return max(1, round(min(max_hold_s * kernel.SECOND_US, kernel.LONGEST_HOLD_US)))
+    What reports on change only holds on while its device is alive: the windows where it was not say when.
+    """
+    if attributes.max_hold_s is None:
+        return 0 if attributes.alive_metric is None else kernel.LONGEST_HOLD_US
+    return max(1, round(min(attributes.max_hold_s * kernel.SECOND_US, kernel.LONGEST_HOLD_US)))
 
 
 def _interval_us(nominal_interval_s: float | None) -> float:
@@ -233,9 +225,7 @@ def compute_facts(
         threads: Series are shared among this many threads.
         want: Which of the dearer facts are needed.
     """
-    window = kernel.Window(np.ascontiguousarray(edges_us, np.int64), NO_NOW_US if now_us is None else now_us)
-    quality = _mark_excluded(rows, params)
-    packed = kernel.Rows(_seal(rows.offsets), _seal(rows.measured_at_us), _seal(rows.value), _seal(quality))
+    window, packed = _pack(rows, params, edges_us, now_us)
     cells = _empty_cells(len(rows), len(edges_us) - 1, _most_states(params))
     shape = (len(rows), len(edges_us) - 1, len(kernel.QUANTILES))
     ranks = np.empty(shape) if Want.QUANTILES in want else None
@@ -264,9 +254,39 @@ def compute_facts(
     )
 
 
+def find_held(
+    rows: SeriesRows,
+    params: SeriesParams,
+    edges_us: kernel.Integers,
+    series: int,
+    *,
+    now_us: int | None = None,
+    classes: Collection[StateClass] | None = None,
+) -> Windows:
+    """Return when a value of one series holds, look-back included; only values of these classes, where some are given.
+
+    Excluded and other windows of the series cut nothing out here: they end what held where they begin.
+    """
+    window, packed = _pack(rows, params, edges_us, now_us)
+    count = int(rows.offsets[series + 1] - rows.offsets[series])
+    spans = np.empty((count, 3), np.int64)
+    held = spans[: kernel.fill_held_spans(packed, params, window, np.zeros(1, kernel.INTERVALS), spans, series)]
+    if classes is not None:
+        held = held[np.isin(held[:, 2], [CLASS_CODES[one] for one in classes])]
+    return merge_windows(held[:, :2])
+
+
+def _pack(
+    rows: SeriesRows, params: SeriesParams, edges_us: kernel.Integers, now_us: int | None
+) -> tuple[kernel.Window, kernel.Rows]:
+    window = kernel.Window(np.ascontiguousarray(edges_us, np.int64), NO_NOW_US if now_us is None else now_us)
+    quality = _mark_excluded(rows, params)
+    return window, kernel.Rows(_seal(rows.offsets), _seal(rows.measured_at_us), _seal(rows.value), _seal(quality))
+
+
 def _mark_excluded(rows: SeriesRows, params: SeriesParams) -> NDArray[np.uint8]:
     """Return the quality of each row, EXCLUDED more where it lies in an excluded window of its series."""
-    begin, end = params.series["excluded_begin"], params.series["excluded_end"]
+    begin, end = params.series["taken_begin"], params.series["taken_end"]
     concerned = np.flatnonzero(end > begin)
     if not concerned.size:
         return rows.quality
@@ -356,6 +376,7 @@ def merge(facts: Facts, starts: Sequence[int] = (0,)) -> Facts:
     return replace(
         facts,
         edges_us=facts.edges_us[[*starts, -1]],
+        planned=None if facts.planned is None else merge(facts.planned, starts),
         quantiles=None,
         spans=join("spans"),
         points=join("points"),

@@ -61,8 +61,8 @@ class Rows(NamedTuple):
 class SeriesParams(NamedTuple):
     """What the kernel knows about each series: a PARAMS record each; state maps and windows one behind the other.
 
-    Windows are half-open, disjoint and in order: time in `excluded` ones does not count at all, in `unheld` ones (those
-    and more) no value holds.
+    Windows are half-open, disjoint and in order: rows in `taken` ones are marked EXCLUDED, time in `excluded` ones
+    (those and more) does not count at all, in `unheld` ones (those and more) no value holds.
     """
 
     series: Records
@@ -96,8 +96,8 @@ class Cells(NamedTuple):
 
 # Per series. max_hold_us 0: three nominal intervals, else 24 h. nominal_us 0: estimated. rollover_at 0: none.
 # lsl, usl: infinite where there is no limit. commissioned_us and retired_us bound the time that counts. The state map
-# is state_values[state_begin:state_end]; excluded_* and unheld_* are ranges of the windows. A subgroup is so many
-# points in a row, or those of so long a time; both 0: none.
+# is state_values[state_begin:state_end]; taken_*, excluded_* and unheld_* are ranges of the windows. A subgroup is so
+# many points in a row, or those of so long a time; both 0: none.
 PARAMS = np.dtype(
     [
         ("kind", "i8"),
@@ -111,6 +111,8 @@ PARAMS = np.dtype(
         ("retired_us", "i8"),
         ("state_begin", "i8"),
         ("state_end", "i8"),
+        ("taken_begin", "i8"),
+        ("taken_end", "i8"),
         ("excluded_begin", "i8"),
         ("excluded_end", "i8"),
         ("unheld_begin", "i8"),
@@ -963,6 +965,24 @@ def fill_failures(
                 else:
                     out[b].failures_uncertain += 1
         last = i
+
+
+@kernel
+def fill_held_spans(rows: Rows, params: SeriesParams, window: Window, intervals: Records, out: Integers, s: int) -> int:
+    """Write (start, end, class) of what holds in a series, look-back included, and return how many there are. [us]"""
+    times_us = rows.measured_at_us
+    param = params.series[s]
+    lo, hi = rows.offsets[s], rows.offsets[s + 1]
+    fill_interval(rows, param, window, intervals[0], lo, hi)
+    classes = find_classes(params, param, find_states(rows, params, param, lo, hi))
+    spans = 0
+    for i in range(lo, hi):
+        if classes[i - lo] < 0:
+            continue
+        until_us = find_hold_end(times_us, i, hi, intervals[0].max_hold_us, times_us[i] + LONGEST_HOLD_US)
+        out[spans, 0], out[spans, 1], out[spans, 2] = times_us[i], until_us, classes[i - lo]
+        spans += 1
+    return spans
 
 
 @kernel

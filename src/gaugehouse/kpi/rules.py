@@ -60,6 +60,7 @@ class Rule:
         kinds: Kinds of that metric that it is defined for.
         zero: Reason of a zero denominator; None names the denominator.
         caveats: In order; a later one overrides an earlier one.
+        is_planned: Its facts are those of planned busy time, also in the KPIs that it names.
     """
 
     formula: Formula
@@ -67,6 +68,7 @@ class Rule:
     kinds: frozenset[MetricKind]
     zero: Template | None = None
     caveats: tuple[Caveat, ...] = ()
+    is_planned: bool = False
 
     @property
     def formulas(self) -> tuple[Formula, ...]:
@@ -86,7 +88,7 @@ class Rule:
         return self.about == OWN_SUBJECT
 
 
-def make_rule(
+def make_rule(  # noqa: PLR0913 - a formula and the rules around it
     text: str,
     unit: str,
     vocabulary: Vocabulary,
@@ -94,6 +96,7 @@ def make_rule(
     kinds: frozenset[MetricKind] | None = None,
     zero: str = "",
     caveats: Sequence[CaveatText] = (),
+    is_planned: bool = False,
 ) -> Rule:
     """Return what is computed for a KPI, checked.
 
@@ -104,6 +107,7 @@ def make_rule(
         kinds: Metric kinds it is defined for; None: those that have all facts it needs.
         zero: Reason of a zero denominator.
         caveats: See `CaveatText`.
+        is_planned: See `Rule`.
 
     Raises:
         Refused: See `check_formula`.
@@ -123,6 +127,7 @@ def make_rule(
             )
             for one in caveats
         ),
+        is_planned=is_planned,
     )
 
 

@@ -17,7 +17,6 @@ from sqlalchemy.orm import Session
 from gaugehouse import __version__
 from gaugehouse.database.tables import Component, Metric
 from gaugehouse.errors import MAX_ROWS_NAMED, NotFound, Refused, TooLarge
-from gaugehouse.inventory import find_effective_exclusions
 from gaugehouse.inventory.checks import split_names
 from gaugehouse.kpi import CATALOGUE, Kpi
 from gaugehouse.lake import Gone
@@ -34,7 +33,7 @@ from gaugehouse.reports.formulas import (
     read_attributes,
 )
 from gaugehouse.reports.pin import Pin, PinnedComponent, PinnedSeries
-from gaugehouse.reports.planned import cut_period, pin_shift_calendar
+from gaugehouse.reports.planned import cut_period, pin_exclusions, pin_shift_calendar
 from gaugehouse.reports.request import ComponentFilter, PeriodBounds, ReportRequest
 from gaugehouse.reports.zones import find_tzdata_version
 
@@ -136,7 +135,7 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
         definitions=definitions,
         shift_calendar=calendar,
         shifts=shifts,
-        exclusions=tuple(find_effective_exclusions(session, project_id, names, period.start, period.end)),
+        exclusions=pin_exclusions(session, project_id, names, period),
     )
 
 

@@ -1,6 +1,7 @@
 """From a pin and a snapshot to the rows of a report: the same for a worker, the command line and a test."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -8,17 +9,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gaugehouse.kpi import Facts, Kpi, Want, compute_facts, evaluate, find_wanted, series_params
+from gaugehouse.kpi import Facts, Kpi, Want, evaluate, find_wanted
 from gaugehouse.lake import Snapshot
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind
 from gaugehouse.measurements.schema import TIMESTAMP
-from gaugehouse.measurements.selection import Selection, to_epoch_us
+from gaugehouse.measurements.selection import Selection
 from gaugehouse.reports.chunks import Chunk, Limits, count_rows, load_chunk, split_series
+from gaugehouse.reports.counted import LOOKBACK, compute_counted_facts, compute_planned_facts
 from gaugehouse.reports.formulas import make_catalogue, make_owners
 from gaugehouse.reports.pin import Pin, PinnedSeries
 from gaugehouse.reports.result import RESULT
 
-LOOKBACK = timedelta(days=35)  # KPI.md: look-back never exceeds 35 days
 HOLDS_PER_INTERVAL = 3  # KPI.md: max hold is three nominal intervals where it is not set
 NEVER_SENT = "this component has never sent a measurement"
 
@@ -80,7 +81,9 @@ def iterate_facts(  # noqa: PLR0913 - a report, its buckets, how to compute them
     on_progress: OnProgress,
     want: Want | None = None,
 ) -> Iterator[tuple[Chunk, Facts]]:
-    """Yield the series of a report in portions, each with its facts; with those that only its formulas need.
+    """Yield the series of a report in portions, each with its facts; of planned busy time too where KPIs need them.
+
+    The series that only formulas need are among them.
 
     Args:
         snapshot: As in `compute_report`.
@@ -100,7 +103,14 @@ def iterate_facts(  # noqa: PLR0913 - a report, its buckets, how to compute them
     for selection, chunk in work:
         on_progress(100 * done / total, f"computing {chunk.series[0].component}")
         wanted = find_wanted(_find_kpis(chunk, pin), catalogue) if want is None else want
-        yield chunk, _compute_chunk(reads, selection, chunk, pin, edges_us, wanted, threads)
+        # A straight line leads to the next row, as far away as a value can hold.
+        look_ahead = find_lookback(chunk.series) if Want.LINES in wanted else None
+        rows = load_chunk(reads, selection, chunk, look_ahead=look_ahead)
+        facts = compute_counted_facts(rows, chunk.series, pin, edges_us, want=wanted, threads=threads)
+        if any(catalogue[name].needs_planned for name in _find_kpis(chunk, pin)):
+            planned = compute_planned_facts(rows, chunk.series, pin, edges_us, threads=threads)
+            facts = replace(facts, planned=planned)
+        yield chunk, facts
         done += chunk.rows + len(chunk.series)
 
 
@@ -114,7 +124,9 @@ def _plan(
     """Yield the portions of a report, each with the rows that it needs."""
     end = min(pin.period.end, pin.asked_at) if pin.period.start < pin.asked_at else pin.period.start
     every = pin.every_series
-    together = any(catalogue[name].looks_around for names in pin.kpis.values() for name in names)
+    together = any(catalogue[name].looks_around for names in pin.kpis.values() for name in names) or any(
+        one.attributes.alive_metric is not None for one in every
+    )
     portions = [(find_lookback(every), every)] if together and every else _group_by_lookback(every)
     for lookback, series in portions:
         selection = Selection(
@@ -153,33 +165,11 @@ def _group_by_lookback(series: Sequence[PinnedSeries]) -> Iterator[tuple[timedel
 def _find_known_hold(attributes: MetricAttributes) -> timedelta | None:
     if attributes.kind not in {MetricKind.GAUGE, MetricKind.DELTA} or attributes.nominal_interval_s is None:
         return None
+    if attributes.alive_metric is not None and attributes.max_hold_s is None:
+        return None
     hold_s = attributes.max_hold_s or HOLDS_PER_INTERVAL * attributes.nominal_interval_s
     # One second more: the kernel rounds holds to microseconds in its own way.
     return timedelta(seconds=hold_s + 1) if hold_s < LOOKBACK.total_seconds() else None
-
-
-def _compute_chunk(  # noqa: PLR0913, PLR0917 - a portion, its rows, its buckets, how
-    snapshot: Snapshot | None,
-    selection: Selection,
-    chunk: Chunk,
-    pin: Pin,
-    edges_us: NDArray[np.int64],
-    want: Want,
-    threads: int,
-) -> Facts:
-    retired_at = {one.name: one.retired_at for one in pin.components}
-    look_ahead = find_lookback(chunk.series) if Want.LINES in want else None  # as far as a value can hold
-    return compute_facts(
-        load_chunk(snapshot, selection, chunk, look_ahead=look_ahead),
-        series_params(
-            [one.attributes for one in chunk.series],
-            retired_at=[retired_at[one.component] for one in chunk.series],
-        ),
-        edges_us,
-        now_us=to_epoch_us(pin.asked_at),
-        threads=threads,
-        want=want,
-    )
 
 
 def _keep_asked(evaluated: pa.Table, chunk: Chunk, pin: Pin, names: Sequence[str]) -> pa.Table:

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from gaugehouse import __version__
 from gaugehouse.errors import NotFound, Refused, TooLarge
-from gaugehouse.inventory import find_effective_exclusions, get_component, resolve_attributes
+from gaugehouse.inventory import get_component, resolve_attributes
 from gaugehouse.kpi import ExplainedValue, Explanation, Kpi, evaluate, explain
 from gaugehouse.lake import Snapshot
 from gaugehouse.measurements.metric import MetricKind
@@ -27,7 +27,7 @@ from gaugehouse.reports.formulas import (
     read_attributes,
 )
 from gaugehouse.reports.pin import Pin, PinnedComponent
-from gaugehouse.reports.planned import pin_shift_calendar
+from gaugehouse.reports.planned import pin_exclusions, pin_shift_calendar
 from gaugehouse.reports.zones import find_tzdata_version
 
 EXPLAINED_ROWS = 5_000_000  # of one component: it is explained while somebody waits
@@ -218,7 +218,5 @@ def _make_pin(session: Session, snapshot: Snapshot, question: KpiQuestion, kpi: 
         code_version=__version__,
         supporting=supporting,
         shift_calendar=pin_shift_calendar(session, question.project_id),
-        exclusions=tuple(
-            find_effective_exclusions(session, question.project_id, [component.name], period.start, period.end)
-        ),
+        exclusions=pin_exclusions(session, question.project_id, [component.name], period),
     )

@@ -83,7 +83,7 @@ class Pin:
         code_version: Of Gaugehouse.
         shift_calendar: The project's, if it had one.
         shifts: Per bucket the shift it is, None for time between shifts; empty where the buckets are no shifts.
-        exclusions: Windows that take something out of the period for some of the components.
+        exclusions: Windows that take something out of the period, or of the look-back, for some of the components.
     """
 
     project: str

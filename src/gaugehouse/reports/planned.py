@@ -1,14 +1,18 @@
 """What a plant plans, as a pin keeps it: its shifts and the buckets they make."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from gaugehouse.errors import PeriodRefused
-from gaugehouse.inventory import find_shift_calendar
+from gaugehouse.inventory import find_effective_exclusions, find_shift_calendar
+from gaugehouse.measurements.exclusions import Exclusion
 from gaugehouse.measurements.period import Period, bucket_edges_us, parse_every
 from gaugehouse.measurements.shift_calendar import decode_shift_calendar
 from gaugehouse.measurements.shifts import ShiftBucket, find_shift_buckets
+from gaugehouse.reports.counted import LOOKBACK
 from gaugehouse.reports.pin import PinnedShiftCalendar
 
 
@@ -18,6 +22,14 @@ def pin_shift_calendar(session: Session, project_id: str) -> PinnedShiftCalendar
     if stored is None:
         return None
     return PinnedShiftCalendar(version=stored.version, calendar=decode_shift_calendar(stored.calendar))
+
+
+def pin_exclusions(
+    session: Session, project_id: str, components: Sequence[str], period: Period
+) -> tuple[Exclusion, ...]:
+    """Return the windows that take something out of a period, or out of the look-back before it."""
+    start = period.start - LOOKBACK
+    return tuple(find_effective_exclusions(session, project_id, components, start, period.end))
 
 
 def cut_period(

@@ -14,7 +14,8 @@ from gaugehouse.measurements.metric import MetricAttributes
 from gaugehouse.measurements.selection import Selection
 from gaugehouse.measurements.series import SeriesRows
 from gaugehouse.reports.changes import find_changes
-from gaugehouse.reports.compute import LOOKBACK, find_lookback
+from gaugehouse.reports.compute import find_lookback
+from gaugehouse.reports.counted import LOOKBACK
 from gaugehouse.reports.pin import Pin
 
 LATE_SQL = """

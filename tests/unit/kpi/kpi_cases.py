@@ -9,6 +9,7 @@ from gaugehouse.kpi import Want, compute_facts, series_params
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateClass
 from gaugehouse.measurements.selection import from_epoch_us
 from gaugehouse.measurements.series import SeriesRows
+from gaugehouse.measurements.windows import merge_windows
 
 SECOND_US = 1_000_000
 START_S = 1_700_000_000
@@ -93,8 +94,8 @@ def facts_of(cases, *, threads=1, want=Want.EVERYTHING):
         [case.attributes for case in cases],
         commissioned_at=[_instant(case.commissioned_s) for case in cases],
         retired_at=[_instant(case.retired_s) for case in cases],
-        excluded_us=[_windows(case.excluded_s) for case in cases],
-        unheld_us=[_windows(case.unheld_s) for case in cases],
+        excluded=[_windows(case.excluded_s) for case in cases],
+        unheld=[_windows(case.unheld_s) for case in cases],
         subgroups=[(case.subgroup[0], case.subgroup[1] * SECOND_US) for case in cases],
     )
     first = cases[0]
@@ -109,7 +110,7 @@ def facts_of(cases, *, threads=1, want=Want.EVERYTHING):
 
 
 def _windows(windows_s):
-    return np.array([[to_us(start_s), to_us(end_s)] for start_s, end_s in windows_s], np.int64).reshape(-1, 2)
+    return merge_windows((to_us(start_s), to_us(end_s)) for start_s, end_s in windows_s)
 
 
 def _instant(at_s):
