@@ -9,6 +9,7 @@ DATA ?= data
 PORT ?= 8080
 SECONDS ?= 3600
 RATE ?= 30000
+TEST_PROCESSES ?= 2
 UV_VERSION := 0.13.8
 
 # uv and its caches stay inside the checkout's reach: a fresh machine needs only Python >= 3.11, make and git.
@@ -43,10 +44,11 @@ $(UV):
 	@touch $@
 
 test: install  ## Run the whole test suite
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile tests/unit tests/integration tests/functional
+	@$(BIN)/pytest tests/faults  # times and kills processes: alone
 
 test-postgres: install  ## Run the whole suite with a throwaway PostgreSQL beside SQLite
-	@.ci/postgres run $(BIN)/pytest
+	@.ci/postgres run $(MAKE) test
 
 test-unit: install  ## Run the unit tests: no disk, no network
 	@$(BIN)/pytest tests/unit

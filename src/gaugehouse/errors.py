@@ -25,6 +25,7 @@ GaugehouseError
 ```
 """
 
+import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -224,3 +225,11 @@ class LakeLocked(StartRefused):
 
 class DamageFound(StartRefused):
     default_code = "damage_found"
+
+
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+
+def is_exhausted(exc: BaseException) -> bool:
+    """Say whether it is this process that has no descriptors or memory left: nothing is wrong with file or request."""
+    return isinstance(exc, MemoryError) or (isinstance(exc, OSError) and exc.errno in EXHAUSTED)

@@ -1,16 +1,8 @@
 """What `lake verify` says: findings, each with a stable code, and one verdict."""
 
-import errno
 from dataclasses import dataclass, field
 
 import msgspec
-
-EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-
-
-def is_exhausted(exc: BaseException) -> bool:
-    """Say whether it is this process that has no descriptors or memory left, which says nothing about a file."""
-    return isinstance(exc, MemoryError) or (isinstance(exc, OSError) and exc.errno in EXHAUSTED)
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

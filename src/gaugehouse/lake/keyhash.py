@@ -277,6 +277,8 @@ def warm_up() -> None:
     raise_newest(newest, t.copy(), np.zeros(1), np.zeros(1, np.uint8), series, t, t, np.zeros(1), np.zeros(1, np.uint8))
     hashes = hash_keys(series, t, NO_EXTRA)
     are_known(hashes, [hashes])
+    are_in_order(t, series)
+    are_in_order(series, t)
     offsets, _order = group_by_code(series, 1)
     unsorted_groups(offsets, t)
     enter_series(slots, series, series.copy(), 0, 1)

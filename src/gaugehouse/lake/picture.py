@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gaugehouse.config import Layout
-from gaugehouse.errors import DamageFound, Unavailable
+from gaugehouse.errors import DamageFound, Unavailable, is_exhausted
 from gaugehouse.lake.delta import LOG_FOLDER
 from gaugehouse.lake.deltalog import TableLog, read_log
-from gaugehouse.lake.findings import Finding, is_exhausted
+from gaugehouse.lake.findings import Finding
 from gaugehouse.lake.live import LiveFacts
 from gaugehouse.lake.manifest import Manifest, manifest_path
 from gaugehouse.lake.recovery import torn_last_commit

@@ -16,11 +16,10 @@ import crc32c
 import msgspec
 import structlog
 
-from gaugehouse.errors import Unavailable
+from gaugehouse.errors import Unavailable, is_exhausted
 from gaugehouse.lake.delta import FileEntry
 from gaugehouse.lake.deltalog import ListedFile
 from gaugehouse.lake.durable import make_folder, sync_path, write_file
-from gaugehouse.lake.findings import is_exhausted
 from gaugehouse.lake.manifest import CommittedFile
 
 logger = structlog.get_logger()

@@ -10,12 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import structlog
 
-from gaugehouse.errors import DamageFound
+from gaugehouse.errors import DamageFound, is_exhausted
 from gaugehouse.lake.backup import holds
 from gaugehouse.lake.commits import CommitContent, commit_entry, commit_name, commit_path, read_commit
 from gaugehouse.lake.delta import HINT, LOG_FOLDER, DeltaStore, describe_file
 from gaugehouse.lake.durable import make_folder, remove_file, sync_path, write_file
-from gaugehouse.lake.findings import is_exhausted
 from gaugehouse.lake.flush import app_id
 from gaugehouse.lake.known import rows_of_batch
 from gaugehouse.lake.manifest import CommittedFile, Manifest, ManifestEntry

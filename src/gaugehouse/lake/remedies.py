@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
+from gaugehouse.errors import is_exhausted
 from gaugehouse.lake.backup import Pool, pool_path
 from gaugehouse.lake.durable import make_folder, write_file
-from gaugehouse.lake.findings import is_exhausted
 from gaugehouse.lake.plain import PLAIN
 from gaugehouse.lake.quarantine import FOLDER, free_name
 

@@ -18,12 +18,13 @@ import numpy as np
 import pyarrow as pa
 
 from gaugehouse.config import Layout
+from gaugehouse.errors import is_exhausted
 from gaugehouse.lake.answers import ANSWERS, find_damage
 from gaugehouse.lake.backup import RESTORING, is_half_restored
 from gaugehouse.lake.contents import Contents, find_keys, read_contents, repeated_hashes
 from gaugehouse.lake.delta import month_name, month_numbers_of
 from gaugehouse.lake.deltalog import Commit, ListedFile
-from gaugehouse.lake.findings import Finding, Verdict, is_exhausted
+from gaugehouse.lake.findings import Finding, Verdict
 from gaugehouse.lake.indexfile import CHECKSUM_BYTES, index_path
 from gaugehouse.lake.keyhash import UInt64s
 from gaugehouse.lake.manifest import CommittedFile

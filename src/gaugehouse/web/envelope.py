@@ -12,14 +12,18 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gaugehouse.errors import Unavailable, is_exhausted
 from gaugehouse.tracing import is_tracing, mark_failed, serving_span
-from gaugehouse.web.problems import write_problem, write_unexpected
+from gaugehouse.web.problems import write_error, write_problem, write_unexpected
 from gaugehouse.web.traffic import Traffic, route_of
 
 log = structlog.get_logger(__name__)
 
 MAX_URL_BYTES = 8 * 1024
 MAX_LOGGED_PATH_CHARS = 200
+EXHAUSTED = Unavailable(
+    "the server has no open files or memory to spare; send the request again", code="exhausted", retry_after_s=1
+)
 REQUEST_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{7,63}")
 CLIENT_CLOSED_REQUEST = 499  # nginx's name for it; only ever logged
 TRACE_HEADERS = frozenset({b"traceparent", b"tracestate"})
@@ -146,7 +150,10 @@ class Envelope:
         )
 
     async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
-        """Run the application; an unknown error becomes a 500 that says nothing, and a full trace in the log."""
+        """Run the application; an unknown error becomes a 500 that says nothing, and a full trace in the log.
+
+        Where it is the process that has no descriptors or memory left, the same request may be answered a moment later.
+        """
         if _url_size_bytes(scope) > MAX_URL_BYTES:
             detail = f"the address is longer than {MAX_URL_BYTES} bytes"
             refusal = write_problem(scope, HTTPStatus.REQUEST_URI_TOO_LONG, code="address_too_long", detail=detail)
@@ -156,8 +163,10 @@ class Envelope:
             await self._app(scope, receive, answer)
         except ClientDisconnect:
             return
-        except Exception:  # the 500 handler, one of the two places that may
+        except Exception as exc:  # the 500 handler, one of the two places that may
             log.exception("request_crashed")
             if answer.status:  # half an answer is out: only a broken connection tells the caller
                 raise
-            await write_unexpected(scope)(scope, receive, answer)
+            await (write_error(scope, EXHAUSTED) if is_exhausted(exc) else write_unexpected(scope))(
+                scope, receive, answer
+            )

@@ -1,6 +1,8 @@
 """One error shape for the whole API."""
 
+import errno
 import json
+import os
 from datetime import UTC, datetime
 from http import HTTPStatus
 
@@ -154,6 +156,10 @@ def app():
     def crash() -> None:
         raise RuntimeError("/etc/passwd SELECT secret FROM users")
 
+    @app.get("/exhausted")
+    def exhaust(errno_: int) -> None:
+        raise OSError(errno_, os.strerror(errno_), "/var/lib/secret")
+
     @app.get("/validation")
     def validation() -> None:
         raise RequestValidationError([{"loc": ("body", 0, "value"), "type": "x", "msg": "bad", "input": float("nan")}])
@@ -177,6 +183,14 @@ def test_a_crash_says_nothing_about_its_cause(client, caplog):
     for trace in ("/", "Traceback", "SELECT", "secret", "RuntimeError", "gaugehouse/"):
         assert trace not in answer.text
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(("errno_", "status"), [(errno.EMFILE, 503), (errno.ENFILE, 503), (errno.ENOENT, 500)])
+def test_a_server_without_descriptors_asks_to_come_back(client, errno_, status):
+    answer = client.get(f"/exhausted?errno_={errno_}")
+    assert_is_problem(answer.json(), status)
+    assert ("retry-after" in answer.headers) == (status == 503)
+    assert "secret" not in answer.text
 
 
 def test_unreadable_json_is_a_400(client):
