@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gaugehouse.measurements.period import Period, bucket_edges_us
 from gaugehouse.measurements.schema import TIMESTAMP
@@ -182,7 +183,7 @@ def sample_targets(components):
     rows += [(name, "temperature", "mean", None, 60.0, 72.0) for name in components]
     rows += [(name, "temperature", "p95", 80.0, None, None) for name in components]
     rows += [
-        (name, "parts_total", "counter_increase", 480_000.0 + 1_000 * place, None, None)
+        (name, "parts_total", "counter_increase", 480_000.0 + 9_000 * (place == 4), None, None)
         for place, name in enumerate(components)
     ]
     return rows_table(rows, TARGETS)
@@ -295,15 +296,19 @@ def bare_report(**changes):
         )
     }  # fmt: skip
     sample = plant_report(components=("mill-01", "mill-02"))
-    return replace(
-        sample, revision=1, bucket=None, values=sample.totals, compared_with=None, charts=(), **(empty | changes)
-    )
+    bare = {"revision": 1, "bucket": None, "values": sample.totals, "compared_with": None, "charts": ()}
+    return replace(sample, **(bare | empty | changes))
 
 
 def wide_report(count):
     """Return a report of many components with one metric, as a fleet has them."""
     names = tuple(f"pump-{place:04d}" for place in range(count))
-    return plant_report(components=names, charts=(), changes=CHANGES.empty_table())
+    bare = bare_report()
+    totals = sample_values(names, edges_of(PERIOD, None), np.random.default_rng(7))
+    totals = totals.filter(pc.equal(totals["metric"], "running"))
+    targets = rows_table([(name, "running", "availability", 95.0, 85.0, None) for name in names], TARGETS)
+    components = tuple(PinnedComponent(name=name, labels={}) for name in names)
+    return replace(bare, components=components, totals=totals, values=totals, targets=targets)
 
 
 def frame_of(table):

@@ -89,7 +89,7 @@ def test_a_panel_shows_line_band_gaps_limits_and_coverage():
     svg = draw_panel(chart, frame_of(chart), DEFAULT_STYLE)
     root = ET.fromstring(svg)  # noqa: S314 - drawn by us
     classes = " ".join(element.get("class", "") for element in root.iter())
-    for name in ("gaps", "band", "mean", "limits", "words", "coverage"):
+    for name in ("gaps", "band", "mean", "limits", "words", "halo", "lacks"):
         assert f"{name}_marks" in classes, name
     words = ["".join(element.itertext()) for element in root.iter() if element.tag.endswith("text")]
     assert {"USL 80", "LSL 55", "target 68", "26\xa0Oct", "2\xa0Nov"} <= set(words)
@@ -126,9 +126,9 @@ def test_pictures_are_the_same_each_time():
 
 def test_a_pareto_has_a_bar_per_rank_and_shares_up_to_a_hundred():
     bars = [ParetoBar(rank=1, amount=8.0, cumulated=0.8), ParetoBar(rank=2, amount=2.0, cumulated=1.0)]
-    svg = draw_pareto(bars, DEFAULT_STYLE, (640, 190))
+    svg = draw_pareto(bars, 10.0, DEFAULT_STYLE, (640, 190))
     words = re.findall(r">([^<>]+)</text>", svg)
-    assert {"1", "2", "downtime [h]", "cumulated share", "100 %"} <= set(words)
+    assert {"1", "2", "downtime [h]", "8.0\xa0h", "share of all downtime", "100\xa0%"} <= set(words)
 
 
 def test_a_specification_that_names_an_address_loads_nothing():

@@ -16,7 +16,6 @@ from unit.reports.sample_report import (
     LONG,
     MARKUP,
     SCRIPT,
-    SILENT,
     bare_report,
     plant_report,
     wide_report,
@@ -230,4 +229,3 @@ def test_a_thousand_components_are_a_page():
     content = render(wide_report(1_000), ReportFormat.HTML)
     print(f"HTML of 1,000 components: {len(content):,} bytes in {time.perf_counter() - started_s:.2f} s")
     assert content.count(b'<th scope="row"><bdi>pump-0999') >= 1
-    assert SILENT.encode() not in content

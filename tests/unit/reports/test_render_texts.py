@@ -27,9 +27,14 @@ BERLIN = ZoneInfo("Europe/Berlin")
 GERMAN = NumberStyle(decimal=",")
 
 
-@pytest.mark.parametrize("name", ["quantities", "texts", "instants", "workbook"])
+@pytest.mark.parametrize("name", ["quantities", "texts", "instants", "sheets"])
 def test_examples_in_docstrings_are_true(name):
     assert doctest.testmod(import_module(f"gaugehouse.reports.render.{name}")).failed == 0
+
+
+def plain(text):
+    """Return a text with spaces that may break."""
+    return text.replace("\xa0", " ")
 
 
 def read_back(text):
@@ -80,7 +85,7 @@ def test_a_missing_number_is_a_dash_whatever_its_unit(nothing):
 
 def test_a_zero_has_no_sign_and_infinity_is_not_a_crash():
     assert format_number(-0.0) == "0"
-    assert format_quantity(math.inf, "s") == "∞\xa0".strip() or format_quantity(math.inf, "s").startswith("∞")
+    assert format_quantity(math.inf, "s") == "∞"
     assert format_difference(0.0, 0.0, "degC") == "±0\xa0%"
 
 
@@ -91,8 +96,8 @@ def test_differences_of_percentages_are_points_and_of_nothing_are_their_amount()
 
 def test_instants_of_the_repeated_hour_can_be_told_apart():
     first = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
-    assert format_instant(first, BERLIN) == "25 Oct 2026, 02:30 +02:00"
-    assert format_instant(first + timedelta(hours=1), BERLIN) == "25 Oct 2026, 02:30 +01:00"
+    assert plain(format_instant(first, BERLIN)) == "25 Oct 2026, 02:30 +02:00"
+    assert plain(format_instant(first + timedelta(hours=1), BERLIN)) == "25 Oct 2026, 02:30 +01:00"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +116,7 @@ def test_periods_of_whole_days_are_days_with_the_last_one_included(start, end, w
         timezone="Europe/Berlin",
         expression="",
     )
-    assert format_period(period, BERLIN) == words
+    assert plain(format_period(period, BERLIN)) == words
 
 
 def test_a_day_over_a_change_of_clocks_says_its_25_hours():
@@ -120,7 +125,7 @@ def test_a_day_over_a_change_of_clocks_says_its_25_hours():
     assert describe_period(period, BERLIN).endswith("(Europe/Berlin), 25 h; clocks change within it")
 
 
-@given(st.text(max_size=300))
+@given(st.text(alphabet=st.sampled_from("ab/_-. \u200b\n\u202e压"), max_size=120))
 def test_long_words_get_places_to_break_and_lose_nothing(name):
     broken = breakable(name)
     assert broken.replace(BREAK, "") == clean(name).replace(BREAK, "")

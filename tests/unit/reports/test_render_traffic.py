@@ -66,8 +66,8 @@ def test_low_coverage_is_the_result_of_a_kpi_about_data():
 numbers = st.floats(min_value=-1e6, max_value=1e6)
 
 
-@given(numbers, numbers, st.booleans())
-def test_more_is_never_worse_where_more_is_better(value, target, *, up):
+@given(value=numbers, target=numbers, up=st.booleans())
+def test_more_is_never_worse_where_more_is_better(value, target, up):
     order = ["red", "amber", "green"]
     better = value + 1 if up else value - 1
     assert order.index(light_of(better, target=target, up=up)) >= order.index(light_of(value, target=target, up=up))

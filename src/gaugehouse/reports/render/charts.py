@@ -8,7 +8,7 @@ points, a panel has 200 pixels; smallest and largest values survive the thinning
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,21 +20,24 @@ from numpy.typing import NDArray
 
 from gaugehouse.measurements.selection import to_epoch_us
 from gaugehouse.reports.render.document import Chart, Numbers, ReportDocument
-from gaugehouse.reports.render.quantities import NumberStyle, format_number
+from gaugehouse.reports.render.quantities import FIXED, NumberStyle, format_number
 from gaugehouse.reports.render.ticks import Axis, find_value_axis
 
 FONTS_DIR = Path(__file__).parent / "fonts"
-FONT = "Source Sans 3, Source Sans Pro, Helvetica, Arial, sans-serif"
-VEGA_LITE = "6.1"  # of those that vl-convert carries; named, so that an update of it changes no picture unseen
+FONT = "'Source Sans 3', 'Source Sans Pro', Helvetica, Arial, sans-serif"  # a name with a digit needs quotes
+VEGA_LITE = "6.4"  # of those that vl-convert carries; named, so that an update of it changes no picture unseen
 
 # Okabe and Ito's palette, told apart by people with any colour vision; limits differ by dashes and words as well.
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#00805E", "#E69F00"
 INK, SOFT_INK, GRID, NO_DATA = "#1F2933", "#52606D", "#E4E7EB", "#E9ECF0"
 
 SECOND_US = 1_000_000
-POINTS_PER_PANEL = 360
+POINTS_PER_PIXEL = 1.5  # of a picture's width: more cannot be seen, and makes it large
+DESIGNS_KEPT = 32
 FAR_LIMIT_SPANS = 1.0  # a limit further away than the data are high would flatten them: it is said in words instead
-COVERAGE_STEPS = 20
+LACK_STEPS = 10
+SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+WHOLE_HOURS_FROM = 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +83,7 @@ class _Columns:
     coverage: Numbers
 
 
-def _thin(chart: Chart, start_us: int, points: int = POINTS_PER_PANEL) -> _Columns:
+def _thin(chart: Chart, start_us: int, points: int) -> _Columns:
     """Return at most `points` columns: neighbours become one, a gap stays one only where nothing is left."""
     edges_s = (chart.edges_us - start_us) / SECOND_US
     buckets = len(edges_s) - 1
@@ -147,14 +150,15 @@ def _rows_of_gaps(columns: _Columns) -> Rows:
     ]
 
 
-def _rows_of_coverage(columns: _Columns) -> Rows:
-    steps = np.round(columns.coverage * COVERAGE_STEPS).astype(np.int64)
+def _rows_of_lacks(columns: _Columns) -> Rows:
+    """Return how much of the time is not covered, in spans of about the same share."""
+    steps = np.round((1.0 - columns.coverage) * LACK_STEPS).astype(np.int64)
     borders = _find_runs(steps)
     return [
         {
             "x": float(columns.start_s[first]),
             "x2": float(columns.end_s[end - 1]),
-            "share": float(steps[first]) / COVERAGE_STEPS,
+            "share": float(steps[first]) / LACK_STEPS,
         }
         for first, end in pairwise(borders)
         if steps[first]
@@ -209,21 +213,39 @@ def _find_span(charts: Sequence[Chart]) -> tuple[float, float]:
 
 def draw_panel(chart: Chart, frame: Frame, style: NumberStyle) -> str:
     """Return a series over the period as SVG: mean as a line, smallest to largest as a band, gaps as gaps."""
-    columns = _thin(chart, frame.start_us)
+    columns = _thin(chart, frame.start_us, round(frame.width * POINTS_PER_PIXEL))
     rows = {
         "line": _rows_of_line(columns),
         "gaps": _rows_of_gaps(columns),
-        "coverage": _rows_of_coverage(columns),
+        "lacks": _rows_of_lacks(columns),
         "limits": _rows_of_limits(chart, frame.value, style),
     }
     return _draw(_design_panel(frame), rows)
 
 
-def draw_pareto(bars: Sequence[ParetoBar], style: NumberStyle, size: tuple[int, int]) -> str:
-    """Return bars by rank with the cumulated share as SVG; the amounts are hours, names stand in the table beside."""
-    axis = find_value_axis(0.0, max(bar.amount for bar in bars), style)
-    rows = [{"rank": f"{bar.rank}", "amount": bar.amount, "share": bar.cumulated} for bar in bars]
-    return _draw(_design_pareto(tuple(row["rank"] for row in rows), axis, size), {"bars": rows})
+def draw_pareto(bars: Sequence[ParetoBar], total: float, style: NumberStyle, size: tuple[int, int]) -> str:
+    """Return bars by rank with the cumulated share as SVG; names stand in the table beside.
+
+    Args:
+        bars: Causes, the largest first. [h]
+        total: Of all causes, those without a bar included: both axes end there, so the line touches the first bar. [h]
+        style: Punctuation.
+        size: Width and height. [px]
+    """
+    axis = find_value_axis(0.0, total, style)
+    inside = [place for place, tick in enumerate(axis.ticks) if tick <= total]
+    ticks, labels = tuple(axis.ticks[place] for place in inside), tuple(axis.labels[place] for place in inside)
+    rows = [
+        {
+            "rank": f"{bar.rank}",
+            "amount": bar.amount,
+            "share": bar.cumulated,
+            "label": f"{format_number(bar.amount, style, decimals=1 if bar.amount < WHOLE_HOURS_FROM else 0)}{FIXED}h",
+        }
+        for bar in bars
+    ]
+    ranks = tuple(f"{bar.rank}" for bar in bars)
+    return _draw(_design_pareto(ranks, Axis(low=0.0, high=total, ticks=ticks, labels=labels), size), {"bars": rows})
 
 
 @cache
@@ -243,7 +265,7 @@ def _pick_label(axis: Axis) -> str:
     return f"{json.dumps(axis.labels)}[indexof({json.dumps(axis.ticks)}, datum.value)]"
 
 
-@cache
+@lru_cache(maxsize=DESIGNS_KEPT)
 def _design_panel(frame: Frame) -> str:
     """Return the specification of a panel without its rows; building one takes altair longer than drawing it."""
     x_scale = alt.Scale(domain=[frame.time.low, frame.time.high], nice=False)
@@ -259,69 +281,65 @@ def _design_panel(frame: Frame) -> str:
     line = alt.Chart(alt.NamedData("line"))
     band = line.properties(name="band").mark_area(interpolate="step-after", color=BLUE, opacity=0.22)
     band = band.encode(x=x, y=y("low"), y2=alt.Y2("high:Q"), detail="run:N")
-    mean = line.properties(name="mean").mark_line(interpolate="step-after", color=BLUE, strokeWidth=1.2)
+    mean = line.properties(name="mean").mark_line(interpolate="step-after", color=BLUE, strokeWidth=1)
     mean = mean.encode(x=x, y=y("y"), detail="run:N")
-    coverage = alt.Chart(alt.NamedData("coverage"), name="coverage").mark_rect(color=SOFT_INK)
-    coverage = coverage.encode(
+    lacks = alt.Chart(alt.NamedData("lacks"), name="lacks").mark_rect(color=ORANGE)
+    lacks = lacks.encode(
         x=x,
         x2=x2,
         y=alt.value(alt.expr("height - 3")),
         y2=alt.value("height"),
         opacity=alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0, 1]), legend=None),
     )
-    return json.dumps(
-        _finish(alt.layer(gaps, band, mean, *_design_limits(y("y")), coverage), frame.width, frame.height)
-    )
+    return json.dumps(_finish(alt.layer(gaps, band, mean, lacks, *_design_limits(y("y"))), frame.width, frame.height))
 
 
-def _design_limits(y: alt.Y) -> tuple[alt.Chart, alt.Chart]:
+def _design_limits(y: alt.Y) -> tuple[alt.Chart, ...]:
+    """Return lines with their words, and a halo that keeps the words readable above a line."""
     kinds = ["USL", "LSL", "target"]
     color = alt.Color("kind:N", scale=alt.Scale(domain=kinds, range=[VERMILION, VERMILION, GREEN]), legend=None)
     dash = alt.StrokeDash("kind:N", scale=alt.Scale(domain=kinds, range=[[4, 2], [4, 2], [1, 2]]), legend=None)
     limits = alt.Chart(alt.NamedData("limits"))
     rules = limits.properties(name="limits").mark_rule(strokeWidth=1).encode(y=y, color=color, strokeDash=dash)
-    words = limits.properties(name="words").mark_text(align="right", baseline="bottom", dx=-2, dy=-1, fontSize=8)
-    return rules, words.encode(x=alt.value("width"), y=y, text="label:N", color=color)
+    place: dict[str, Any] = {"align": "right", "baseline": "bottom", "dx": -2, "dy": -1, "fontSize": 8}
+    words = limits.encode(x=alt.value("width"), y=y, text="label:N")
+    halo = words.properties(name="halo").mark_text(**place, color="white", stroke="white", strokeWidth=2.5)
+    return rules, halo, words.properties(name="words").mark_text(**place).encode(color=color)
 
 
-@cache
+@lru_cache(maxsize=DESIGNS_KEPT)
 def _design_pareto(ranks: tuple[str, ...], axis: Axis, size: tuple[int, int]) -> str:
     bars = alt.Chart(alt.NamedData("bars"))
-    x = alt.X(
-        "rank:N", sort=list(ranks), axis=alt.Axis(title=None, labelAngle=0, grid=False), scale=alt.Scale(padding=0.3)
+    rank_axis = alt.Axis(title=None, labelAngle=0, grid=False, ticks=False)
+    x = alt.X("rank:N", sort=list(ranks), axis=rank_axis, scale=alt.Scale(padding=0.3))
+    hours = alt.Axis(
+        values=list(axis.ticks), labelExpr=_pick_label(axis), title="downtime [h]", grid=False, titlePadding=6
     )
-    amount = (
-        bars.properties(name="bars")
-        .mark_bar(color=BLUE)
-        .encode(
-            x=x,
-            y=alt.Y(
-                "amount:Q",
-                scale=alt.Scale(domain=[axis.low, axis.high], nice=False),
-                axis=alt.Axis(values=list(axis.ticks), labelExpr=_pick_label(axis), title="downtime [h]"),
-            ),
-        )
+    amount = alt.Y("amount:Q", scale=alt.Scale(domain=[axis.low, axis.high], nice=False), axis=hours)
+    shares = Axis(low=0.0, high=1.0, ticks=SHARES, labels=tuple(f"{100 * share:.0f}{FIXED}%" for share in SHARES))
+    percent = alt.Axis(
+        values=list(shares.ticks), labelExpr=_pick_label(shares), title="share of all downtime", orient="right"
     )
-    shares = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-    share_axis = Axis(low=0.0, high=1.0, ticks=shares, labels=tuple(f"{100 * share:.0f} %" for share in shares))
-    share = alt.Y(
-        "share:Q",
-        scale=alt.Scale(domain=[0, 1], nice=False),
-        axis=alt.Axis(
-            values=list(shares), labelExpr=_pick_label(share_axis), title="cumulated share", orient="right", grid=False
-        ),
+    share = alt.Y("share:Q", scale=alt.Scale(domain=[0, 1], nice=False), axis=percent)
+    words: dict[str, Any] = {"baseline": "bottom", "dy": -2, "fontSize": 8.5}
+    lengths = alt.layer(
+        bars.properties(name="bars").mark_bar(color=BLUE).encode(x=x, y=amount),
+        bars.properties(name="halo")
+        .mark_text(**words, color="white", stroke="white", strokeWidth=2.5)
+        .encode(x=x, y=amount, text="label:N"),
     )
-    cumulated = bars.properties(name="cumulated").mark_line(color=VERMILION, point={"color": VERMILION, "size": 22})
-    layered = alt.layer(amount, cumulated.encode(x=x, y=share)).resolve_scale(y="independent")
+    line = bars.properties(name="cumulated").mark_line(color=VERMILION, point={"color": VERMILION, "size": 22})
+    labels = bars.properties(name="labels").mark_text(**words, color=INK).encode(x=x, y=amount, text="label:N")
+    layered = alt.layer(line.encode(x=x, y=share), alt.layer(lengths, labels)).resolve_scale(y="independent")
     return json.dumps(_finish(layered, *size))
 
 
-def _finish(chart: alt.LayerChart, width: int, height: int) -> dict[str, Any]:
+def _finish(chart: alt.LayerChart | alt.FacetChart, width: int, height: int) -> dict[str, Any]:
     sized = chart.properties(
         width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=2
     )
     styled = (
-        sized.configure(font=FONT, background=None, aria=False)
+        sized.configure(font=FONT, background="transparent", aria=False)
         .configure_view(stroke=None)
         .configure_axis(
             labelColor=SOFT_INK,
@@ -334,8 +352,9 @@ def _finish(chart: alt.LayerChart, width: int, height: int) -> dict[str, Any]:
             titleFontWeight="normal",
             tickSize=3,
             labelFlush=True,
-            labelOverlap="greedy",
+            labelOverlap=False,  # as many ticks as fit were chosen
         )
         .configure_axisY(domain=False, ticks=False, minExtent=28)
     )
-    return styled.to_dict()
+    finished: dict[str, Any] = styled.to_dict()
+    return finished

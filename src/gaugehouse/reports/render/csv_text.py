@@ -14,7 +14,7 @@ def write(document: ReportDocument, options: RenderOptions) -> bytes:
     """Return `options.table` as CSV in UTF-8; numbers with every digit, missing values empty."""
     frame = as_frame(getattr(document, options.table))
     text: str = disarm_formulas(write_instants(frame, options.timezone)).write_csv(
-        separator=options.delimiter,
+        separator=options.delimiter or (";" if options.decimal == "," else ","),
         decimal_comma=options.decimal == ",",
         line_terminator="\r\n",
         include_bom=options.byte_order_mark,

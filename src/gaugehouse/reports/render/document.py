@@ -194,7 +194,7 @@ class Chart:
     def __post_init__(self) -> None:
         buckets = len(self.edges_us) - 1
         for name in ("minimum", "mean", "maximum", "coverage"):
-            if getattr(self, name).shape != (buckets,):
+            if buckets < 1 or getattr(self, name).shape != (buckets,):
                 raise ValueError(f"{name} of {self.component}/{self.metric} must have one number for {buckets} buckets")
 
 

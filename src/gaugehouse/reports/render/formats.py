@@ -49,7 +49,7 @@ class RenderOptions:
 
     Args:
         table: CSV and Parquet hold one table: this one.
-        delimiter: CSV: one of `,` `;` tab `|`.
+        delimiter: CSV: one of `,` `;` tab `|`; without it a comma, or a semicolon where the comma is the decimal one.
         decimal: CSV, HTML and PDF: the decimal separator, `.` or `,`.
         timezone: CSV: IANA zone of instants, UTC (`Z`) without it. XLSX, HTML and PDF: the local zone, the period's
             without it.
@@ -63,7 +63,7 @@ class RenderOptions:
     """
 
     table: TableName = "values"
-    delimiter: str = ","
+    delimiter: str | None = None
     decimal: Decimal = "."
     timezone: str | None = None
     byte_order_mark: bool = False
@@ -72,7 +72,7 @@ class RenderOptions:
     panels: int = 12
 
     def __post_init__(self) -> None:
-        if self.delimiter not in DELIMITERS:
+        if self.delimiter is not None and self.delimiter not in DELIMITERS:
             raise _refuse("delimiter", self.delimiter, "use a comma, a semicolon, a tab or |")
         if self.decimal not in {".", ","}:
             raise _refuse("decimal", self.decimal, "use . or ,")

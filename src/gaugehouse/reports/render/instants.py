@@ -7,6 +7,7 @@ from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from gaugehouse.measurements.period import Period
+from gaugehouse.reports.render.quantities import FIXED
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 LONG_MONTHS = (
@@ -28,13 +29,13 @@ def format_offset(local: datetime) -> str:
 def format_instant(instant: datetime | None, zone: ZoneInfo) -> str:
     """Return a local time with its offset, to the second where it has seconds.
 
-    >>> format_instant(datetime(2026, 10, 25, 0, 30, tzinfo=UTC), ZoneInfo("Europe/Berlin"))
+    >>> format_instant(datetime(2026, 10, 25, 0, 30, tzinfo=UTC), ZoneInfo("Europe/Berlin")).replace(FIXED, " ")
     '25 Oct 2026, 02:30 +02:00'
     """
     if instant is None:
         return "–"
     local = instant.astimezone(zone)
-    return f"{_format_day(local)}, {format_clock(local)} {format_offset(local)}"
+    return f"{_format_day(local)}, {format_clock(local)}{FIXED}{format_offset(local)}"
 
 
 def format_exact(instant: datetime | None) -> str:
@@ -48,7 +49,7 @@ def format_clock(local: datetime) -> str:
 
 
 def _format_day(local: datetime) -> str:
-    return f"{local.day} {MONTHS[local.month - 1]} {local.year}"
+    return f"{local.day}{FIXED}{MONTHS[local.month - 1]}{FIXED}{local.year}"
 
 
 def format_period(period: Period, zone: ZoneInfo) -> str:

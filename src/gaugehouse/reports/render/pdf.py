@@ -45,7 +45,7 @@ def find_fonts() -> typst.Fonts:
 
 
 def _compile(files: dict[str, bytes], created_s: int, standards: list[str]) -> bytes:
-    written: bytes = typst.compile(
+    written: bytes = typst.compile(  # type: ignore[call-overload]  # its stub does not know files by name
         files, format="pdf", font_paths=find_fonts(), pdf_standards=standards, timestamp=created_s
     )
     return written

@@ -18,6 +18,7 @@ LARGEST_PLAIN = 1e15  # above, a double no longer holds every whole number
 SMALLEST_PLAIN = 1e-4
 MAX_DECIMALS = 8
 PERCENT = 100
+WHOLES = frozenset({0.0, 100.0})  # the percentages that say all or nothing
 MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
 MILLI_S = 1e-3
 COUNTED_UNITS = frozenset({"", "1"})  # of things that are counted: nothing to print behind the number
@@ -93,27 +94,29 @@ def _punctuate(text: str, style: NumberStyle) -> str:
     return text.translate({ord(","): style.thousands, ord("."): style.decimal})
 
 
-def format_percent(value: float | None, style: NumberStyle = DEFAULT_STYLE) -> str:
+def format_percent(value: float | None, style: NumberStyle = DEFAULT_STYLE, *, trim: bool = False) -> str:
     """Return a percentage without its sign: one decimal, and more where fewer would say 0 or 100.
 
-    >>> format_percent(98.5), format_percent(100.0), format_percent(99.99963), format_percent(0.0004)
-    ('98.5', '100', '99.9996', '0.0004')
+    >>> format_percent(98.0), format_percent(100.0), format_percent(99.99963), format_percent(0.0004)
+    ('98.0', '100', '99.9996', '0.0004')
     """
-    if value is None or not math.isfinite(value) or _is_whole(value):
+    if value is None or not math.isfinite(value) or value in WHOLES:
         return format_number(value, style)
     decimals = 1
-    while round(value, decimals) in {0.0, float(PERCENT)} and decimals < MAX_DECIMALS:
+    while round(value, decimals) in WHOLES and decimals < MAX_DECIMALS:
         decimals += 1
-    return format_number(value, style, decimals=decimals)
+    return format_number(value, style, decimals=decimals, trim=trim)
 
 
-def format_share(share: float | None, style: NumberStyle = DEFAULT_STYLE) -> str:
+def format_share(share: float | None, style: NumberStyle = DEFAULT_STYLE, *, trim: bool = False) -> str:
     r"""Return a share of 0..1 as a percentage with its sign.
 
     >>> format_share(0.985)
     '98.5\xa0%'
     """
-    return NOTHING if share is None or math.isnan(share) else f"{format_percent(PERCENT * share, style)}{FIXED}%"
+    if share is None or math.isnan(share):
+        return NOTHING
+    return f"{format_percent(PERCENT * share, style, trim=trim)}{FIXED}%"
 
 
 def format_duration(duration_s: float | None, style: NumberStyle = DEFAULT_STYLE) -> str:
@@ -150,7 +153,7 @@ def format_bare(value: float | None, unit: str, style: NumberStyle = DEFAULT_STY
     """Return a value for a column whose head names the unit; a duration carries its own."""
     if unit == "s":
         return format_duration(value, style)
-    return format_percent(value, style) if unit == "%" else format_number(value, style, trim=trim)
+    return format_percent(value, style, trim=trim) if unit == "%" else format_number(value, style, trim=trim)
 
 
 def format_quantity(value: float | None, unit: str, style: NumberStyle = DEFAULT_STYLE, *, trim: bool = False) -> str:
@@ -182,22 +185,22 @@ def format_difference(
     r"""Return how far a value moved: per cent, or percentage points where the value is a percentage itself.
 
     >>> format_difference(1.4, 1.9, "%"), format_difference(-3.0, -20.0, "degC"), format_difference(2.0, None, "1")
-    ('+1.4\xa0pp', '−20\xa0%', '+2')
+    ('+1.4\xa0pp', '−20.0\xa0%', '+2')
     """
     if difference is None or math.isnan(difference):
         return NOTHING
     if unit == "%":
-        return f"{_sign(difference, format_number(round(difference, 2), style, trim=True))}{FIXED}pp"
+        return f"{_sign(difference, _write_move(difference, style))}{FIXED}pp"
     if percent is not None and math.isfinite(percent):
-        return f"{_sign(percent, format_number(_three_digits(percent), style, trim=True))}{FIXED}%"
+        return f"{_sign(percent, _write_move(percent, style))}{FIXED}%"
     return _sign(difference, format_quantity(difference, unit, style, trim=True))
 
 
-def _three_digits(value: float) -> float:
-    return float(f"{value:.3g}") if abs(value) < PERCENT else round(value)
+def _write_move(value: float, style: NumberStyle) -> str:
+    return format_number(value, style, decimals=1 if abs(value) < PERCENT else 0)
 
 
 def _sign(value: float, text: str) -> str:
-    if text == "0":
+    if not any(digit in text for digit in "123456789"):
         return "±0"  # it moved by less than is shown
     return f"+{text}" if value > 0 else text

@@ -48,7 +48,7 @@ def _change_row(row: Row, titles: dict[str, str], setting: Setting) -> tuple[Cel
     return (
         name_cell(row["component"]),
         name_cell(row["metric"]),
-        Cell(text=breakable(titles.get(row["kpi"], row["kpi"]))),
+        Cell(text=breakable(titles.get(row["kpi"]) or row["kpi"])),
         Cell(text=format_period(part, zone)),
         Cell(text=format_quantity(row["old"], row["unit"], setting.style)),
         Cell(text=format_quantity(row["new"], row["unit"], setting.style), notes=_note_difference(row, setting)),

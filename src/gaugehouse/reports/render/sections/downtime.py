@@ -12,7 +12,7 @@ from gaugehouse.reports.render.setting import Row, Setting, name_cell
 from gaugehouse.reports.render.texts import count_of
 
 BARS = 10
-SIZE = (640, 190)  # [px]
+SIZE = (640, 200)  # [px]
 HOUR_S = 3_600.0
 MOST = 0.8  # Pareto's eighty per cent
 
@@ -25,7 +25,7 @@ def build_downtime(setting: Setting) -> Section | None:
     total_s = float(causes["downtime_s"].sum())
     shown = causes.head(BARS).to_dicts()
     blocks: list[Block] = [Line(text=_describe(causes, total_s, key, setting))]
-    blocks += [_draw(shown, key, setting), _list(shown, causes, total_s, key, setting)]
+    blocks += [_draw(shown, total_s, key, setting), _list(shown, causes, total_s, key, setting)]
     return Section(name="downtime", title="Downtime", blocks=tuple(blocks))
 
 
@@ -39,7 +39,7 @@ def _describe(causes: pl.DataFrame, total_s: float, key: str, setting: Setting) 
     return f"{first}; the {'largest' if few == 1 else f'{few} largest'} {'is' if few == 1 else 'are'} {share} of it."
 
 
-def _draw(shown: Sequence[Row], key: str, setting: Setting) -> Panels:
+def _draw(shown: Sequence[Row], total_s: float, key: str, setting: Setting) -> Panels:
     bars = [
         ParetoBar(rank=rank, amount=row["downtime_s"] / HOUR_S, cumulated=row["cumulated"])
         for rank, row in enumerate(shown, start=1)
@@ -51,14 +51,14 @@ def _draw(shown: Sequence[Row], key: str, setting: Setting) -> Panels:
     panel = Panel(
         title="",
         notes=(),
-        picture=setting.pictures.add(draw_pareto(bars, setting.style, SIZE)),
+        picture=setting.pictures.add(draw_pareto(bars, total_s / HOUR_S, setting.style, SIZE)),
         description=f"Pareto of downtime by {noun}, numbered as in the table below: {listed}",
     )
     return Panels(
         caption=f"Pareto by {'cause' if key == 'reason' else 'component'}",
         columns=1,
         panels=(panel,),
-        legend="Bars: downtime by rank, as numbered in the table below. Line: share of all downtime up to here.",
+        legend="Bars: downtime by rank, as numbered in the table below. Line: share of all downtime up to that rank.",
     )
 
 

@@ -21,6 +21,8 @@ from gaugehouse.reports.render.texts import breakable, clean, count_of
 KPI_COLUMNS = 5  # of one table on a portrait page
 COVERAGE_KPI = "coverage"  # has a column of its own already
 ONE_UNIT = 1
+WANTED = ("target", "lower", "upper")
+COMPONENT_WEIGHT = 1.6  # of the column with names, where a KPI has 1
 FOOTNOTES = 9
 MORE_REASONS = "*"
 
@@ -59,18 +61,20 @@ def _tables_of_metric(metric: str, setting: Setting) -> Iterator[Table]:
 
 
 def _find_columns(board: pl.DataFrame) -> list[Row]:
-    """Return each KPI of a metric, with its unit and its target where all components share them."""
-    shared = [
-        pl.when(pl.col(name).n_unique() == 1).then(pl.col(name).first()).alias(name)
-        for name in ("target", "lower", "upper")
-    ]
-    columns = board.group_by("kpi", maintain_order=True).agg(
-        pl.col("title").first(),
-        pl.col("unit").first(),
-        pl.col("unit").n_unique().alias("units"),
-        pl.col("higher_is_better").first(),
-        pl.col("light").is_not_null().any().alias("is_judged"),
-        *shared,
+    """Return each KPI of a metric, with its unit and the target that most components have."""
+    wanted = pl.struct(WANTED)
+    common = wanted.filter(pl.col("light").is_not_null()).mode().sort().first()
+    columns = (
+        board.group_by("kpi", maintain_order=True)
+        .agg(
+            pl.col("title").first(),
+            pl.col("unit").first(),
+            pl.col("unit").n_unique().alias("units"),
+            pl.col("higher_is_better").first(),
+            pl.col("light").is_not_null().any().alias("is_judged"),
+            common.alias("common"),
+        )
+        .unnest("common")
     )
     return [row for row in columns.to_dicts() if row["kpi"] != COVERAGE_KPI or row["is_judged"]]
 
@@ -110,7 +114,7 @@ def _build_table(caption: str, board: pl.DataFrame, kpis: list[Row], left_out: s
     return Table(
         caption=caption,
         columns=(
-            Column(title="Component", weight=1),
+            Column(title="Component", weight=COMPONENT_WEIGHT),
             *(_kpi_column(kpi, setting) for kpi in kpis),
             Column(title="Coverage", align="right"),
         ),
@@ -125,15 +129,16 @@ def _kpi_column(kpi: Row, setting: Setting) -> Column:
     unit = show_unit(kpi["unit"]) if has_unit else ""
     wanted = write_wanted(kpi, setting, with_unit=kpi["unit"] == "s") if kpi["units"] == ONE_UNIT else ""
     notes = tuple(clean(note) for note in (unit, wanted) if note)
-    return Column(title=breakable(kpi["title"]), notes=notes, align="right")
+    return Column(title=breakable(kpi["title"]), notes=notes, align="right", weight=1)
 
 
 def _kpi_cell(row: Row | None, kpi: Row, footnotes: "_Footnotes", setting: Setting) -> Cell:
     if row is None:
         return Cell()
-    mark = "" if row["reason"] is None else footnotes.mark(row["reason"])
+    reason = row["reason"] or row["grey_reason"]
+    mark = "" if reason is None else footnotes.mark(reason)
     cell = value_cell(row, setting, with_unit=kpi["units"] > ONE_UNIT, mark=mark)
-    if row["light"] is None or write_wanted(kpi, setting):
+    if row["light"] is None or all(row[name] == kpi[name] for name in WANTED):
         return cell
     return replace(cell, notes=(Note(text=write_wanted(row, setting)), *cell.notes))  # a target of its own
 

@@ -57,14 +57,17 @@ def _series_row(row: Row, setting: Setting) -> tuple[Cell, ...]:
 
 
 def _list_reasons(setting: Setting) -> Iterator[Block]:
-    """Yield why values have no number, or one that rests on incomplete data; a row per reason."""
-    for caption, is_concerned in (
-        ("Values without a number", pl.col("value").is_null()),
-        ("Values that rest on incomplete data", pl.col("value").is_not_null() & (pl.col("status") != "ok")),
+    """Yield why values have no number, rest on incomplete data, or are not judged; a row per reason."""
+    has_number = pl.col("value").is_not_null()
+    for caption, column, is_concerned in (
+        ("Values without a number", "reason", ~has_number),
+        ("Values that rest on incomplete data", "reason", has_number & (pl.col("status") != "ok")),
+        ("Values that are not judged", "grey_reason", has_number & pl.col("grey_reason").is_not_null()),
     ):
-        concerned = setting.board.filter(is_concerned).with_columns(pl.col("reason").fill_null("no reason was given"))
+        concerned = setting.board.filter(is_concerned)
         if concerned.is_empty():
             continue
+        concerned = concerned.with_columns(pl.col(column).fill_null("no reason was given").alias("reason"))
         reasons = concerned.group_by("reason", maintain_order=True).agg(
             pl.len().alias("values"),
             pl.col("title").unique(maintain_order=True).alias("titles"),
@@ -103,8 +106,8 @@ def _list_exclusions(setting: Setting) -> Iterator[Block]:
         caption="Time taken out of the period on purpose",
         columns=(
             Column(title="Component", weight=1),
-            Column(title="From", weight=1),
-            Column(title="Until", weight=1),
+            Column(title="From", weight=1.1),
+            Column(title="Until", weight=1.1),
             Column(title="Length", align="right"),
             Column(title="By", weight=0.7),
             Column(title="Reason", weight=1.2),

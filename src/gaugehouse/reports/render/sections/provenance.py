@@ -32,8 +32,8 @@ def build_definitions(setting: Setting) -> Section | None:
         ),
     ]
     if document.targets.num_rows:
-        tolerance = format_share(document.judging.tolerance, setting.style)
-        least = format_share(document.judging.min_coverage, setting.style)
+        tolerance = format_share(document.judging.tolerance, setting.style, trim=True)
+        least = format_share(document.judging.min_coverage, setting.style, trim=True)
         lights = (
             f"Lights: “on target” has reached its target or lies within its limits; “close” misses a target by at most"
             f" {tolerance} of it, or lies that close to a limit; “off target” is beyond. “Not judged” has no value, or"

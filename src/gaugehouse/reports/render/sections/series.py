@@ -70,9 +70,9 @@ def _describe_marks(charts: Sequence[Chart], setting: Setting) -> str:
     bucket_s = float(np.median(np.diff(charts[0].edges_us))) / SECOND_US
     limits = any(limit is not None for chart in charts for limit in (chart.lsl, chart.usl, chart.target))
     sentences = [
-        f"Line: mean of each {format_duration(bucket_s, setting.style)}. Band: smallest to largest value.",
+        f"Line: mean of each bucket of {format_duration(bucket_s, setting.style)}. Band: smallest to largest value.",
         "Grey: no data.",
-        "Strip at the foot: time covered, dark is all of it.",
+        "Orange at the foot: share of the time without data.",
         "Dashed: limits and target." if limits else "",
         f"All panels have the same axes; times are {setting.zone.key}.",
     ]

@@ -70,11 +70,11 @@ def _list_attention(judged: pl.DataFrame, setting: Setting) -> list[Block]:
     rows = alarming.head(ATTENTION_ROWS).to_dicts()
     has_change = alarming["difference"].is_not_null().any()
     columns = [
-        Column(title="Component", weight=2),
+        Column(title="Component", weight=1.8),
         Column(title="Metric", weight=1.4),
         Column(title="KPI", weight=1.4),
         Column(title="Value", align="right"),
-        Column(title="Wanted", align="right", weight=1.2),
+        Column(title="Wanted", align="right", weight=1.4),
         Column(title="Coverage", align="right"),
     ]
     more = alarming.height - len(rows)
@@ -107,8 +107,9 @@ def _draw_matrix(judged: pl.DataFrame, setting: Setting) -> list[Block]:
     if not 1 < len(keys) <= MATRIX_COLUMNS or not 1 < len(components) <= MATRIX_ROWS:
         return []
     cells = {(row["component"], row["metric"], row["kpi"]): row for row in judged.to_dicts()}
-    columns = [Column(title="Component", weight=1)] + [
-        Column(title=breakable(key["title"]), notes=(clean(key["metric"] or ""),), align="right") for key in keys
+    columns = [Column(title="Component", weight=1.6)] + [
+        Column(title=breakable(key["title"]), notes=(clean(key["metric"] or ""),), align="right", weight=1)
+        for key in keys
     ]
     rows = tuple(
         (name_cell(component), *(_matrix_cell(cells.get((component, *_key(key))), setting) for key in keys))
