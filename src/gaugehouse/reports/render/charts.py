@@ -24,7 +24,7 @@ from gaugehouse.reports.render.quantities import FIXED, NumberStyle, format_numb
 from gaugehouse.reports.render.ticks import Axis, find_value_axis
 
 FONTS_DIR = Path(__file__).parent / "fonts"
-FONT = "'Source Sans 3', 'Source Sans Pro', Helvetica, Arial, sans-serif"  # a name with a digit needs quotes
+FONT = "'Source Sans 3'"  # quoted: a name may not begin a part with a digit; a page in a browser sets its own
 VEGA_LITE = "6.4"  # of those that vl-convert carries; named, so that an update of it changes no picture unseen
 
 # Okabe and Ito's palette, told apart by people with any colour vision; limits differ by dashes and words as well.
@@ -351,9 +351,9 @@ def _finish(chart: alt.LayerChart | alt.FacetChart, width: int, height: int) -> 
             titleFontSize=9,
             titleFontWeight="normal",
             tickSize=3,
-            labelFlush=True,
             labelOverlap=False,  # as many ticks as fit were chosen
         )
+        .configure_axisX(labelFlush=True)
         .configure_axisY(domain=False, ticks=False, minExtent=28)
     )
     finished: dict[str, Any] = styled.to_dict()

@@ -62,6 +62,8 @@ def format_period(period: Period, zone: ZoneInfo) -> str:
     """
     first, end = period.start.astimezone(zone), period.end.astimezone(zone)
     if first.time() != time() or end.time() != time():
+        if (first.date(), first.utcoffset()) == (end.date(), end.utcoffset()):
+            return f"{_format_day(first)}, {format_clock(first)} – {format_clock(end)}{FIXED}{format_offset(end)}"
         return f"{format_instant(period.start, zone)} – {format_instant(period.end, zone)}"
     last = (period.end - timedelta(microseconds=1)).astimezone(zone)
     last_day = f"{last.day} {LONG_MONTHS[last.month - 1]} {last.year}"

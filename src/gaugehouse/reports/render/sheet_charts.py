@@ -53,7 +53,9 @@ def write_series(book: Book, metric: str, courses: Sequence[Course], all_courses
         )
     shown = "" if len(courses) == all_courses else f" (the {len(courses)} worst of {all_courses:,})"
     chart.set_title({"name": f"{metric}{shown}", "name_font": {"size": 12}})
-    chart.set_x_axis({"num_format": "d mmm hh:mm", "name": zone.key} | _bound_times(times[-1].values))
+    axis = {"num_format": "d mmm hh:mm", "name": zone.key, "label_position": "low"}
+    chart.set_x_axis(axis | _bound_times(times[-1].values))
+    chart.set_legend({"position": "bottom"})
     chart.set_y_axis({"name": show_unit(courses[0].chart.unit), "major_gridlines": GRID})
     chart.show_blanks_as("gap")
     chart.set_size({"width": 960, "height": 420})
@@ -85,7 +87,7 @@ def _find_common_limits(courses: Sequence[Course]) -> dict[str, float]:
 
 def _bound_times(times: pl.Series) -> dict[str, object]:
     low, high = times.min(), times.max()
-    return {} if low is None or low == high else {"date_axis": True, "min": low, "max": high}
+    return {} if low is None or low == high else {"min": low, "max": high}
 
 
 def write_pareto(book: Book, downtime: pa.Table, zone: ZoneInfo) -> None:
@@ -129,5 +131,6 @@ def write_pareto(book: Book, downtime: pa.Table, zone: ZoneInfo) -> None:
     # Both axes end at the whole, so that the line touches the first bar.
     columns.set_y_axis({"name": "h", "min": 0, "max": float(causes["downtime_s"].sum()) / 3_600, "num_format": "#,##0"})
     line.set_y2_axis({"min": 0, "max": 1, "num_format": "0%"})
+    columns.set_legend({"position": "bottom"})
     columns.set_size({"width": 860, "height": 400})
     sheet.insert_chart(1, 8, columns)

@@ -8,8 +8,6 @@ from gaugehouse.reports.render.setting import Row, Setting, describe_left_out, n
 from gaugehouse.reports.render.texts import breakable, count_of
 from gaugehouse.reports.render.traffic import as_frame
 
-PERCENT = 100
-
 
 def build_changes(setting: Setting) -> Section | None:
     """Return the differences to the revision before; None in a first revision."""
@@ -59,6 +57,4 @@ def _change_row(row: Row, titles: dict[str, str], setting: Setting) -> tuple[Cel
 def _note_difference(row: Row, setting: Setting) -> tuple[Note, ...]:
     if row["old"] is None or row["new"] is None:
         return ()
-    difference = row["new"] - row["old"]
-    percent = PERCENT * difference / abs(row["old"]) if row["old"] else None
-    return (Note(text=format_difference(difference, percent, row["unit"], setting.style)),)
+    return (Note(text=format_difference(row["new"] - row["old"], None, row["unit"], setting.style)),)
