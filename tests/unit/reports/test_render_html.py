@@ -8,8 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from gaugehouse.reports.render import RenderOptions, ReportFormat, Standing, render
-from gaugehouse.reports.render.html_page import content_security_policy
+from gaugehouse.reports.render import RenderOptions, ReportFormat, Standing, content_security_policy, render
 from unit.reports.sample_report import (
     FORMULA,
     HOSTILE,
@@ -139,7 +138,7 @@ def test_charts_have_words_for_those_who_do_not_see_them(page):
 
 def test_lights_are_shapes_with_words(page):
     text = page.text()
-    for word in ("on target", "close", "off target", "not judged"):
+    for word in ("on target", "borderline", "off target", "not judged"):
         assert word in text
     assert {attributes["href"] for attributes in page.all("use")} == {
         "#light-red", "#light-amber", "#light-green", "#light-grey"

@@ -68,7 +68,7 @@ def test_shares_are_percentages_and_kpis_in_per_cent_keep_their_number(book):
 
 def test_lights_are_words(book):
     words = {row["light"] for row in rows_of(book["KPIs"])}
-    assert words == {"on target", "close", "off target", "not judged", None}
+    assert words == {"on target", "borderline", "off target", "not judged", None}
 
 
 def test_a_value_that_is_missing_is_an_empty_cell_with_its_reason(book):

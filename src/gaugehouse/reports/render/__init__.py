@@ -2,7 +2,8 @@
 
 Owns: how a report looks in JSON, CSV, XLSX, Parquet, HTML and PDF; how numbers and instants are written for people; how
 values are judged against targets.
-Entry: `render(document, format, options)`; `ReportDocument` is everything a report says.
+Entry: `render(document, format, options)`; `ReportDocument` is everything a report says. Who serves a file also wants
+`MEDIA_TYPES`, `name_file` and, for HTML, `content_security_policy`.
 May import: reports.result, reports.pin, measurements, errors. No database, no lake, no clock, no network.
 Invariants: the same document and options give the same bytes; text of users is never markup, formula or script; nothing
 is left out of a page without a sentence that says so; the libraries of a format load with its first rendering.
@@ -18,5 +19,6 @@ from gaugehouse.reports.render.formats import DEFAULT_OPTIONS as DEFAULT_OPTIONS
 from gaugehouse.reports.render.formats import MEDIA_TYPES as MEDIA_TYPES
 from gaugehouse.reports.render.formats import RenderOptions as RenderOptions
 from gaugehouse.reports.render.formats import ReportFormat as ReportFormat
+from gaugehouse.reports.render.formats import content_security_policy as content_security_policy
 from gaugehouse.reports.render.formats import name_file as name_file
 from gaugehouse.reports.render.formats import render as render

@@ -118,6 +118,12 @@ def render(document: ReportDocument, report_format: ReportFormat, options: Rende
     return written
 
 
+def content_security_policy() -> str:
+    """Return the policy to serve the HTML format with; the page carries the same and works under it."""
+    policy: str = import_module(f"gaugehouse.reports.render.{_WRITERS[ReportFormat.HTML]}").content_security_policy()
+    return policy
+
+
 def name_file(document: ReportDocument, report_format: ReportFormat) -> str:
     """Return a file name that says what is inside: ASCII letters, digits, `-`, `_` and one dot, whatever the title."""
     words = re.sub(r"[^a-z0-9]+", "-", document.title.lower()).strip("-")[:NAME_IN_FILE_CHARS].strip("-")

@@ -5,13 +5,14 @@ the same for the same document: the only date inside is when the numbers were co
 A letter that Source Sans does not have (Chinese, Arabic) is taken from the fonts of the machine, where it has some.
 """
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import msgspec
 import typst
 
-from gaugehouse.reports.render.blocks import Page, Pictures
+from gaugehouse.reports.render.blocks import Badge, Page, Pictures
 from gaugehouse.reports.render.document import ReportDocument
 from gaugehouse.reports.render.formats import RenderOptions
 from gaugehouse.reports.render.layout import lay_out
@@ -19,17 +20,20 @@ from gaugehouse.reports.render.layout import lay_out
 TEMPLATE = Path(__file__).parent / "templates" / "report.typ"
 FONTS_DIR = Path(__file__).parent / "fonts"
 ARCHIVE = ["a-2a", "ua-1"]  # PDF/A for archives and PDF/UA for screen readers
+MISSING_LETTERS = Badge(
+    text="Some letters are not shown: the machine that set this has no font for them", tone="warning"
+)
 
 
 def write(document: ReportDocument, options: RenderOptions) -> bytes:
     """Return the report as PDF: PDF/A-2a and PDF/UA-1 unless a text holds letters that no font here has."""
     page, pictures = lay_out(document, options)
-    files = gather_files(page, pictures)
     created_s = int(document.computed_at.timestamp())
     try:
-        return _compile(files, created_s, ARCHIVE)
+        return _compile(gather_files(page, pictures), created_s, ARCHIVE)
     except typst.TypstError:  # both standards refuse a letter without a shape; a report with an empty box is still one
-        return _compile(files, created_s, [])
+        honest = replace(page, badges=(*page.badges, MISSING_LETTERS))
+        return _compile(gather_files(honest, pictures), created_s, [])
 
 
 def gather_files(page: Page, pictures: Pictures) -> dict[str, bytes]:

@@ -21,6 +21,7 @@ from gaugehouse.reports.render.quantities import FIXED, NumberStyle, format_numb
 TICKS_LIMIT = 10_000
 SECOND_US = 1_000_000
 MINUTE_S, HOUR_S, DAY_S = 60.0, 3_600.0, 86_400.0
+SMALLEST_DRAWN = 1e-290
 LARGEST_DRAWN = 1e300  # differences of larger numbers overflow
 STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 FACTORS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -51,7 +52,7 @@ def find_value_axis(low: float, high: float, style: NumberStyle, *, most: int = 
         most: About how many ticks.
     """
     low, high = max(low, -LARGEST_DRAWN), min(high, LARGEST_DRAWN)
-    if high - low <= abs(high) * 1e-9:  # flat: give it room
+    if high - low <= max(abs(low) * 1e-9, abs(high) * 1e-9, SMALLEST_DRAWN):  # flat: give it room
         room = max(abs(high) * PADDING, 1e-9) if high else 1.0
         low, high = low - room, high + room
     step = _find_step((high - low) / most)

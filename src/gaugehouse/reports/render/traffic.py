@@ -33,7 +33,7 @@ class Light(StrEnum):
 
 LIGHT_WORDS: dict[Light, str] = {
     Light.RED: "off target",
-    Light.AMBER: "close",
+    Light.AMBER: "borderline",
     Light.GREY: "not judged",
     Light.GREEN: "on target",
 }

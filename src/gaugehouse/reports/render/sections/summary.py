@@ -66,7 +66,7 @@ def _list_attention(judged: pl.DataFrame, setting: Setting) -> list[Block]:
     """Return the values that are off or close to their target, the worst first."""
     alarming = judged.filter(pl.col("severity") < SEVERE).sort("severity", "excess", descending=[False, True])
     if alarming.is_empty():
-        return [Line(text="No value is off its target or close to missing it.")]
+        return [Line(text="No value is off its target or borderline.")]
     rows = alarming.head(ATTENTION_ROWS).to_dicts()
     has_change = alarming["difference"].is_not_null().any()
     columns = [
@@ -82,7 +82,7 @@ def _list_attention(judged: pl.DataFrame, setting: Setting) -> list[Block]:
         caption="What needs attention, the worst first",
         columns=tuple(columns),
         rows=tuple(_attention_row(row, setting, with_change=has_change) for row in rows),
-        left_out=f"{count_of(more, 'more value is', 'more values are')} off target or close; see the tables below."
+        left_out=f"{count_of(more, 'more value is', 'more values are')} off target or borderline; see the tables below."
         if more
         else "",
     )
