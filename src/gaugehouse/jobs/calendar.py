@@ -121,12 +121,13 @@ class Recurrence:
         return day
 
 
-def parse_recurrence(text: str, *, timezone: str | None = None) -> Recurrence:
+def parse_recurrence(text: str, *, timezone: str | None = None, default_timezone: str | None = None) -> Recurrence:
     """Return the rule that a text means; case and spaces do not matter, but in the zone's name.
 
     Args:
         text: One of EXAMPLES.
-        timezone: IANA zone where the text has none.
+        timezone: IANA zone; the text may name none, or this one.
+        default_timezone: IANA zone where neither names one.
 
     Raises:
         Refused: Not one of these, no zone, or two.
@@ -139,7 +140,7 @@ def parse_recurrence(text: str, *, timezone: str | None = None) -> Recurrence:
     said = match.groupdict()
     if said["zone"] and timezone and said["zone"] != timezone:
         raise _refuse(f"{plain!r} is in {said['zone']}, but {timezone} was asked for; name one time zone", plain)
-    zone = said["zone"] or timezone
+    zone = said["zone"] or timezone or default_timezone
     if not zone:
         raise _refuse(f"{plain!r} names no time zone; put one behind it, such as Europe/Berlin or UTC", plain)
     find_zone(zone)

@@ -1,7 +1,10 @@
 """What a manager asks for, before anything is looked up."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+import msgspec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,3 +47,8 @@ class ReportRequest:
 def encode_request(request: ReportRequest) -> dict[str, Any]:
     """Return the question as JSON-able values, as it was asked."""
     return asdict(request)
+
+
+def decode_request(encoded: Mapping[str, Any]) -> ReportRequest:
+    """Return the question that `encode_request` wrote; fields that did not exist then have their defaults."""
+    return msgspec.convert(dict(encoded), ReportRequest)
