@@ -1,12 +1,14 @@
 """The commands and their options. Each imports its work only when it runs, so that `--help` is instant."""
 # ruff: noqa: PLC0415 - imports inside commands keep the start of every other command fast
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from gaugehouse.cli.options import DEFAULT_DATA, AsJson, Data, Project
+from gaugehouse.cli.report_commands import report_app
 
 app = typer.Typer(
     name="gaugehouse",
@@ -20,31 +22,13 @@ user_app = typer.Typer(help="Users and their roles.", no_args_is_help=True)
 key_app = typer.Typer(help="API keys of devices and programs.", no_args_is_help=True)
 project_app = typer.Typer(help="Projects: tenants, and how long their rows are kept.", no_args_is_help=True)
 lake_app = typer.Typer(help="The lake's own upkeep.", no_args_is_help=True)
+app.add_typer(report_app, name="report")
 app.add_typer(lake_app, name="lake")
 app.add_typer(project_app, name="project")
 app.add_typer(user_app, name="user")
 app.add_typer(key_app, name="key")
 
 
-def _keep_compiled_code(data: Path) -> Path:
-    """Give numba a place for compiled code beside the data, where the installation itself is read-only."""
-    if not os.access(Path(__file__).parent, os.W_OK):
-        os.environ.setdefault("NUMBA_CACHE_DIR", str(data.absolute() / "run" / "compiled"))
-    return data
-
-
-Data = Annotated[
-    Path,
-    typer.Option(
-        "--data",
-        envvar="GAUGEHOUSE_DATA_DIR",
-        help="Folder of the installation",
-        show_default=True,
-        callback=_keep_compiled_code,
-    ),
-]
-Project = Annotated[str, typer.Option("--project", help="Project slug")]
-DEFAULT_DATA = Path("data")
 EXIT_DAMAGED = 3
 
 
@@ -128,36 +112,6 @@ def import_files(
 
 
 @app.command()
-def report(
-    period: Annotated[str, typer.Option(help="last_month, 2026-W45, 2026-10, start/end ...")],
-    data: Data = DEFAULT_DATA,
-    project: Project = "default",
-    kpi: Annotated[str | None, typer.Option(help="Comma-separated KPIs; default: what fits each metric")] = None,
-    component: Annotated[str | None, typer.Option(help="Comma-separated components; default all")] = None,
-    metric: Annotated[str | None, typer.Option(help="Comma-separated metrics; default all")] = None,
-    bucket: Annotated[str | None, typer.Option(help="hour, day, week, month ... or an ISO 8601 duration")] = None,
-    timezone: Annotated[str, typer.Option(help="IANA zone of the calendar")] = "UTC",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write .csv, .json or .parquet")] = None,
-) -> None:
-    """Compute a KPI report: by the running server's worker, or here when none runs."""
-    from gaugehouse.cli.reporting import ReportOptions, run_report_command
-
-    run_report_command(
-        ReportOptions(
-            data_dir=data,
-            project=project,
-            period=period,
-            timezone=timezone,
-            kpis=_split(kpi),
-            components=_split(component),
-            metrics=_split(metric),
-            bucket=bucket,
-            output=output,
-        )
-    )
-
-
-@app.command()
 def backup(
     target: Annotated[Path, typer.Argument(help="Folder of the backups, on another disk", file_okay=False)],
     data: Data = DEFAULT_DATA,
@@ -179,10 +133,6 @@ def restore(
     from gaugehouse.cli.backups import bring_back
 
     bring_back(data_dir=data, target=target, name=name)
-
-
-def _split(names: str | None) -> tuple[str, ...] | None:
-    return tuple(name.strip() for name in names.split(",")) if names else None
 
 
 @user_app.command(name="create")
@@ -269,9 +219,6 @@ def project_set(
         "register_unknown": register_unknown,
     }
     set_project(data_dir=data, slug=name, changes=changes)
-
-
-AsJson = Annotated[bool, typer.Option("--json", help="For programs")]
 
 
 @project_app.command(name="delete")

@@ -9,7 +9,10 @@ from gaugehouse.web.api import (
     influx,
     measurements,
     metrics,
+    report_deliveries,
+    report_templates,
     reports,
+    schedules,
     scraping,
 )
 
@@ -20,6 +23,9 @@ ROUTERS = (
     component_rows.router,
     metrics.router,
     reports.router,
+    report_templates.router,
+    schedules.router,
+    report_deliveries.router,
     access.router,
     influx.router,
     health.router,
