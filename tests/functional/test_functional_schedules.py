@@ -75,7 +75,7 @@ def delivered(client, report_id):
 def asked(client, count, name="nightly"):
     def look():
         found = history(client, name)
-        return found if len(found) == count and all(one["report_id"] for one in found) else None
+        return found if len(found) >= count and all(one["report_id"] for one in found) else None
 
     return wait_until(look, what="the reports of the schedule")
 
@@ -96,17 +96,17 @@ def test_a_schedule_that_is_due_leads_to_a_file_in_the_folder(plant, scheduled):
 
 
 def test_a_server_that_is_killed_on_the_way_loses_and_doubles_nothing(plant, scheduled):
-    """The schedule was due a week ago; the server is killed again and again while it catches up."""
+    """Every hour of today was missed; the server is killed again and again while it catches up."""
     body = {"name": "hourly", "template": "daily", "recurrence": "hourly at :00 UTC", "catch_up": "all"}
     assert scheduled.post("/v1/schedules", json=body).status_code == 201
     due = set_back(plant, "hourly", days=1)
     expected = int((datetime.now(UTC) - due) / HOUR) + 1
+    wait_until(lambda: history(scheduled, "hourly"), what="the first fire times")
     for _ in range(2):
-        wait_until(lambda: history(scheduled, "hourly"), what="the first fire times")
         plant.kill()
         plant.start()
-        scheduled = plant.sign_in("max")
-    found = asked(scheduled, min(expected, 24), "hourly")
+    scheduled = plant.sign_in("max")
+    found = asked(scheduled, expected, "hourly")
     assert len({one["fire_at"] for one in found}) == len(found)
     reports = [one["report_id"] for one in found]
     assert len(set(reports)) == len(reports)
