@@ -243,7 +243,7 @@ def _create_job(session: Session, schedule: Schedule, fire_at: datetime) -> Fire
 def _write_down(
     session: Session, schedule: Schedule, plan: Plan, fired: list[Fired], known: frozenset[datetime]
 ) -> None:
-    rows = [(one.fire_at, one.job_id) for one in fired]
+    rows: list[tuple[datetime, str | None]] = [(one.fire_at, one.job_id) for one in fired]
     if plan.missed_at is not None and plan.missed_at not in known:
         rows = [(plan.missed_at, None)]
     for number, (fire_at, job_id) in enumerate(rows):
@@ -311,7 +311,7 @@ def pause_schedule(session: Session, *, project_id: str, name: str) -> Schedule:
     """
     row = _get_row(session, project_id, name, lock=True)
     if row.paused_at is None:
-        row.paused_at = database_now()  # type: ignore[assignment]  # SQL that the flush replaces by its value
+        row.paused_at = database_now()  # SQL: the flush replaces it by its value
         row.version += 1
     return _reload(session, row)
 

@@ -232,7 +232,7 @@ def retry_delivery(session: Session, caller: Caller, delivery_id: str) -> Delive
         raise AlreadyExists("the delivery has arrived and is not sent again", code="delivery_arrived")
     if row.state == DeliveryState.FAILED:
         row.state = DeliveryState.PENDING.value
-        row.tried_since = database_now()  # type: ignore[assignment]  # SQL that the flush replaces by its value
+        row.tried_since = database_now()  # SQL: the flush replaces it by its value
         row.job_id = _enqueue(session, row.id, row.project_id)
     else:
         hasten(session, row.job_id)

@@ -186,7 +186,7 @@ def delete_template(session: Session, caller: Caller, name: str) -> None:
             code="template_in_use",
             fields={"schedules": users},
         )
-    row.deleted_at = database_now()  # type: ignore[assignment]  # SQL that the flush replaces by its value
+    row.deleted_at = database_now()  # SQL: the flush replaces it by its value
     for secret in session.scalars(select(WebhookSecret).where(WebhookSecret.template_id == row.id)):
         session.delete(secret)
     session.flush()

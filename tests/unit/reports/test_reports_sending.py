@@ -159,7 +159,7 @@ def test_a_message_says_what_it_is_about_and_carries_the_files():
     assert (message["from"], message["to"]) == ("gauge@example.org", "a@example.com")
     assert message["message-id"] == "<dlv_1@example.org>"
     assert message["auto-submitted"] == "auto-generated"
-    text = message.get_body().get_content()
+    text = message.get_body().get_content().replace("\r\n", "\n")
     assert text.startswith("Guten Morgen,\nWoche 2026-11-09 to 2026-11-15\n")
     for part in ("Pumpen, wöchentlich", "ab" * 32, "rep_1", "https://gauge.example.com/v1/reports/rep_1"):
         assert part in text
