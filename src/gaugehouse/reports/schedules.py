@@ -199,7 +199,7 @@ def list_report_schedules(session: Session, caller: Caller) -> list[ScheduleView
     """Return a project's schedules by name."""
     found = jobs.find_schedules(session, project_id=caller.project_id, kind=SCHEDULE_KIND)
     statement = select(ReportTemplate.id, ReportTemplate.name).where(ReportTemplate.project_id == caller.project_id)
-    names = dict(session.execute(statement).tuples().all())
+    names = {row.id: row.name for row in session.execute(statement)}
     return [_view(schedule, names[schedule.payload["template_id"]]) for schedule in found]
 
 
@@ -310,7 +310,7 @@ def _load_jobs(session: Session, ids: list[str]) -> dict[str, Job]:
 
 def _find_report_statuses(session: Session, ids: list[str]) -> dict[str, str]:
     statement = select(Report.id, Job.status).join(Job, Job.id == Report.job_id).where(Report.id.in_(ids))
-    return dict(session.execute(statement).tuples().all()) if ids else {}
+    return {row.id: row.status for row in session.execute(statement)} if ids else {}
 
 
 def _find_template_name(session: Session, schedule: Schedule) -> str:

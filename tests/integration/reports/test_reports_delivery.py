@@ -16,7 +16,7 @@ from functools import partial
 import pytest
 import trustme
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
+from aiosmtpd.smtp import AuthResult, LoginPassword
 from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
@@ -371,11 +371,16 @@ class Mailbox:
         return "250 taken"
 
 
-class TlsController(Controller):
-    """STARTTLS, and signing in only behind it."""
+class SmtpsController(Controller):
+    """TLS from the first byte. Its own first look, that starts it, must speak TLS as well."""
 
-    def factory(self):
-        return SMTP(self.handler, **self.SMTP_kwargs)
+    def _trigger_server(self):
+        context = ssl.create_default_context()
+        with (
+            socket.create_connection(("127.0.0.1", self.port), 5) as raw,
+            context.wrap_socket(raw, server_hostname="localhost") as encrypted,
+        ):
+            encrypted.recv(1024)
 
 
 def check_login(_server, _session, _envelope, _mechanism, data):
@@ -408,7 +413,7 @@ def serving_mail(mailbox, *, certificate=None, **options):
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate.configure_cert(context)
-    controller = TlsController(mailbox, hostname="127.0.0.1", port=free_port(), tls_context=context, **options)
+    controller = Controller(mailbox, hostname="127.0.0.1", port=free_port(), tls_context=context, **options)
     controller.start()
     try:
         yield MailServer(
@@ -501,8 +506,7 @@ def test_tls_is_used_and_the_certificate_verified(plant, worker, deliver_to, mai
 def serving_tls_mail(mailbox, certificate):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
-    controller = Controller(mailbox, hostname="127.0.0.1", port=free_port(), ssl_context=context)
-    controller._trigger_server = lambda: None  # its own first look trusts no certificate
+    controller = SmtpsController(mailbox, hostname="127.0.0.1", port=free_port(), ssl_context=context)
     controller.start()
     try:
         yield MailServer(
