@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from rich.console import Console
 from rich.table import Table
 from sqlalchemy.orm import Session
 
@@ -23,6 +24,7 @@ from gaugehouse.reports import FireTime, ReportScheduleWishes, ScheduleView
 
 OPERATOR = "operator"
 NONE = "-"
+WIDE = 240  # of what is no terminal: one line per row, for whoever reads it [characters]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,14 +136,19 @@ def show_history(*, data_dir: Path, project: str, name: str, count: int) -> None
             due = f"{one.fire_at.astimezone(zone):%Y-%m-%d %H:%M %Z}"
             report = (one.report_id or NONE, one.report_status or NONE, one.reason or "")
             table.add_row(due, one.outcome, str(one.skipped or ""), *report)
-    out.print(table)
+    _print(table)
 
 
 def _table(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading, overflow="fold")  # an id that is cut short is none
     return table
+
+
+def _print(table: Table) -> None:
+    console = out if out.is_terminal else Console(width=WIDE)
+    console.print(table)
 
 
 def _show(views: Sequence[ScheduleView]) -> None:
@@ -150,7 +157,7 @@ def _show(views: Sequence[ScheduleView]) -> None:
         zone = find_zone(one.timezone)
         due = "paused" if one.next_at is None else f"{one.next_at.astimezone(zone):%Y-%m-%d %H:%M %Z}"
         table.add_row(one.name, one.template, one.recurrence, one.timezone, one.period or NONE, one.catch_up, due)
-    out.print(table)
+    _print(table)
 
 
 def _show_ahead(times: Sequence[FireTime]) -> None:
@@ -158,4 +165,4 @@ def _show_ahead(times: Sequence[FireTime]) -> None:
     for one in times:
         bounds = [NONE if edge is None else f"{edge:%Y-%m-%d %H:%M}" for edge in (one.period_start, one.period_end)]
         table.add_row(f"{one.local:%a %Y-%m-%d %H:%M %Z}", f"{one.fire_at:%Y-%m-%d %H:%M}", *bounds)
-    out.print(table)
+    _print(table)
