@@ -163,7 +163,15 @@ def tick(db: Database, *, now: datetime | None = None) -> list[Fired]:
         instant = now or db.now(session)
         statement = select(Row).where(Row.next_at <= instant, Row.paused_at.is_(None))
         due = [_view(row) for row in session.scalars(statement.order_by(Row.next_at, Row.id).limit(DUE_AT_ONCE))]
-    return [fired for schedule in due for fired in _fire(db, schedule, instant)]
+    fired = []
+    for schedule in due:
+        try:
+            fired += _fire(db, schedule, instant)
+        except (Unavailable, StorageFull):
+            raise
+        except Exception:  # noqa: BLE001 - a defect that one schedule meets must not keep the others from their time
+            _log.exception("schedule_failed", schedule=schedule.id)
+    return fired
 
 
 def keep_ticking(db: Database, *, stop: threading.Event, tick_s: float = TICK_S) -> None:

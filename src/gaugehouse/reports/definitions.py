@@ -98,6 +98,8 @@ def check_definition(definition: TemplateDefinition, reach: Reach) -> None:
         raise _refuse("targets", f"targets are {len(definition.targets)}, at most {TARGETS_LIMIT} are allowed")
     for kpi, target in definition.targets.items():
         _check_target(kpi, target)
+        if definition.request.kpis is not None and kpi not in definition.request.kpis:
+            raise _refuse("targets", f"there is a target for {kpi!r}, which the report does not ask for")
     if not SHORTEST_PAUSE_S <= definition.minimum_pause_s <= LONGEST_PAUSE_S:
         raise _refuse(
             "minimum_pause_s", f"minimum_pause_s must be {SHORTEST_PAUSE_S:.0f} s to {LONGEST_PAUSE_S:.0f} s (7 days)"

@@ -31,9 +31,8 @@ SIGNATURE_HEADER = "Gaugehouse-Signature"
 DELIVERY_HEADER = "Gaugehouse-Delivery"
 GONE = 410
 
-# IPv4 inside of IPv6: translators (RFC 6052, RFC 8215) reach the inner address.
-TRANSLATED = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
-COMPATIBLE = IPv6Network("::/96")
+# IPv4 inside of IPv6, in the last 32 bits: translators reach the inner address (RFC 6052); `::a.b.c.d` (RFC 4291).
+CARRIERS = (IPv6Network("64:ff9b::/96"), IPv6Network("::/96"))
 
 Resolve = Callable[[str, int], list[tuple[Any, ...]]]
 
@@ -135,11 +134,11 @@ def _find_inner(address: IPv4Address | IPv6Address) -> IPv4Address | None:
         return address.sixtofour
     if address.teredo is not None:
         return address.teredo[1]
-    is_carrier = address in COMPATIBLE or any(address in network for network in TRANSLATED)
+    is_carrier = any(address in network for network in CARRIERS)
     return IPv4Address(int(address) & 0xFFFFFFFF) if is_carrier else None
 
 
-def find_addresses(
+def resolve_host(
     host: str, port: int, sender: WebhookSender, *, is_encrypted: bool
 ) -> tuple[list[Address], Outcome | None]:
     """Return where a connection to a host may go, or why nowhere.
@@ -190,7 +189,7 @@ def send_webhook(
     parts = check_url("url", destination.url)
     is_encrypted = parts.scheme == "https"
     port = parts.port or (443 if is_encrypted else 80)
-    addresses, refusal = find_addresses(parts.hostname or "", port, sender, is_encrypted=is_encrypted)
+    addresses, refusal = resolve_host(parts.hostname or "", port, sender, is_encrypted=is_encrypted)
     if refusal is not None:
         return refusal
     body = write_body(parcel, attach=destination.attach)

@@ -257,8 +257,8 @@ def test_deleting_a_schedule_or_its_project_deletes_its_history(database, make, 
 # --- crashes and company ----------------------------------------------------------------------------------------------
 
 
-class PowerCut(Exception):
-    """The process dies here."""
+class PowerCut(BaseException):
+    """The process dies here: nothing catches it."""
 
 
 @contextmanager
@@ -329,6 +329,19 @@ def test_any_number_of_tickers_make_one_job_for_each_fire_time(database, databas
         first = T0 + timedelta(minutes=minute) + (HOUR if minute == 0 else timedelta())
         expected = [first + n * HOUR for n in range(days * 24)]
         assert fired(database, schedule_id) == [at for at in expected if at <= T0 + days * DAY], minute
+
+
+def test_a_defect_that_one_schedule_meets_keeps_no_other_from_its_time(database, make, monkeypatch):
+    broken, healthy = make("every day 00:00 UTC", name="broken"), make("every day 01:00 UTC", name="healthy")
+    plan = schedules.plan_fires
+
+    def fail_once(*arguments, **options):
+        monkeypatch.setattr(schedules, "plan_fires", plan)
+        raise RuntimeError("nobody foresaw this")
+
+    monkeypatch.setattr(schedules, "plan_fires", fail_once)
+    assert [one.schedule_id for one in tick(database, now=T0 + DAY)] == [healthy]
+    assert [one.schedule_id for one in tick(database, now=T0 + DAY)] == [broken]
 
 
 def test_ticking_goes_on_after_whatever_happened(database, make, monkeypatch):

@@ -83,6 +83,7 @@ def test_names_that_cannot_stand_in_an_address_are_refused(name):
         ({"targets": {"availability": KpiTarget(lower=2.0, upper=1.0)}}, "targets"),
         ({"targets": {"availability": KpiTarget(lower=2.0, target=1.0)}}, "targets"),
         ({"targets": {"": KpiTarget(lower=2.0)}}, "targets"),
+        ({"targets": {"mean": KpiTarget(lower=2.0)}}, "targets"),
         ({"targets": {f"kpi{n}": KpiTarget(lower=2.0) for n in range(101)}}, "targets"),
         ({"minimum_pause_s": 59.0}, "minimum_pause_s"),
         ({"minimum_pause_s": float("inf")}, "minimum_pause_s"),
@@ -141,6 +142,8 @@ def test_texts_that_are_no_address_are_refused(address):
         "https://example.com/" + "x" * 1000,
         "file:///etc/passwd",
         "https://example%2ecom/",
+        "https://.example.com/",
+        "https://example..com/",
     ],
 )
 def test_texts_that_are_no_webhook_url_are_refused_without_being_repeated(url):

@@ -18,7 +18,7 @@ from gaugehouse.reports.deliveries import LONGEST_RETRY_S, TRIED_FOR, find_retry
 from gaugehouse.reports.mail import compose
 from gaugehouse.reports.parcel import Parcel, Subject, decode_subject, describe_period, encode_subject, safe_name
 from gaugehouse.reports.reissue import is_reissue_due
-from gaugehouse.reports.webhook import WebhookSender, find_addresses, is_inside, is_public, sign, write_body
+from gaugehouse.reports.webhook import WebhookSender, is_inside, is_public, resolve_host, sign, write_body
 from receivers import load_documented_check
 
 T0 = datetime(2026, 11, 16, 5, tzinfo=UTC)
@@ -279,7 +279,7 @@ def resolver(*addresses):
 
 def find(*addresses, networks=(), is_encrypted=True):
     sender = WebhookSender(private_networks=networks, resolve=resolver(*addresses))
-    found, outcome = find_addresses("hooks.example.com", 443, sender, is_encrypted=is_encrypted)
+    found, outcome = resolve_host("hooks.example.com", 443, sender, is_encrypted=is_encrypted)
     return [one.place[0] for one in found], outcome
 
 
@@ -302,5 +302,5 @@ def test_a_name_that_does_not_resolve_may_do_so_later():
     def fail(_host, _port):
         raise OSError(-2, "Name or service not known")
 
-    found, outcome = find_addresses("nowhere.example", 443, WebhookSender(resolve=fail), is_encrypted=True)
+    found, outcome = resolve_host("nowhere.example", 443, WebhookSender(resolve=fail), is_encrypted=True)
     assert (found, outcome.fate) == ([], "later")
