@@ -97,9 +97,11 @@ def test_the_lake_is_read_in_three_lines_while_the_service_runs(demo, answers, s
 
 def test_the_commands_of_the_readme_exist(demo):
     commands = re.findall(
-        r"^gaugehouse ([a-z]+(?: create| repair)?)", blocks(section("From the command line"), "text")[0], re.MULTILINE
+        r"^gaugehouse ([a-z]+(?: create| repair| schedule| template)?)",
+        blocks(section("From the command line"), "text")[0],
+        re.MULTILINE,
     )
-    assert len(commands) == 12
+    assert len(commands) == 14
     for command in commands:
         help_text = subprocess.run(
             [sys.executable, "-m", "gaugehouse", *command.split(), "--help"],

@@ -1,12 +1,14 @@
 """The commands and their options. Each imports its work only when it runs, so that `--help` is instant."""
 # ruff: noqa: PLC0415 - imports inside commands keep the start of every other command fast
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from gaugehouse.cli.options import DEFAULT_DATA, EXIT_DAMAGED, AsJson, Data, Project, split_names
+from gaugehouse.cli.report_commands import report_app
 
 app = typer.Typer(
     name="gaugehouse",
@@ -22,7 +24,6 @@ project_app = typer.Typer(help="Projects: tenants, and how long their rows are k
 calendar_app = typer.Typer(help="The shift calendar of a project.", no_args_is_help=True)
 exclusion_app = typer.Typer(help="Windows that reports leave out: maintenance, calibration.", no_args_is_help=True)
 lake_app = typer.Typer(help="The lake's own upkeep.", no_args_is_help=True)
-report_app = typer.Typer(help="Reports: ask, read, compare, prove, issue again.", no_args_is_help=True)
 app.add_typer(report_app, name="report")
 kpi_app = typer.Typer(help="KPIs: what there is, and how a value came to be.", no_args_is_help=True)
 app.add_typer(kpi_app, name="kpi")
@@ -32,28 +33,6 @@ app.add_typer(calendar_app, name="calendar")
 app.add_typer(exclusion_app, name="exclusion")
 app.add_typer(user_app, name="user")
 app.add_typer(key_app, name="key")
-
-
-def _keep_compiled_code(data: Path) -> Path:
-    """Give numba a place for compiled code beside the data, where the installation itself is read-only."""
-    if not os.access(Path(__file__).parent, os.W_OK):
-        os.environ.setdefault("NUMBA_CACHE_DIR", str(data.absolute() / "run" / "compiled"))
-    return data
-
-
-Data = Annotated[
-    Path,
-    typer.Option(
-        "--data",
-        envvar="GAUGEHOUSE_DATA_DIR",
-        help="Folder of the installation",
-        show_default=True,
-        callback=_keep_compiled_code,
-    ),
-]
-Project = Annotated[str, typer.Option("--project", help="Project slug")]
-DEFAULT_DATA = Path("data")
-EXIT_DAMAGED = 3
 
 
 @app.command()
@@ -138,101 +117,6 @@ def import_files(
     )
 
 
-@report_app.command(name="run")
-def report_run(
-    period: Annotated[str, typer.Option(help="last_month, 2026-W45, 2026-10, start/end ...")],
-    data: Data = DEFAULT_DATA,
-    project: Project = "default",
-    kpi: Annotated[str | None, typer.Option(help="Comma-separated KPIs; default: what fits each metric")] = None,
-    component: Annotated[str | None, typer.Option(help="Comma-separated components; default all")] = None,
-    metric: Annotated[str | None, typer.Option(help="Comma-separated metrics; default all")] = None,
-    bucket: Annotated[str | None, typer.Option(help="hour, day, week, shift ... or an ISO 8601 duration")] = None,
-    timezone: Annotated[str, typer.Option(help="IANA zone of the calendar")] = "UTC",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write .csv, .json or .parquet")] = None,
-) -> None:
-    """Compute a KPI report: by the running server's worker, or here when none runs."""
-    from gaugehouse.cli.reporting import ReportOptions, run_report_command
-
-    run_report_command(
-        ReportOptions(
-            data_dir=data,
-            project=project,
-            period=period,
-            timezone=timezone,
-            kpis=_split(kpi),
-            components=_split(component),
-            metrics=_split(metric),
-            bucket=bucket,
-            output=output,
-        )
-    )
-
-
-ReportId = Annotated[str, typer.Argument(help="rep_...", metavar="ID")]
-
-
-@report_app.command(name="list")
-def report_list(
-    data: Data = DEFAULT_DATA,
-    project: Project = "default",
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many")] = 20,
-) -> None:
-    """Show the newest reports."""
-    from gaugehouse.cli.issued import show_reports
-
-    show_reports(data_dir=data, project=project, limit=limit)
-
-
-@report_app.command(name="show")
-def report_show(report_id: ReportId, data: Data = DEFAULT_DATA, project: Project = "default") -> None:
-    """Show a report's revisions, and whether the newest still holds."""
-    from gaugehouse.cli.issued import show_report
-
-    show_report(data_dir=data, project=project, report_id=report_id)
-
-
-@report_app.command(name="diff")
-def report_diff(
-    report_id: ReportId,
-    data: Data = DEFAULT_DATA,
-    project: Project = "default",
-    since: Annotated[int | None, typer.Option(min=1, help="Earlier revision  [default: the one before]")] = None,
-    revision: Annotated[int | None, typer.Option(min=1, help="Later revision  [default: the newest]")] = None,
-) -> None:
-    """Show what a revision says differently from an earlier one, and why."""
-    from gaugehouse.cli.issued import show_changes
-
-    show_changes(data_dir=data, project=project, report_id=report_id, since=since, revision=revision)
-
-
-@report_app.command(name="verify")
-def report_verify(
-    report_id: ReportId,
-    data: Data = DEFAULT_DATA,
-    project: Project = "default",
-    revision: Annotated[int | None, typer.Option(min=1, help="Which one  [default: the newest]")] = None,
-    threads: Annotated[int, typer.Option(min=1, max=64, help="To compute with; digits stay the same")] = 2,
-) -> None:
-    """Recompute a report from its pin and compare the digits; exit code 3 when they differ."""
-    from gaugehouse.cli.issued import verify_report
-
-    if not verify_report(data_dir=data, project=project, report_id=report_id, revision=revision, threads=threads):
-        raise typer.Exit(EXIT_DAMAGED)
-
-
-@report_app.command(name="reissue")
-def report_reissue(
-    report_id: ReportId,
-    because: Annotated[str, typer.Option(help="Why, for whoever reads the revision")],
-    data: Data = DEFAULT_DATA,
-    project: Project = "default",
-) -> None:
-    """Issue a report again, over the same period, from what is known now."""
-    from gaugehouse.cli.issued import reissue
-
-    reissue(data_dir=data, project=project, report_id=report_id, because=because)
-
-
 @kpi_app.command(name="list")
 def kpi_list(data: Data = DEFAULT_DATA, project: Project = "default") -> None:
     """Show every KPI with its formula: built in, and defined for the project."""
@@ -289,10 +173,6 @@ def restore(
     from gaugehouse.cli.backups import bring_back
 
     bring_back(data_dir=data, target=target, name=name)
-
-
-def _split(names: str | None) -> tuple[str, ...] | None:
-    return tuple(name.strip() for name in names.split(",")) if names else None
 
 
 @user_app.command(name="create")
@@ -381,9 +261,6 @@ def project_set(
     set_project(data_dir=data, slug=name, changes=changes)
 
 
-AsJson = Annotated[bool, typer.Option("--json", help="For programs")]
-
-
 @project_app.command(name="delete")
 def project_delete(
     name: str,
@@ -447,7 +324,9 @@ def exclusion_add(
 
     if for_all == (component is not None):
         raise typer.BadParameter("name components with --component, or take --all")
-    window = NewWindow(kind=kind, components=_split(component), start=start, end=end, timezone=timezone, reason=reason)
+    window = NewWindow(
+        kind=kind, components=split_names(component), start=start, end=end, timezone=timezone, reason=reason
+    )
     add_window(data_dir=data, project=project, window=window, author=author)
 
 

@@ -3,12 +3,14 @@
 import gc
 import ipaddress
 import os
+import secrets
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,7 +28,9 @@ from gaugehouse.demo.fleet import FleetPlan
 from gaugehouse.demo.host import HostCollector, HostSampler
 from gaugehouse.demo.load import load_first_fleet, register_host
 from gaugehouse.errors import GaugehouseError, StartRefused
+from gaugehouse.jobs import keep_ticking, run_worker
 from gaugehouse.logs import configure_logs
+from gaugehouse.reports import SCHEDULE_KIND, Asker, Reach, ask_scheduled
 from gaugehouse.runtime import Runtime, announce_owner, open_runtime, withdraw_owner
 from gaugehouse.tracing import close_tracing, configure_tracing
 from gaugehouse.upkeep import answering
@@ -41,6 +45,7 @@ DEFAULT_PROJECT = "default"
 FLUSH_AT_STOP_S = 8.0  # with the drain of open requests, a stop ends within 20 s
 BACKLOG = 2048
 RETENTION_FIRST_S, RETENTION_PERIOD_S = 60.0, 3600.0
+ASK_POLL_S = 1.0
 
 
 def read_settings(*, data_dir: Path, host: str | None, port: int | None, demo: bool) -> Settings:
@@ -58,6 +63,7 @@ def serve_forever(*, data_dir: Path, host: str | None, port: int | None, demo: b
     settings = read_settings(data_dir=data_dir, host=host, port=port, demo=demo)
     if settings.demo:
         _refuse_public_demo(settings.host)
+    Reach.from_settings(settings)  # refused now, not by the first delivery
     layout = Layout(settings.data_dir)
     configure_logs(settings, layout.logs_dir)
     configure_tracing(settings.otlp_endpoint, process="serve", version=__version__)
@@ -75,6 +81,7 @@ def serve_forever(*, data_dir: Path, host: str | None, port: int | None, demo: b
         for number in range(settings.workers):
             stack.enter_context(Worker(data_dir=settings.data_dir, number=number))
         stack.enter_context(_retention(runtime))
+        stack.enter_context(_schedules(runtime))
         if settings.demo:
             stack.enter_context(_host_collector(runtime))
         _greet(runtime, url, is_new=is_new)
@@ -228,6 +235,46 @@ def _retention(runtime: Runtime) -> Iterator[None]:
     finally:
         stopping.set()
         thread.join(FLUSH_AT_STOP_S)
+
+
+@contextmanager
+def _schedules(runtime: Runtime) -> Iterator[None]:
+    """Create the jobs of schedules that are due, and ask for their reports.
+
+    Here and not in a worker: what a report is pinned to, only the owner of the lake knows.
+    """
+    stopping, asking = threading.Event(), threading.Event()
+    tick = partial(keep_ticking, runtime.database, stop=stopping)
+    ask = partial(_keep_asking, runtime, stopping, asking)
+    threads = [threading.Thread(target=run, daemon=True) for run in (tick, ask)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        asking.set()
+        for thread in threads:
+            thread.join(FLUSH_AT_STOP_S)
+
+
+def _keep_asking(runtime: Runtime, stopping: threading.Event, asking: threading.Event) -> None:
+    """Run the jobs that ask for scheduled reports; `asking` ends one run of the worker, `stopping` all."""
+    asker = Asker(database=runtime.database, source=runtime.lake, cells_limit=runtime.settings.report_cells_limit)
+    while not stopping.is_set():
+        try:
+            run_worker(
+                runtime.database,
+                {SCHEDULE_KIND: partial(ask_scheduled, asker=asker)},
+                worker=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}-asking",
+                lease_s=runtime.settings.lease_s,
+                stop=asking,
+                poll_s=ASK_POLL_S,
+            )
+        except Exception:  # whatever it is: jobs that wait must find somebody
+            logger.exception("asking_failed")
+            stopping.wait(ASK_POLL_S)
+            asking.clear()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`gaugehouse worker`: computes reports until it is told to stop."""
+"""`gaugehouse worker`: computes and delivers reports until it is told to stop."""
 
 import os
 import secrets
@@ -7,6 +7,8 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -15,16 +17,26 @@ import structlog
 
 from gaugehouse import __version__
 from gaugehouse.config import Layout, Settings
+from gaugehouse.database import Database
 from gaugehouse.installation import open_database
 from gaugehouse.jobs import run_worker
 from gaugehouse.kpi import warm_up
 from gaugehouse.logs import configure_logs
-from gaugehouse.reports import JOB_KIND, ReportWorker, run_report
+from gaugehouse.reports import (
+    DELIVERY_KIND,
+    JOB_KIND,
+    DeliveryWorker,
+    ReportWorker,
+    end_delivery,
+    run_delivery,
+    run_report,
+)
 from gaugehouse.tracing import close_tracing, configure_tracing
 
 logger = structlog.get_logger()
 
 PARENT_POLL_S = 0.2
+DELIVERY_POLL_S = 2.0
 
 
 def work_forever(*, data_dir: Path, with_parent: bool) -> None:
@@ -49,18 +61,41 @@ def work_forever(*, data_dir: Path, with_parent: bool) -> None:
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     logger.info("worker_started", worker=name)
     report_worker = ReportWorker(database=database, layout=layout, threads=settings.worker_threads)
-    run_worker(
-        database,
-        {JOB_KIND: partial(run_report, worker=report_worker)},
-        worker=name,
-        lease_s=settings.lease_s,
-        stop=stop,
-    )
+    with _delivering(settings, database, f"{name}-delivering", stop):
+        run_worker(
+            database,
+            {JOB_KIND: partial(run_report, worker=report_worker)},
+            worker=name,
+            lease_s=settings.lease_s,
+            stop=stop,
+        )
     database.dispose()
     if with_parent:
         parent_watch.join()  # DuckDB prints what it calls leaks when a thread is alive while Python ends
     close_tracing()
     logger.info("worker_stopped", worker=name)
+
+
+@contextmanager
+def _delivering(settings: Settings, database: Database, name: str, stop: threading.Event) -> Iterator[None]:
+    """Deliver beside the computing: a receiver that does not answer must not keep a report waiting."""
+    worker = DeliveryWorker.from_settings(settings, database)
+    options = {
+        "db": database,
+        "handlers": {DELIVERY_KIND: partial(run_delivery, worker=worker)},
+        "worker": name,
+        "lease_s": settings.lease_s,
+        "stop": stop,
+        "poll_s": DELIVERY_POLL_S,
+        "on_end": end_delivery,
+    }
+    thread = threading.Thread(target=run_worker, kwargs=options, name="delivering")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def _wait_for_parent(stop: threading.Event) -> None:

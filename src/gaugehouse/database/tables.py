@@ -270,6 +270,10 @@ class Report(Base):
     timezone: Mapped[str] = mapped_column(String(64))
     request: Mapped[dict[str, Any]]
     revision: Mapped[int] = mapped_column(default=1)
+    template_id: Mapped[str | None] = mapped_column(ID_COLUMN)
+    template_name: Mapped[str | None] = mapped_column(NAME_COLUMN)
+    template_version: Mapped[int | None]
+    reissued_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=database_now())
 
 
@@ -290,6 +294,125 @@ class ReportRevision(Base):
     digest: Mapped[str | None] = mapped_column(String(128))
     result_path: Mapped[str | None] = mapped_column(Text)
     result_rows: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class ReportTemplate(Base):
+    """A saved report definition by name. One that is deleted stays, without its name, for the reports it made."""
+
+    __tablename__ = "report_templates"
+    __table_args__ = (
+        Index(
+            "uq_report_templates_project_id_name",
+            "project_id",
+            "name",
+            unique=True,
+            sqlite_where=text("deleted_at IS NULL"),
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(NAME_COLUMN)
+    version: Mapped[int] = mapped_column(default=1)
+    owner: Mapped[str] = mapped_column(NAME_COLUMN)
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+    deleted_at: Mapped[datetime | None]
+
+
+class ReportTemplateVersion(Base):
+    """What a template said from one change to the next; never changed."""
+
+    __tablename__ = "report_template_versions"
+
+    template_id: Mapped[str] = mapped_column(
+        ID_COLUMN, ForeignKey("report_templates.id", ondelete="CASCADE"), primary_key=True
+    )
+    version: Mapped[int] = mapped_column(primary_key=True)
+    definition: Mapped[dict[str, Any]]
+    author: Mapped[str] = mapped_column(NAME_COLUMN)
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class WebhookSecret(Base):
+    """What deliveries to one address of a template are signed with; in no answer and in no version."""
+
+    __tablename__ = "webhook_secrets"
+
+    template_id: Mapped[str] = mapped_column(
+        ID_COLUMN, ForeignKey("report_templates.id", ondelete="CASCADE"), primary_key=True
+    )
+    url: Mapped[str] = mapped_column(String(1000), primary_key=True)
+    secret: Mapped[str] = mapped_column(String(255))
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class Schedule(Base):
+    """A job that is due again and again. `version` counts changes: a tick takes what it has seen, or nothing."""
+
+    __tablename__ = "schedules"
+    __table_args__ = (
+        UniqueConstraint("project_id", "name"),
+        Index(None, "next_at"),
+    )
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(NAME_COLUMN)
+    kind: Mapped[str] = mapped_column(String(64))
+    payload: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    recurrence: Mapped[str] = mapped_column(String(256))
+    timezone: Mapped[str] = mapped_column(String(64))
+    catch_up: Mapped[str] = mapped_column(String(16))
+    catch_up_limit: Mapped[int]
+    next_at: Mapped[datetime]
+    paused_at: Mapped[datetime | None]
+    paused_reason: Mapped[str | None] = mapped_column(Text)
+    author: Mapped[str] = mapped_column(NAME_COLUMN)
+    version: Mapped[int] = mapped_column(default=1)
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+    updated_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class ScheduleFire(Base):
+    """That a schedule came due, once for each instant; `job_id` is null where the time was missed and left out."""
+
+    __tablename__ = "schedule_fires"
+    __table_args__ = (UniqueConstraint("schedule_id", "fire_at"),)
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    schedule_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("schedules.id", ondelete="CASCADE"))
+    fire_at: Mapped[datetime]
+    job_id: Mapped[str | None] = mapped_column(ID_COLUMN)
+    skipped: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class Delivery(Base):
+    """One revision of a report on its way to one address. The id never changes: receivers know repeats by it."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        UniqueConstraint("report_id", "revision", "kind", "address"),
+        Index(None, "project_id", "created_at", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"))
+    report_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("reports.id", ondelete="CASCADE"))
+    revision: Mapped[int]
+    template_id: Mapped[str] = mapped_column(ID_COLUMN)
+    kind: Mapped[str] = mapped_column(String(16))
+    address: Mapped[str] = mapped_column(String(1000))
+    content: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int] = mapped_column(default=0)
+    reason: Mapped[str | None] = mapped_column(Text)
+    job_id: Mapped[str] = mapped_column(ID_COLUMN)
+    tried_since: Mapped[datetime] = mapped_column(default=database_now())
+    next_attempt_at: Mapped[datetime | None]
+    delivered_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=database_now())
 
 

@@ -89,7 +89,7 @@ EndCallback = Callable[[Session, JobView], None]
 """Told, inside the same transaction, that the queue itself ended a job as failed or cancelled."""
 
 
-def enqueue(
+def enqueue(  # noqa: PLR0913 - what a job is
     session: Session,
     *,
     kind: str,
@@ -97,8 +97,19 @@ def enqueue(
     subject_id: str,
     payload: Mapping[str, Any],
     priority: int = 0,
+    delay_s: float = 0.0,
 ) -> str:
-    """Add a job in the caller's transaction and return its id; a smaller priority runs earlier."""
+    """Add a job in the caller's transaction and return its id; a smaller priority runs earlier, none before its delay.
+
+    Args:
+        session: An open transaction.
+        kind: Which handler runs it.
+        project_id: Whose it is.
+        subject_id: What it is about.
+        payload: For the handler, JSON-able.
+        priority: Smaller runs earlier.
+        delay_s: From now. [s]
+    """
     job_id = new_id("job")
     session.add(
         Row(
@@ -110,10 +121,17 @@ def enqueue(
             priority=priority,
             status=JobStatus.QUEUED.value,
             attempts_limit=ATTEMPTS_LIMIT,
+            run_at=database_now(delay_s),
         )
     )
     session.flush()
     return job_id
+
+
+def hasten(session: Session, job_id: str) -> None:
+    """Let a job that waits for its time run now."""
+    statement = update(Row).where(Row.id == job_id, Row.status == JobStatus.QUEUED).values(run_at=database_now())
+    session.execute(statement.execution_options(synchronize_session=False))
 
 
 def claim(

@@ -1,8 +1,10 @@
 """What a manager asks for, before anything is looked up."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import msgspec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,23 +44,11 @@ class ReportRequest:
     bucket: str | None = None
 
 
-def decode_request(encoded: Mapping[str, Any]) -> ReportRequest:
-    """Return the question that `encode_request` wrote."""
-    period, components = encoded["period"], encoded["components"]
-    told = {name: encoded.get(name) for name in ("metrics", "kpis")}
-    return ReportRequest(
-        period=period if isinstance(period, str) else PeriodBounds(**period),
-        timezone=encoded["timezone"],
-        components=ComponentFilter(**components)
-        if isinstance(components, Mapping)
-        else "all"
-        if components == "all"
-        else tuple(components),
-        bucket=encoded["bucket"],
-        **{name: None if names is None else tuple(names) for name, names in told.items()},
-    )
-
-
 def encode_request(request: ReportRequest) -> dict[str, Any]:
     """Return the question as JSON-able values, as it was asked."""
     return asdict(request)
+
+
+def decode_request(encoded: Mapping[str, Any]) -> ReportRequest:
+    """Return the question that `encode_request` wrote; fields that did not exist then have their defaults."""
+    return msgspec.convert(dict(encoded), ReportRequest)

@@ -16,6 +16,7 @@ from gaugehouse.lake import open_snapshot, read_committed_through, read_gone
 from gaugehouse.reports.ask import refuse_gone
 from gaugehouse.reports.chunks import Limits
 from gaugehouse.reports.compute import compute_report, find_lookback
+from gaugehouse.reports.deliveries import queue_deliveries
 from gaugehouse.reports.digest import digest_result
 from gaugehouse.reports.pin import Pin, decode_pin, encode_pin
 from gaugehouse.reports.result import publish_result, result_path, write_result
@@ -119,6 +120,7 @@ def _store(worker: ReportWorker, job: Job, revision: int, result: pa.Table, dige
                     result_rows=result.num_rows,
                 )
             )
+            queue_deliveries(session, job.subject_id, revision)
             publish_result(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """Reports as rows: asked, issued again, followed, listed, cancelled. A revision does what its job is doing."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from gaugehouse.measurements.names import find_name_problem
 from gaugehouse.measurements.selection import from_epoch_us
 from gaugehouse.query.components import show_name
 from gaugehouse.reports.ask import PinSource, make_pin
+from gaugehouse.reports.deliveries import DeliveryView, find_deliveries
 from gaugehouse.reports.pin import Pin, decode_pin, encode_pin
 from gaugehouse.reports.request import ReportRequest, decode_request, encode_request
 from gaugehouse.reports.result import load_result, result_path
@@ -32,6 +34,28 @@ class ReportSource(PinSource, Protocol):
 
     def request_flush(self) -> None:
         """Ask for everything acknowledged so far to be committed soon."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occasion:
+    """Why a report is asked for, when it is not a person's own question.
+
+    Args:
+        asked_at: The `now` of its period: the fire time of a schedule, however late that is seen to; None is now.
+        template_id: Where the question comes from.
+        template_name: Its name.
+        template_version: Which version of it.
+        also: What else belongs into the transaction that stores the report; is given the report's id.
+    """
+
+    asked_at: datetime | None = None
+    template_id: str | None = None
+    template_name: str | None = None
+    template_version: int | None = None
+    also: Callable[[Session, str], None] | None = None
+
+
+OWN_QUESTION = Occasion()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +82,9 @@ class ReportView:
         digest: SHA-256 of the canonical result, once done.
         result_rows: Rows of the result, once done.
         requested_by: Name of the user or key.
+        template: Name of the template that the question comes from.
+        template_version: Which version of it.
+        deliveries: Where its files went, and how that ended.
     """
 
     id: str
@@ -79,13 +106,22 @@ class ReportView:
     digest: str | None
     result_rows: int | None
     requested_by: str
+    template: str | None
+    template_version: int | None
+    deliveries: tuple[DeliveryView, ...]
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
 
 
 def request_report(
-    database: Database, source: ReportSource, caller: Caller, body: ReportRequest, *, cells_limit: int
+    database: Database,
+    source: ReportSource,
+    caller: Caller,
+    body: ReportRequest,
+    *,
+    cells_limit: int,
+    occasion: Occasion = OWN_QUESTION,
 ) -> ReportView:
     """Pin a question, then store the report and its job in one transaction.
 
@@ -97,6 +133,7 @@ def request_report(
         caller: Who asks; the project is theirs.
         body: The question.
         cells_limit: Most values of one report.
+        occasion: Of a template or a schedule.
 
     Raises:
         PeriodRefused, NotFound, Refused, TooLarge: See `make_pin`.
@@ -104,7 +141,7 @@ def request_report(
     """
     _check_sees_project(caller)
     with database.reading() as session:
-        asked_at = session.scalars(select(database_now())).one()
+        asked_at = occasion.asked_at or session.scalars(select(database_now())).one()
         pin = make_pin(
             session,
             source,
@@ -115,12 +152,12 @@ def request_report(
             cells_limit=cells_limit,
         )
     with database.transaction() as session:
-        view = _queue(session, caller, body, pin)
+        view = _queue(session, caller, body, pin, occasion)
     source.request_flush()
     return view
 
 
-def _queue(session: Session, caller: Caller, body: ReportRequest, pin: Pin) -> ReportView:
+def _queue(session: Session, caller: Caller, body: ReportRequest, pin: Pin, occasion: Occasion) -> ReportView:
     report_id = new_id("rep")
     session.add(
         Report(
@@ -130,10 +167,15 @@ def _queue(session: Session, caller: Caller, body: ReportRequest, pin: Pin) -> R
             period_expression=pin.period.expression,
             timezone=pin.period.timezone,
             request=encode_request(body),
+            template_id=occasion.template_id,
+            template_name=occasion.template_name,
+            template_version=occasion.template_version,
         )
     )
     session.flush()
     _queue_revision(session, caller, report_id, 1, pin, because="")
+    if occasion.also is not None:
+        occasion.also(session, report_id)
     return get_report(session, caller, report_id)
 
 
@@ -231,7 +273,8 @@ def get_report(session: Session, caller: Caller, report_id: str, revision: int |
         Forbidden: The caller sees one component only.
     """
     _check_sees_project(caller)
-    return _view(*_get_revision(session, caller, report_id, revision))
+    row = _get_revision(session, caller, report_id, revision)
+    return _view(*row, find_deliveries(session, [report_id]))
 
 
 def get_pin(session: Session, caller: Caller, report_id: str, revision: int | None = None) -> Pin:
@@ -253,7 +296,8 @@ def list_revisions(session: Session, caller: Caller, report_id: str) -> list[Rep
     _check_sees_project(caller)
     _get_revision(session, caller, report_id)
     statement = _revisions_of(caller).where(Report.id == report_id).order_by(ReportRevision.revision.desc())
-    return [_view(report, row, job) for report, row, job in session.execute(statement)]
+    deliveries = find_deliveries(session, [report_id])
+    return [_view(report, row, job, deliveries) for report, row, job in session.execute(statement)]
 
 
 def find_newest_done(session: Session, caller: Caller, report_id: str) -> ReportView:
@@ -280,7 +324,8 @@ def list_reports(session: Session, caller: Caller, *, limit: int = 100, cursor: 
     newest = _revisions_of(caller).where(
         Report.id.in_([one.id for one in reports]), ReportRevision.revision == Report.revision
     )
-    views = {report.id: _view(report, row, job) for report, row, job in session.execute(newest)}
+    deliveries = find_deliveries(session, [one.id for one in reports])
+    views = {report.id: _view(report, row, job, deliveries) for report, row, job in session.execute(newest)}
     return Page(items=tuple(views[report.id] for report in reports), next_cursor=next_cursor, total=total)
 
 
@@ -298,7 +343,7 @@ def cancel_report(session: Session, caller: Caller, report_id: str) -> ReportVie
     if status in {JobStatus.DONE, JobStatus.FAILED}:
         raise AlreadyExists(f"the report is {status.value} and cannot be cancelled", code="report_ended")
     session.refresh(job)
-    return _view(report, row, job)
+    return _view(report, row, job, find_deliveries(session, [report.id]))
 
 
 def read_result(layout: Layout, report: ReportView) -> pa.Table:
@@ -346,7 +391,9 @@ def _check_sees_project(caller: Caller) -> None:
         raise Forbidden("a key that is bound to one component cannot see reports about others", code="key_is_bound")
 
 
-def _view(report: Report, row: ReportRevision, job: Job) -> ReportView:
+def _view(
+    report: Report, row: ReportRevision, job: Job, deliveries: Mapping[str, tuple[DeliveryView, ...]]
+) -> ReportView:
     pin = row.pin
     is_running = job.status == JobStatus.RUNNING
     return ReportView(
@@ -369,6 +416,9 @@ def _view(report: Report, row: ReportRevision, job: Job) -> ReportView:
         digest=row.digest,
         result_rows=row.result_rows,
         requested_by=row.requested_by,
+        template=report.template_name,
+        template_version=report.template_version,
+        deliveries=tuple(one for one in deliveries.get(report.id, ()) if one.revision == row.revision),
         created_at=row.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,

@@ -1,10 +1,11 @@
 """Reports: KPIs over periods. Managers ask; a worker computes; the answer is kept as evidence."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 from sqlalchemy.orm import Session
 
 from gaugehouse import reports
@@ -40,12 +41,15 @@ class FilterBody(EdgeBody):
 
 
 class ReportBody(EdgeBody):
-    """The question. All but the period is optional."""
+    """The question. All but the period is optional; with a template, only the period may be given."""
 
-    period: str | BoundsBody = Field(
+    template: str | None = Field(None, description="Name of a saved template that asks the question")
+    period: str | BoundsBody | None = Field(
+        None,
+        validate_default=True,
         examples=["last_month"],
         description="today, yesterday, last_7_days, last_week, last_month, last_quarter, last_year, 2026, 2026-Q3,"
-        " 2026-10, 2026-W45, 2026-11-20, start/end, or bounds",
+        " 2026-10, 2026-W45, 2026-11-20, start/end, or bounds; needed without a template",
     )
     timezone: str = Field("UTC", examples=["Europe/Berlin"], description="IANA zone of period and buckets")
     components: Literal["all"] | list[str] | FilterBody = Field("all", description="all, names or ids, or a filter")
@@ -57,11 +61,30 @@ class ReportBody(EdgeBody):
         None, examples=["day"], description="hour, day, week, month, quarter, year, shift, a duration"
     )
 
+    @field_validator("period")
+    @classmethod
+    def _need_period(cls, period: str | BoundsBody | None, info: ValidationInfo) -> str | BoundsBody | None:
+        if period is None and info.data.get("template") is None:
+            raise PydanticCustomError("missing", "Field required")
+        return period
+
+    @model_validator(mode="after")
+    def _refuse_two_questions(self) -> Self:
+        if self.template is not None and self.model_fields_set - {"template", "period"}:
+            raise PydanticCustomError("two_questions", "beside a template only its period can be given")
+        return self
+
+    def own_period(self) -> str | PeriodBounds | None:
+        """Return the period in the words of the room `reports`, None where the template's is wanted."""
+        period = self.period
+        return PeriodBounds(start=period.start, end=period.end) if isinstance(period, BoundsBody) else period
+
     def as_request(self) -> ReportRequest:
         """Return the question in the words of the room `reports`."""
-        period, components = self.period, self.components
+        period, components = self.own_period(), self.components
+        assert period is not None  # noqa: S101  # needed without a template; narrows the type
         return ReportRequest(
-            period=period if isinstance(period, str) else PeriodBounds(start=period.start, end=period.end),
+            period=period,
             timezone=self.timezone,
             components=ComponentFilter(type=components.type, labels=components.labels)
             if isinstance(components, FilterBody)
@@ -84,7 +107,12 @@ class ReportBody(EdgeBody):
 def ask(runtime: InRuntime, caller: Manager, body: ReportBody, response: Response) -> ReportView:
     """Pin the question to this moment and queue it; `Location` is where to follow it."""
     cells_limit = runtime.settings.report_cells_limit
-    view = reports.request_report(runtime.database, runtime.lake, caller, body.as_request(), cells_limit=cells_limit)
+    if body.template is not None:
+        asker = reports.Asker(database=runtime.database, source=runtime.lake, cells_limit=cells_limit)
+        view = reports.request_templated(asker, caller, body.template, period=body.own_period())
+    else:
+        question = body.as_request()
+        view = reports.request_report(runtime.database, runtime.lake, caller, question, cells_limit=cells_limit)
     response.headers["Location"] = f"/v1/reports/{view.id}"
     return view
 

@@ -1,0 +1,115 @@
+"""Issue again what late data made stale: as often as the template wishes, and no more often."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import and_, select, update
+from sqlalchemy.orm import Session
+
+from gaugehouse.database import Database
+from gaugehouse.database.tables import Job, Report, ReportRevision
+from gaugehouse.errors import GaugehouseError
+from gaugehouse.inventory.checks import split_names
+from gaugehouse.jobs import JobStatus
+from gaugehouse.measurements.period import find_zone
+from gaugehouse.reports.definitions import OnLateData, TemplateDefinition
+from gaugehouse.reports.templates import find_template_by_id
+
+logger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stale:
+    """A report that is due to be issued again."""
+
+    report_id: str
+    reissued_at: datetime | None
+
+
+def is_reissue_due(definition: TemplateDefinition, *, issued_at: datetime, now: datetime) -> bool:
+    """Return whether a stale report may be issued again now. Pure.
+
+    Args:
+        definition: The policy of its template.
+        issued_at: When its last revision was asked for.
+        now: Aware.
+    """
+    match definition.on_late_data:
+        case OnLateData.NEVER:
+            return False
+        case OnLateData.DAILY:
+            zone = find_zone(definition.request.timezone)
+            return now.astimezone(zone).date() > issued_at.astimezone(zone).date()
+        case OnLateData.AT_ONCE:
+            return now - issued_at >= timedelta(seconds=definition.minimum_pause_s)
+
+
+def reissue_stale(
+    database: Database, stale: Iterable[str], *, now: datetime, reissue: Callable[[str], object]
+) -> list[str]:
+    """Issue those of the stale reports again whose templates want that now; return their ids.
+
+    Each is claimed first, so of several processes that are told the same only one does it. A re-issue that fails is
+    logged and may be tried again at the next call; one that a crash cut off, when the template's pause is over.
+
+    Args:
+        database: Templates and reports.
+        stale: Ids of reports that the lake would answer differently now; others than those of templates are passed
+            over.
+        now: By the database's clock.
+        reissue: Is given the id of a report and asks for its next revision.
+    """
+    with database.reading() as session:
+        due = [one for ids in split_names(stale) for one in _find_due(session, ids, now)]
+    done = []
+    for one in due:
+        if not _claim(database, one, now):
+            continue
+        try:
+            reissue(one.report_id)
+        except GaugehouseError as exc:
+            _release(database, one, now)
+            logger.warning("reissue_failed", report=one.report_id, code=exc.code, reason=exc.message)
+        else:
+            done.append(one.report_id)
+            logger.info("report_reissued", report=one.report_id)
+    return done
+
+
+def _find_due(session: Session, ids: list[str], now: datetime) -> list[_Stale]:
+    statement = (
+        select(Report.id, Report.template_id, Report.reissued_at, Report.created_at)
+        .join(ReportRevision, and_(ReportRevision.report_id == Report.id, ReportRevision.revision == Report.revision))
+        .join(Job, Job.id == ReportRevision.job_id)
+        .where(Report.id.in_(ids), Report.template_id.is_not(None), Job.status == JobStatus.DONE.value)
+        .order_by(Report.created_at, Report.id)
+    )
+    policies: dict[str, TemplateDefinition | None] = {}
+    due = []
+    for row in session.execute(statement):
+        if row.template_id not in policies:
+            template = find_template_by_id(session, row.template_id)
+            policies[row.template_id] = None if template is None else template.definition
+        policy = policies[row.template_id]
+        issued_at = row.reissued_at or row.created_at
+        if policy is not None and is_reissue_due(policy, issued_at=issued_at, now=now):
+            due.append(_Stale(report_id=row.id, reissued_at=row.reissued_at))
+    return due
+
+
+def _claim(database: Database, one: _Stale, now: datetime) -> bool:
+    return _move(database, one.report_id, seen=one.reissued_at, to=now)
+
+
+def _release(database: Database, one: _Stale, now: datetime) -> None:
+    _move(database, one.report_id, seen=now, to=one.reissued_at)
+
+
+def _move(database: Database, report_id: str, *, seen: datetime | None, to: datetime | None) -> bool:
+    was = Report.reissued_at.is_(None) if seen is None else Report.reissued_at == seen
+    statement = update(Report).where(Report.id == report_id, was).values(reissued_at=to).returning(Report.id)
+    with database.transaction() as session:
+        found = session.scalars(statement.execution_options(synchronize_session=False)).one_or_none()
+    return found is not None
