@@ -8,7 +8,7 @@ import typer
 
 from gaugehouse.cli.options import DEFAULT_DATA, EXIT_DAMAGED, Data, Project, split_names
 
-report_app = typer.Typer(help="Reports: ask, read, compare, prove, issue again.", no_args_is_help=True)
+report_app = typer.Typer(invoke_without_command=True)
 schedule_app = typer.Typer(help="Reports by the calendar.", no_args_is_help=True)
 template_app = typer.Typer(help="Saved report definitions.", no_args_is_help=True)
 report_app.add_typer(schedule_app, name="schedule")
@@ -25,17 +25,48 @@ Definition = Annotated[
 ]
 
 
-@report_app.command(name="run")
-def report_run(
-    period: Annotated[str, typer.Option(help="last_month, 2026-W45, 2026-10, start/end ...")],
+PeriodOption = Annotated[str, typer.Option("--period", help="last_month, 2026-W45, 2026-10, start/end ...")]
+KpiOption = Annotated[str | None, typer.Option("--kpi", help="Comma-separated KPIs; default: what fits each metric")]
+ComponentOption = Annotated[str | None, typer.Option("--component", help="Comma-separated components; default all")]
+MetricOption = Annotated[str | None, typer.Option("--metric", help="Comma-separated metrics; default all")]
+BucketOption = Annotated[
+    str | None, typer.Option("--bucket", help="hour, day, week, shift ... or an ISO 8601 duration")
+]
+ZoneOption = Annotated[str, typer.Option("--timezone", help="IANA zone of the calendar")]
+OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write .csv, .json or .parquet")]
+
+
+@report_app.callback()
+def report(
+    context: typer.Context,
+    period: PeriodOption = "",
     data: Data = DEFAULT_DATA,
     project: Project = "default",
-    kpi: Annotated[str | None, typer.Option(help="Comma-separated KPIs; default: what fits each metric")] = None,
-    component: Annotated[str | None, typer.Option(help="Comma-separated components; default all")] = None,
-    metric: Annotated[str | None, typer.Option(help="Comma-separated metrics; default all")] = None,
-    bucket: Annotated[str | None, typer.Option(help="hour, day, week, shift ... or an ISO 8601 duration")] = None,
-    timezone: Annotated[str, typer.Option(help="IANA zone of the calendar")] = "UTC",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write .csv, .json or .parquet")] = None,
+    kpi: KpiOption = None,
+    component: ComponentOption = None,
+    metric: MetricOption = None,
+    bucket: BucketOption = None,
+    timezone: ZoneOption = "UTC",
+    output: OutputOption = None,
+) -> None:
+    """Reports: ask, read, compare, prove, issue again. With --period and no command: `run`."""
+    if context.invoked_subcommand is None:
+        if not period:
+            raise typer.BadParameter("say which time the report is about, or give a command", param_hint="--period")
+        run(period, data, project, kpi, component, metric, bucket, timezone, output)
+
+
+@report_app.command()
+def run(
+    period: PeriodOption,
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    kpi: KpiOption = None,
+    component: ComponentOption = None,
+    metric: MetricOption = None,
+    bucket: BucketOption = None,
+    timezone: ZoneOption = "UTC",
+    output: OutputOption = None,
 ) -> None:
     """Compute a KPI report: by the running server's worker, or here when none runs."""
     from gaugehouse.cli.reporting import ReportOptions, run_report_command

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gaugehouse.errors import PeriodRefused, Refused
 from gaugehouse.jobs.calendar import ORDINALS, UNIT_MONTHS, WEEKDAYS, find_instant, parse_recurrence
-from gaugehouse.measurements.period import MACHINE_ZONES
+from gaugehouse.measurements.wall_clock import MACHINE_ZONES
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)

@@ -35,9 +35,9 @@ def build_definitions(setting: Setting) -> Section | None:
         tolerance = format_share(document.judging.tolerance, setting.style, trim=True)
         least = format_share(document.judging.min_coverage, setting.style, trim=True)
         lights = (
-            f"Lights: “on target” has reached its target or lies within its limits; “borderline” misses a target by at most"
-            f" {tolerance} of it, or lies that close to a limit; “off target” is beyond. “Not judged” has no value,"
-            f" or is covered by data for less than {least} of the time."
+            "Lights: “on target” has reached its target or lies within its limits; “borderline” misses a target by at"
+            f" most {tolerance} of it, or lies that close to a limit; “off target” is beyond. “Not judged” has no"
+            f" value, or is covered by data for less than {least} of the time."
         )
         blocks.append(Line(text=lights))
     return Section(name="definitions", title="Definitions", blocks=tuple(blocks))
