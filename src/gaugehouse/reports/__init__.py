@@ -21,7 +21,6 @@ from gaugehouse.reports.chunks import Limits as Limits
 from gaugehouse.reports.compute import compute_report as compute_report
 from gaugehouse.reports.definitions import FORMATS as FORMATS
 from gaugehouse.reports.definitions import FileFormat as FileFormat
-from gaugehouse.reports.definitions import KpiTarget as KpiTarget
 from gaugehouse.reports.definitions import OnLateData as OnLateData
 from gaugehouse.reports.definitions import TemplateDefinition as TemplateDefinition
 from gaugehouse.reports.deliver import DeliveryWorker as DeliveryWorker
@@ -48,6 +47,7 @@ from gaugehouse.reports.pin import decode_pin as decode_pin
 from gaugehouse.reports.pin import encode_pin as encode_pin
 from gaugehouse.reports.reissue import reissue_stale as reissue_stale
 from gaugehouse.reports.request import ComponentFilter as ComponentFilter
+from gaugehouse.reports.request import KpiTarget as KpiTarget
 from gaugehouse.reports.request import PeriodBounds as PeriodBounds
 from gaugehouse.reports.request import ReportRequest as ReportRequest
 from gaugehouse.reports.result import RESULT as RESULT

@@ -12,7 +12,7 @@ from gaugehouse.errors import Refused
 from gaugehouse.inventory.checks import find_text_problem
 from gaugehouse.query.components import show_name
 from gaugehouse.reports.destinations import Destination, Reach, check_destinations, decode_destination
-from gaugehouse.reports.request import ReportRequest, decode_request, encode_request
+from gaugehouse.reports.request import KpiTarget, ReportRequest, decode_request, encode_request
 
 FileFormat = Literal["json", "csv", "xlsx", "parquet", "html", "pdf"]
 FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
@@ -30,15 +30,6 @@ class OnLateData(StrEnum):
     NEVER = "never"
     DAILY = "daily"
     AT_ONCE = "at_once"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KpiTarget:
-    """What a KPI should be, in its unit: wanted, and the bounds of what is acceptable."""
-
-    target: float | None = None
-    lower: float | None = None
-    upper: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

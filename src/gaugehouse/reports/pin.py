@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaugehouse.kpi import Definition
+from gaugehouse.measurements.comparison import Against
 from gaugehouse.measurements.exclusions import Exclusion, ExclusionKind
 from gaugehouse.measurements.metric import INDIVIDUAL, MetricAttributes, MetricKind, StateClass, parse_subgroup
 from gaugehouse.measurements.period import Period
@@ -62,6 +63,25 @@ class PinnedSeries:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PinnedComparison:
+    """The period that another one is compared with, or why there is none.
+
+    Args:
+        against: previous or year_before.
+        period: None: there is none.
+        edges_us: Borders of its buckets; empty without a period. [us]
+        partner: Per bucket of the report the bucket of this period beside it, -1 for none.
+        reasons: Per bucket of the report why it has none, None where it has one.
+    """
+
+    against: Against
+    period: Period | None
+    edges_us: NDArray[np.int64]
+    partner: NDArray[np.int64]
+    reasons: tuple[str | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pin:
     """What a report is about, without who asked.
 
@@ -83,6 +103,8 @@ class Pin:
         code_version: Of Gaugehouse.
         shift_calendar: The project's, if it had one.
         shifts: Per bucket the shift it is, None for time between shifts; empty where the buckets are no shifts.
+        comparison: With which period it is compared.
+        group_by: How components are taken together as well.
         exclusions: Windows that take something out of the period, or of the look-back, for some of the components.
     """
 
@@ -103,6 +125,8 @@ class Pin:
     shift_calendar: PinnedShiftCalendar | None = None
     shifts: tuple[ShiftBucket | None, ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
+    comparison: PinnedComparison | None = None
+    group_by: str | None = None
 
     @property
     def every_series(self) -> tuple[PinnedSeries, ...]:
@@ -134,12 +158,7 @@ def encode_pin(pin: Pin) -> dict[str, Any]:
         "project": pin.project,
         "as_of_us": None if pin.as_of is None else to_epoch_us(pin.as_of),
         "asked_at_us": to_epoch_us(pin.asked_at),
-        "period": {
-            "expression": pin.period.expression,
-            "timezone": pin.period.timezone,
-            "start_us": to_epoch_us(pin.period.start),
-            "end_us": to_epoch_us(pin.period.end),
-        },
+        "period": _encode_period(pin.period),
         "bucket": pin.bucket,
         "edges": _encode_edges(pin.edges_us),
         "components": [
@@ -163,13 +182,14 @@ def encode_pin(pin: Pin) -> dict[str, Any]:
             None if shift is None else [shift.name, shift.day.isoformat(), shift.is_cut] for shift in pin.shifts
         ],
         "exclusions": [_encode_exclusion(one) for one in pin.exclusions],
+        "comparison": None if pin.comparison is None else _encode_comparison(pin.comparison),
+        "group_by": pin.group_by,
     }
     return encoded_pin | {name: value for name, value in optional.items() if value}
 
 
 def decode_pin(encoded: Mapping[str, Any]) -> Pin:
     """Return the pin that `encode_pin` wrote, also after a database turned 1e22 into an integer or sorted the keys."""
-    period = encoded["period"]
     of_components = encoded.get("component_attributes", {})
     components = tuple(
         PinnedComponent(
@@ -197,12 +217,7 @@ def decode_pin(encoded: Mapping[str, Any]) -> Pin:
         project=encoded["project"],
         as_of=None if encoded["as_of_us"] is None else from_epoch_us(encoded["as_of_us"]),
         asked_at=from_epoch_us(encoded["asked_at_us"]),
-        period=Period(
-            start=from_epoch_us(period["start_us"]),
-            end=from_epoch_us(period["end_us"]),
-            timezone=period["timezone"],
-            expression=period["expression"],
-        ),
+        period=_decode_period(encoded["period"]),
         bucket=encoded["bucket"],
         edges_us=_decode_edges(encoded["edges"]),
         components=components,
@@ -216,6 +231,48 @@ def decode_pin(encoded: Mapping[str, Any]) -> Pin:
         shift_calendar=_decode_shift_calendar(encoded.get("shift_calendar")),
         shifts=tuple(_decode_shift(one) for one in encoded.get("shifts", ())),
         exclusions=tuple(_decode_exclusion(one) for one in encoded.get("exclusions", ())),
+        comparison=_decode_comparison(encoded["comparison"]) if "comparison" in encoded else None,
+        group_by=encoded.get("group_by"),
+    )
+
+
+def _encode_period(period: Period) -> dict[str, Any]:
+    return {
+        "expression": period.expression,
+        "timezone": period.timezone,
+        "start_us": to_epoch_us(period.start),
+        "end_us": to_epoch_us(period.end),
+    }
+
+
+def _decode_period(encoded: Mapping[str, Any]) -> Period:
+    return Period(
+        start=from_epoch_us(encoded["start_us"]),
+        end=from_epoch_us(encoded["end_us"]),
+        timezone=encoded["timezone"],
+        expression=encoded["expression"],
+    )
+
+
+def _encode_comparison(comparison: PinnedComparison) -> dict[str, Any]:
+    has_period = comparison.period is not None
+    return {
+        "against": comparison.against,
+        "period": _encode_period(comparison.period) if comparison.period is not None else None,
+        "edges": _encode_edges(comparison.edges_us) if has_period else None,
+        "partner": comparison.partner.tolist(),
+        "reasons": list(comparison.reasons),
+    }
+
+
+def _decode_comparison(encoded: Mapping[str, Any]) -> PinnedComparison:
+    period = encoded["period"]
+    return PinnedComparison(
+        against=encoded["against"],
+        period=None if period is None else _decode_period(period),
+        edges_us=np.empty(0, np.int64) if period is None else _decode_edges(encoded["edges"]),
+        partner=np.array(encoded["partner"], np.int64),
+        reasons=tuple(encoded["reasons"]),
     )
 
 

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from gaugehouse.measurements.comparison import Against
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeriodBounds:
@@ -24,6 +26,15 @@ class ComponentFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KpiTarget:
+    """What a KPI should be, in its unit: wanted, and the bounds of what is acceptable."""
+
+    target: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReportRequest:
     """One question: KPIs x components x period (x buckets).
 
@@ -34,6 +45,10 @@ class ReportRequest:
         metrics: Names; None is every metric that a component has.
         kpis: Names; None is a sensible set for each metric's kind.
         bucket: hour, day, week, month, quarter, year, shift, or a duration; None is the period as one.
+        compare: With which other period: `previous` or `year_before`; None with none.
+        group_by: Components taken together: `fleet`, `type` or `label:NAME`; None: each for itself only.
+        title: For people, on files.
+        targets: By KPI; values are judged against them.
     """
 
     period: str | PeriodBounds
@@ -42,6 +57,10 @@ class ReportRequest:
     metrics: tuple[str, ...] | None = None
     kpis: tuple[str, ...] | None = None
     bucket: str | None = None
+    compare: Against | None = None
+    group_by: str | None = None
+    title: str = ""
+    targets: Mapping[str, KpiTarget] = field(default_factory=dict)
 
 
 def encode_request(request: ReportRequest) -> dict[str, Any]:

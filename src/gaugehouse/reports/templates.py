@@ -18,7 +18,6 @@ from gaugehouse.query.components import show_name
 from gaugehouse.reports.ask import make_pin
 from gaugehouse.reports.definitions import (
     NAME,
-    KpiTarget,
     TemplateDefinition,
     check_definition,
     check_name,
@@ -26,7 +25,7 @@ from gaugehouse.reports.definitions import (
     encode_definition,
 )
 from gaugehouse.reports.destinations import Reach, WebhookDestination
-from gaugehouse.reports.request import ReportRequest, encode_request
+from gaugehouse.reports.request import KpiTarget, ReportRequest, encode_request
 
 TEMPLATES_LIMIT = 1000  # of one project: they are listed as one page
 SECRET_CHARS = (16, 200)
