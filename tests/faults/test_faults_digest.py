@@ -19,7 +19,7 @@ from gaugehouse.kpi import CATALOGUE
 from gaugehouse.lake import Lake, open_snapshot
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateClass
 from gaugehouse.measurements.period import bucket_edges_us, parse_period
-from gaugehouse.reports import Limits, compute_report, digest_result, encode_pin
+from gaugehouse.reports import Answer, Limits, compute_report, digest_result, encode_pin
 from gaugehouse.reports.pin import Pin, PinnedComponent, PinnedSeries
 
 DAY_S = 86_400
@@ -213,7 +213,7 @@ def test_one_digest_over_file_layouts_threads_and_recomputations(make_lakes, rec
         result = compute_report(snapshot, replace(pin, as_of=as_of), threads=threads, limits=limits)
         first = first or result
         assert_same_result(result, first, f"{layout}, {threads} threads, recomputation {number}, {limits}")
-        digests.add(digest_result(encode_pin(pin), result))
+        digests.add(digest_result(encode_pin(pin), Answer(values=result)))
         tally["recomputations of one report, one digest"] += 1
     assert len(digests) == 1
     assert_says_something(first)

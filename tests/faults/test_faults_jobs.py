@@ -27,7 +27,7 @@ from gaugehouse.database.engine import BUSY_TIMEOUT_S
 from gaugehouse.database.tables import Job, Metric, Report
 from gaugehouse.kpi import CATALOGUE
 from gaugehouse.lake import open_snapshot
-from gaugehouse.reports import compute_report, decode_pin, digest_result, encode_pin, read_result
+from gaugehouse.reports import Answer, compute_report, decode_pin, digest_result, encode_pin, read_result
 from gaugehouse.reports.result import DIGEST_KEY
 from planting import plant
 
@@ -165,7 +165,7 @@ def judge(plant, report):
     path = plant.layout.reports_dir / report.id / "r1.parquet"
     assert list(path.parent.iterdir()) == [path]
     in_file = pq.read_schema(path).metadata[DIGEST_KEY].decode()
-    assert {row.digest, job.result["digest"], in_file} == {digest_result(encode_pin(pin), expected)}
+    assert {row.digest, job.result["digest"], in_file} == {digest_result(encode_pin(pin), Answer(values=expected))}
     assert (row.result_rows, job.result["rows"]) == (expected.num_rows, expected.num_rows)
 
 

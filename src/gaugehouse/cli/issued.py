@@ -34,6 +34,7 @@ from gaugehouse.reports import (
     get_report,
     list_reports,
     list_revisions,
+    read_answer,
     read_result,
     verify_revision,
 )
@@ -161,7 +162,8 @@ def verify_report(*, data_dir: Path, project: str, report_id: str, revision: int
             if revision is None
             else get_report(shelf.session, shelf.caller, report_id, revision)
         )
-        pin, stored = shelf.result(view)
+        pin = get_pin(shelf.session, shelf.caller, view.id, view.revision)
+        stored = read_answer(shelf.layout, view)
         if view.digest is None:
             raise AlreadyExists("the report has no result", code="report_not_done")
         verification = verify_revision(

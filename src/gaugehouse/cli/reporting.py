@@ -20,7 +20,7 @@ from gaugehouse.config import Layout, Settings
 from gaugehouse.errors import GaugehouseError, UnsupportedFormat
 from gaugehouse.inventory import get_project
 from gaugehouse.logs import configure_logs
-from gaugehouse.reports import ReportRequest, compute_report, digest_result, encode_pin, make_pin
+from gaugehouse.reports import ReportRequest, compute_answer, digest_result, encode_pin, make_pin
 from gaugehouse.runtime import RunningOwner, find_owner, open_runtime
 
 POLL_S = 0.2
@@ -94,7 +94,7 @@ def _compute_here(settings: Settings, options: ReportOptions, report: Report) ->
                 asked_at=runtime.database.now(session),
                 cells_limit=settings.report_cells_limit,
             )
-        result = compute_report(
+        answer = compute_answer(
             runtime.lake.pin(),
             pin,
             threads=settings.worker_threads,
@@ -103,7 +103,7 @@ def _compute_here(settings: Settings, options: ReportOptions, report: Report) ->
     finally:
         runtime.close()
     title = f"{pin.period.expression}  {pin.period.start:%Y-%m-%d %H:%M}  to  {pin.period.end:%Y-%m-%d %H:%M} UTC"
-    return Computed(result=result, title=title, digest=digest_result(encode_pin(pin), result))
+    return Computed(result=answer.values, title=title, digest=digest_result(encode_pin(pin), answer))
 
 
 def _request(options: ReportOptions) -> ReportRequest:

@@ -65,6 +65,7 @@ from gaugehouse.kpi.facts import Facts as Facts
 from gaugehouse.kpi.facts import Want as Want
 from gaugehouse.kpi.facts import compute_facts as compute_facts
 from gaugehouse.kpi.facts import find_held as find_held
+from gaugehouse.kpi.facts import join_series as join_series
 from gaugehouse.kpi.facts import merge as merge
 from gaugehouse.kpi.facts import series_params as series_params
 from gaugehouse.kpi.facts import warm_up as warm_up

@@ -72,11 +72,13 @@ class Owners:
         components: Component of each series.
         metrics: Metric of each series.
         attributes: Attributes of components by name; components without any may be missing.
+        hidden: Series that are there for formulas only: no group answers for them.
     """
 
     components: Sequence[str]
     metrics: Sequence[str]
     attributes: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    hidden: frozenset[int] = frozenset()
 
 
 class Place(NamedTuple):

@@ -124,7 +124,11 @@ def evaluate_groups(
     """
     asked = get_kpis(kpis, catalogue)
     rules = {name: kpi.rule for name, kpi in catalogue.items()}
-    members = [place for place, component in enumerate(owners.components) if component in group_of]
+    members = [
+        place
+        for place, component in enumerate(owners.components)
+        if component in group_of and place not in owners.hidden
+    ]
     everybody = Calculation(facts, attributes, rules, rows=np.array(members, np.int64), owners=owners)
     parts = [_ORDERED_RESULTS.empty_table()]
     for place, kpi in enumerate(asked):

@@ -19,6 +19,7 @@ from gaugehouse.measurements.selection import to_epoch_us
 from gaugehouse.measurements.series import SeriesRows
 from gaugehouse.measurements.windows import NO_WINDOWS, Windows, join_windows, merge_windows
 
+SERIES_GROUPS = ("kind", "intervals", "spans", "points", "steps", "subgroups", "holds", "counters", "states")
 ADDED_HOLDS = ("covered_us", "area", "above_us", "below_us", "linear_covered_us", "linear_area")
 NO_NOW_US = np.iinfo(np.int64).max // 4  # far ahead, and sums of two such instants still fit
 
@@ -304,6 +305,28 @@ def _mark_excluded(rows: SeriesRows, params: SeriesParams) -> NDArray[np.uint8]:
 def _most_states(params: SeriesParams) -> int:
     """Return the length of the longest state map."""
     return int((params.series["state_end"] - params.series["state_begin"]).max(initial=0))
+
+
+def join_series(parts: Sequence[Facts]) -> Facts:
+    """Return the facts of several portions of series over the same buckets as one.
+
+    Time per value of a state is left out: series have maps of different lengths, and no quantity is made of it.
+    """
+    first = parts[0]
+    shape = (sum(len(one.kind) for one in parts), first.points.shape[1], 1)
+    has_quantiles = all(one.quantiles is not None for one in parts)
+    planned = [one.planned for one in parts if one.planned is not None]
+    return Facts(
+        edges_us=first.edges_us,
+        now_us=first.now_us,
+        **{name: np.concatenate([getattr(one, name) for one in parts]) for name in SERIES_GROUPS},
+        state_us=np.zeros(shape, np.int64),
+        state_entries=np.zeros(shape, np.int64),
+        quantiles=np.concatenate([one.quantiles for one in parts if one.quantiles is not None])
+        if has_quantiles
+        else None,
+        planned=join_series(planned) if len(planned) == len(parts) else None,
+    )
 
 
 def warm_up() -> None:

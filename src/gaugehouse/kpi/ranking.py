@@ -7,14 +7,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 
-def rank(results: pa.Table, *, names: Sequence[str], count: int, lowest: bool = False) -> pa.Table:
+def rank(
+    results: pa.Table, *, names: Sequence[str], count: int, lowest: bool = False, bucket: str = "bucket"
+) -> pa.Table:
     """Return the rows with the highest (or lowest) values of each KPI and bucket, best first.
 
     Args:
-        results: Columns kpi, bucket, value and those in `names`; rows without a value have no rank.
+        results: Columns kpi, value, that of the bucket and those in `names`; rows without a value have no rank.
         names: Columns that tell rows apart, such as component and metric: equal values are in the order of names.
         count: How many of each KPI and bucket.
         lowest: Whether the lowest values come first.
+        bucket: Column that says which bucket a row is of.
 
     Returns:
         The rows of `results` that are kept, with a first column `rank` (int32, from 1), ordered by KPI (as in
@@ -24,9 +27,9 @@ def rank(results: pa.Table, *, names: Sequence[str], count: int, lowest: bool = 
     kpis = pc.unique(valued["kpi"])
     places = pc.index_in(valued["kpi"], kpis)
     table = valued.append_column("place", places)
-    order = [("place", "ascending"), ("bucket", "ascending"), ("value", "ascending" if lowest else "descending")]
+    order = [("place", "ascending"), (bucket, "ascending"), ("value", "ascending" if lowest else "descending")]
     table = table.sort_by(order + [(name, "ascending") for name in names])
-    ranks = _count_up(np.column_stack([table["place"].to_numpy(), table["bucket"].to_numpy()]))
+    ranks = _count_up(np.column_stack([table["place"].to_numpy(), table[bucket].cast(pa.int64()).to_numpy()]))
     kept = table.add_column(0, pa.field("rank", pa.int32(), nullable=False), pa.array(ranks, pa.int32()))
     return kept.filter(pa.array(ranks <= count)).select(["rank", *results.column_names])
 

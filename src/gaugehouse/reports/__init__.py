@@ -18,6 +18,7 @@ from gaugehouse.reports.ask import PinSource as PinSource
 from gaugehouse.reports.ask import make_pin as make_pin
 from gaugehouse.reports.changes import CHANGES as CHANGES
 from gaugehouse.reports.chunks import Limits as Limits
+from gaugehouse.reports.compute import compute_answer as compute_answer
 from gaugehouse.reports.compute import compute_report as compute_report
 from gaugehouse.reports.definitions import FORMATS as FORMATS
 from gaugehouse.reports.definitions import FileFormat as FileFormat
@@ -51,6 +52,8 @@ from gaugehouse.reports.request import KpiTarget as KpiTarget
 from gaugehouse.reports.request import PeriodBounds as PeriodBounds
 from gaugehouse.reports.request import ReportRequest as ReportRequest
 from gaugehouse.reports.result import RESULT as RESULT
+from gaugehouse.reports.result import Answer as Answer
+from gaugehouse.reports.result import rank_result as rank_result
 from gaugehouse.reports.run import ReportWorker as ReportWorker
 from gaugehouse.reports.run import run_report as run_report
 from gaugehouse.reports.schedules import FireTime as FireTime
@@ -79,6 +82,7 @@ from gaugehouse.reports.store import get_pin as get_pin
 from gaugehouse.reports.store import get_report as get_report
 from gaugehouse.reports.store import list_reports as list_reports
 from gaugehouse.reports.store import list_revisions as list_revisions
+from gaugehouse.reports.store import read_answer as read_answer
 from gaugehouse.reports.store import read_result as read_result
 from gaugehouse.reports.store import reissue_report as reissue_report
 from gaugehouse.reports.store import request_report as request_report

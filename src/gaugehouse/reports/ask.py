@@ -32,8 +32,9 @@ from gaugehouse.reports.formulas import (
     pin_series,
     read_attributes,
 )
+from gaugehouse.reports.grouping import check_grouping
 from gaugehouse.reports.pin import Pin, PinnedComponent, PinnedSeries
-from gaugehouse.reports.planned import cut_period, pin_exclusions, pin_shift_calendar
+from gaugehouse.reports.planned import cut_period, pin_comparison, pin_exclusions, pin_shift_calendar
 from gaugehouse.reports.request import ComponentFilter, PeriodBounds, ReportRequest
 from gaugehouse.reports.zones import find_tzdata_version
 
@@ -96,9 +97,24 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
     definitions = choose_definitions(session, project_id, body.kpis)
     catalogue = make_catalogue(definitions)
     _check_kpis(body.kpis, catalogue)
+    check_grouping(body.group_by)
     _check_metrics(session, project_id, body.metrics)
     calendar = pin_shift_calendar(session, project_id)
     edges_us, shifts = cut_period(period, body.bucket, calendar, limit=cells_limit)
+    comparison = None
+    if body.compare is not None:
+        comparison = pin_comparison(
+            period,
+            body.compare,
+            now=asked_at,
+            bucket=body.bucket,
+            calendar=calendar,
+            shifts=shifts,
+            edges_us=edges_us,
+            gone=source.gone(project, "measurements"),
+            limit=cells_limit,
+        )
+    compared = [] if comparison is None or comparison.period is None else [comparison.period]
     as_of = source.newest_received_at()
     components = _pin_components(session, project_id, body, period)
     names = [one.name for one in components]
@@ -135,7 +151,9 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
         definitions=definitions,
         shift_calendar=calendar,
         shifts=shifts,
-        exclusions=pin_exclusions(session, project_id, names, period),
+        exclusions=pin_exclusions(session, project_id, names, [period, *compared]),
+        comparison=comparison,
+        group_by=body.group_by,
     )
 
 

@@ -15,10 +15,12 @@ from gaugehouse.measurements.metric import MetricAttributes, MetricKind
 from gaugehouse.measurements.schema import TIMESTAMP
 from gaugehouse.measurements.selection import Selection
 from gaugehouse.reports.chunks import Chunk, Limits, count_rows, load_chunk, split_series
+from gaugehouse.reports.compared import compare_values
 from gaugehouse.reports.counted import LOOKBACK, compute_counted_facts, compute_planned_facts
 from gaugehouse.reports.formulas import make_catalogue, make_owners
+from gaugehouse.reports.grouping import compute_groups
 from gaugehouse.reports.pin import Pin, PinnedSeries
-from gaugehouse.reports.result import RESULT
+from gaugehouse.reports.result import RESULT, Answer
 
 HOLDS_PER_INTERVAL = 3  # KPI.md: max hold is three nominal intervals where it is not set
 NEVER_SENT = "this component has never sent a measurement"
@@ -30,6 +32,43 @@ def say_nothing(_percent: float, _doing: str) -> None:
     """Tell nobody about progress."""
 
 
+def compute_answer(
+    snapshot: Snapshot | None,
+    pin: Pin,
+    *,
+    threads: int = 1,
+    limits: Limits | None = None,
+    on_progress: OnProgress = say_nothing,
+) -> Answer:
+    """Compute everything that a report answers.
+
+    Args:
+        snapshot: A moment of the lake that shows everything received up to `pin.as_of`; None when that is None.
+        pin: What is asked, and all that the numbers depend on.
+        threads: Series are shared among this many threads; the digits stay the same.
+        limits: What is held in memory at once; the digits stay the same.
+        on_progress: Called before each portion with per cent done and what follows; raise in it to stop.
+    """
+    kept: list[tuple[Chunk, Facts]] | None = None if pin.group_by is None else []
+    share = 1.0 if pin.comparison is None or pin.comparison.period is None else 0.5
+    values = _compute_values(
+        snapshot, pin, threads, limits, lambda percent, doing: on_progress(share * percent, doing), kept
+    )
+    groups = None if kept is None else compute_groups(kept, pin, make_catalogue(pin.definitions))
+    comparison = None
+    if pin.comparison is not None:
+        others = None
+        if pin.comparison.period is not None:
+            other = replace(pin, period=pin.comparison.period, edges_us=pin.comparison.edges_us, shifts=())
+            half = 100 * share
+            others = _compute_values(
+                snapshot, other, threads, limits, lambda percent, doing: on_progress(half + share * percent, doing)
+            )
+        comparison = compare_values(values, others, pin, pin.comparison)
+    on_progress(100, "putting the result together")
+    return Answer(values=values, comparison=comparison, groups=groups)
+
+
 def compute_report(
     snapshot: Snapshot | None,
     pin: Pin,
@@ -38,35 +77,40 @@ def compute_report(
     limits: Limits | None = None,
     on_progress: OnProgress = say_nothing,
 ) -> pa.Table:
-    """Compute every value of a report.
-
-    Args:
-        snapshot: A moment of the lake that shows everything received up to `pin.as_of`; None when that is None.
-        pin: What is asked, and all that the numbers depend on.
-        threads: Series are shared among this many threads; the digits stay the same.
-        limits: What is held in memory at once; the digits stay the same.
-        on_progress: Called before each portion with per cent done and what follows; raise in it to stop.
+    """Compute the values of a report, without comparison and groups; see `compute_answer`.
 
     Returns:
         Columns of RESULT, ordered by component, metric, KPI as asked, bucket. Every series of the pin has all its KPIs
         and buckets, also without a single row; a component without any known metric has one row that says so.
     """
+    return _compute_values(snapshot, pin, threads, limits, on_progress)
+
+
+def _compute_values(
+    snapshot: Snapshot | None,
+    pin: Pin,
+    threads: int,
+    limits: Limits | None,
+    on_progress: OnProgress,
+    kept: list[tuple[Chunk, Facts]] | None = None,
+) -> pa.Table:
+    """Return the values; `kept` is given the portions with their facts."""
     tables = [_describe_silent(pin)]
     catalogue = make_catalogue(pin.definitions)
     for chunk, facts in iterate_facts(
         snapshot, pin, edges_us=pin.edges_us, threads=threads, limits=limits, on_progress=on_progress
     ):
-        attributes = [one.attributes for one in chunk.series]
         evaluated = evaluate(
             facts,
-            attributes,
+            [one.attributes for one in chunk.series],
             _find_kpis(chunk, pin),
             catalogue=catalogue,
             owners=make_owners(chunk.series, pin),
             skip_inapplicable=True,
         )
         tables.append(_name_rows(_keep_asked(evaluated, chunk, pin, list(catalogue)), chunk, pin))
-    on_progress(100, "putting the result together")
+        if kept is not None:
+            kept.append((chunk, facts))
     result = pa.concat_tables(tables).combine_chunks()
     return result.sort_by([("component", "ascending"), ("metric", "ascending")])  # stable: the rest keeps its order
 

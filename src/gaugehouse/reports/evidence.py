@@ -11,9 +11,10 @@ from gaugehouse.lake import Gone, Snapshot
 from gaugehouse.measurements.series import SeriesRows
 from gaugehouse.reports.ask import refuse_gone
 from gaugehouse.reports.changes import find_changes
-from gaugehouse.reports.compute import OnProgress, compute_report, find_lookback, say_nothing
+from gaugehouse.reports.compute import OnProgress, compute_answer, find_lookback, say_nothing
 from gaugehouse.reports.digest import digest_result
 from gaugehouse.reports.pin import Pin, encode_pin
+from gaugehouse.reports.result import Answer
 
 NO_LATE_ROWS = SeriesRows.empty()
 
@@ -53,7 +54,7 @@ def verify_revision(  # noqa: PLR0913 - a report, what it stored, what is left, 
     pin: Pin,
     *,
     digest: str,
-    stored: pa.Table,
+    stored: Answer,
     gone: Gone | None,
     threads: int = 1,
     on_progress: OnProgress = say_nothing,
@@ -64,10 +65,10 @@ def verify_revision(  # noqa: PLR0913 - a report, what it stored, what is left, 
         snapshot: The lake as of the pin; None when it was empty then.
         pin: Of the revision.
         digest: That its row has.
-        stored: Its result file, columns of RESULT.
+        stored: Its result.
         gone: What retention has dropped.
         threads: To compute with; the digits stay the same.
-        on_progress: See `compute_report`.
+        on_progress: See `compute_answer`.
 
     Raises:
         Unavailable: A file of the lake cannot be read.
@@ -76,8 +77,9 @@ def verify_revision(  # noqa: PLR0913 - a report, what it stored, what is left, 
     stored_digest = digest_result(encoded, stored)
     recomputed, since = None, None
     try:
-        refuse_gone(gone, pin.period, find_lookback(pin.every_series))
-        recomputed = compute_report(snapshot, pin, threads=threads, on_progress=on_progress)
+        for period in pin.periods:
+            refuse_gone(gone, period, find_lookback(pin.every_series))
+        recomputed = compute_answer(snapshot, pin, threads=threads, on_progress=on_progress)
     except Refused:
         since = None if gone is None else gone.since
     recomputed_digest = None if recomputed is None else digest_result(encoded, recomputed)
@@ -87,7 +89,7 @@ def verify_revision(  # noqa: PLR0913 - a report, what it stored, what is left, 
         recomputed_digest=recomputed_digest,
         stored_digest=stored_digest,
         gone_since=since,
-        differences=find_changes(stored, stored if recomputed is None else recomputed, NO_LATE_ROWS, {}),
+        differences=find_changes(stored.values, (recomputed or stored).values, NO_LATE_ROWS, {}),
     )
 
 

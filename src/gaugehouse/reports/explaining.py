@@ -218,5 +218,5 @@ def _make_pin(session: Session, snapshot: Snapshot, question: KpiQuestion, kpi: 
         code_version=__version__,
         supporting=supporting,
         shift_calendar=pin_shift_calendar(session, question.project_id),
-        exclusions=pin_exclusions(session, question.project_id, [component.name], period),
+        exclusions=pin_exclusions(session, question.project_id, [component.name], [period]),
     )

@@ -100,10 +100,12 @@ def pin_series(
 
 def make_owners(series: Sequence[PinnedSeries], pin: Pin) -> Owners:
     """Return whose series these are, for formulas that look beyond one metric."""
+    supporting = {(one.component, one.metric) for one in pin.supporting}
     return Owners(
         components=[one.component for one in series],
         metrics=[one.metric for one in series],
         attributes={one.name: one.attributes for one in pin.components if one.attributes},
+        hidden=frozenset(place for place, one in enumerate(series) if (one.component, one.metric) in supporting),
     )
 
 

@@ -129,6 +129,12 @@ class Pin:
     group_by: str | None = None
 
     @property
+    def periods(self) -> tuple[Period, ...]:
+        """All that rows are read of: the period, and the one that it is compared with."""
+        compared = None if self.comparison is None else self.comparison.period
+        return (self.period,) if compared is None else (self.period, compared)
+
+    @property
     def every_series(self) -> tuple[PinnedSeries, ...]:
         """All that the numbers rest on, shown or not, ordered by (component, metric)."""
         if not self.supporting:

@@ -1,6 +1,8 @@
 """What a plant plans, as a pin keeps it: its shifts and the buckets they make."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,12 +10,15 @@ from sqlalchemy.orm import Session
 
 from gaugehouse.errors import PeriodRefused
 from gaugehouse.inventory import find_effective_exclusions, find_shift_calendar
+from gaugehouse.lake import Gone
+from gaugehouse.measurements.comparison import Against, NoPeriod, find_compared, pair_buckets, pair_shifts
 from gaugehouse.measurements.exclusions import Exclusion
 from gaugehouse.measurements.period import Period, bucket_edges_us, parse_every
+from gaugehouse.measurements.selection import to_epoch_us
 from gaugehouse.measurements.shift_calendar import decode_shift_calendar
 from gaugehouse.measurements.shifts import ShiftBucket, find_shift_buckets
 from gaugehouse.reports.counted import LOOKBACK
-from gaugehouse.reports.pin import PinnedShiftCalendar
+from gaugehouse.reports.pin import PinnedComparison, PinnedShiftCalendar
 
 
 def pin_shift_calendar(session: Session, project_id: str) -> PinnedShiftCalendar | None:
@@ -25,11 +30,73 @@ def pin_shift_calendar(session: Session, project_id: str) -> PinnedShiftCalendar
 
 
 def pin_exclusions(
-    session: Session, project_id: str, components: Sequence[str], period: Period
+    session: Session, project_id: str, components: Sequence[str], periods: Sequence[Period]
 ) -> tuple[Exclusion, ...]:
-    """Return the windows that take something out of a period, or out of the look-back before it."""
-    start = period.start - LOOKBACK
-    return tuple(find_effective_exclusions(session, project_id, components, start, period.end))
+    """Return the windows that take something out of any of several periods, or out of the look-back before them."""
+    found = {
+        one.id: one
+        for period in periods
+        for one in find_effective_exclusions(session, project_id, components, period.start - LOOKBACK, period.end)
+    }
+    return tuple(sorted(found.values(), key=lambda one: (one.start, one.id)))
+
+
+def pin_comparison(  # noqa: PLR0913 - a period, how it is cut, and what is left of the other one
+    period: Period,
+    against: Against,
+    *,
+    now: datetime,
+    bucket: str | None,
+    calendar: PinnedShiftCalendar | None,
+    shifts: tuple[ShiftBucket | None, ...],
+    edges_us: NDArray[np.int64],
+    gone: Gone | None,
+    limit: int,
+) -> PinnedComparison:
+    """Return what a period is compared with, bucket by bucket, or why it is not.
+
+    A period that still runs is compared with as much of the other one as is over of it; a bucket that still runs with
+    nothing.
+
+    Args:
+        period: What is compared.
+        against: previous or year_before.
+        now: Where a running period ends.
+        bucket: Bucket expression.
+        calendar: The project's.
+        shifts: Which shift each bucket is, where buckets are shifts.
+        edges_us: Borders of the buckets. [us]
+        gone: What retention has dropped.
+        limit: Most buckets.
+    """
+    buckets = len(edges_us) - 1
+
+    def nothing(reason: str) -> PinnedComparison:
+        none = np.full(buckets, -1, np.int64)
+        return PinnedComparison(
+            against=against, period=None, edges_us=np.empty(0, np.int64), partner=none, reasons=(reason,) * buckets
+        )
+
+    other = find_compared(period, against)
+    if isinstance(other, NoPeriod):
+        return nothing(other.reason)
+    if period.start >= now:
+        return nothing("the period has not begun")
+    if now < period.end and bucket is None:
+        other = replace(other, end=min(other.end, other.start + (now - period.start)))
+    if gone is not None and other.start < gone.before:
+        return nothing(f"measurements before {gone.before:%Y-%m-%d} are gone (retention)")
+    try:
+        other_edges_us, other_shifts = cut_period(other, bucket, calendar, limit=limit)
+    except PeriodRefused as refusal:
+        return nothing(refusal.message)
+    pairs = (
+        pair_shifts(period, shifts, other, other_shifts) if shifts else pair_buckets(buckets, len(other_edges_us) - 1)
+    )
+    runs = edges_us[1:] > to_epoch_us(now) if bucket is not None else np.zeros(buckets, np.bool_)
+    reasons = tuple("it is not over yet" if run else why for run, why in zip(runs.tolist(), pairs.reasons, strict=True))
+    partner = np.where(runs, -1, pairs.partner)
+    return PinnedComparison(against=against, period=other, edges_us=other_edges_us, partner=partner, reasons=reasons)
 
 
 def cut_period(

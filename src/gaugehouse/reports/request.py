@@ -71,3 +71,9 @@ def encode_request(request: ReportRequest) -> dict[str, Any]:
 def decode_request(encoded: Mapping[str, Any]) -> ReportRequest:
     """Return the question that `encode_request` wrote; fields that did not exist then have their defaults."""
     return msgspec.convert(dict(encoded), ReportRequest)
+
+
+def find_extra_tables(encoded: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the tables that an encoded question asks for beside its values."""
+    wanted = {"comparison": encoded.get("compare"), "groups": encoded.get("group_by")}
+    return tuple(name for name, asked in wanted.items() if asked is not None)

@@ -3,8 +3,8 @@
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
-import pyarrow as pa
 from sqlalchemy import update
 
 from gaugehouse.config import Layout
@@ -15,11 +15,11 @@ from gaugehouse.jobs import Control, Job, finish
 from gaugehouse.lake import open_snapshot, read_committed_through, read_gone
 from gaugehouse.reports.ask import refuse_gone
 from gaugehouse.reports.chunks import Limits
-from gaugehouse.reports.compute import compute_report, find_lookback
+from gaugehouse.reports.compute import compute_answer, find_lookback
 from gaugehouse.reports.deliveries import queue_deliveries
 from gaugehouse.reports.digest import digest_result
 from gaugehouse.reports.pin import Pin, decode_pin, encode_pin
-from gaugehouse.reports.result import publish_result, result_path, write_result
+from gaugehouse.reports.result import VALUES, Answer, publish_result, result_path, write_result
 from gaugehouse.tracing import span
 
 WAITING_PERCENT = 5.0  # waiting for the lake is the first part of the bar, writing the last
@@ -75,16 +75,18 @@ def run_report(job: Job, control: Control, *, worker: ReportWorker) -> None:
         control.progress(WAITING_PERCENT + percent / 100 * span, doing)
 
     with span("report.compute", report=job.subject_id, series=len(pin.series)):
-        result = compute_report(snapshot, pin, threads=worker.threads, limits=worker.limits, on_progress=on_progress)
+        answer = compute_answer(snapshot, pin, threads=worker.threads, limits=worker.limits, on_progress=on_progress)
     control.progress(COMPUTED_PERCENT, "writing the result")
-    digest = digest_result(encode_pin(pin), result)
+    digest = digest_result(encode_pin(pin), answer)
     control.check()
-    with span("report.store", report=job.subject_id, rows=result.num_rows):
-        _store(worker, job, revision, result, digest)
+    with span("report.store", report=job.subject_id, rows=answer.values.num_rows):
+        _store(worker, job, revision, answer, digest)
 
 
 def _refuse_gone(worker: ReportWorker, pin: Pin) -> None:
-    refuse_gone(read_gone(worker.layout, pin.project, "measurements"), pin.period, find_lookback(pin.every_series))
+    gone = read_gone(worker.layout, pin.project, "measurements")
+    for period in pin.periods:
+        refuse_gone(gone, period, find_lookback(pin.every_series))
 
 
 def _wait_for_lake(worker: ReportWorker, as_of: datetime | None, control: Control) -> None:
@@ -105,22 +107,28 @@ def _wait_for_lake(worker: ReportWorker, as_of: datetime | None, control: Contro
         time.sleep(worker.poll_s)
 
 
-def _store(worker: ReportWorker, job: Job, revision: int, result: pa.Table, digest: str) -> None:
-    path = result_path(worker.layout, job.subject_id, revision)
-    unfinished = write_result(result, path, digest=digest, attempt=job.attempts)
+def _store(worker: ReportWorker, job: Job, revision: int, answer: Answer, digest: str) -> None:
+    paths = {name: result_path(worker.layout, job.subject_id, revision, name) for name in answer.tables}
+    unfinished: dict[str, Path] = {}
     try:
+        for name, table in answer.tables.items():
+            unfinished[name] = write_result(table, paths[name], digest=digest, attempt=job.attempts)
         with worker.database.transaction() as session:
-            finish(session, job, {"digest": digest, "rows": result.num_rows})  # the fence: raises before anything shows
+            finish(
+                session, job, {"digest": digest, "rows": answer.values.num_rows}
+            )  # the fence: raises before anything shows
             session.execute(
                 update(ReportRevision)
                 .where(ReportRevision.report_id == job.subject_id, ReportRevision.revision == revision)
                 .values(
                     digest=digest,
-                    result_path=str(path.relative_to(worker.layout.reports_dir)),
-                    result_rows=result.num_rows,
+                    result_path=str(paths[VALUES].relative_to(worker.layout.reports_dir)),
+                    result_rows=answer.values.num_rows,
                 )
             )
             queue_deliveries(session, job.subject_id, revision)
-            publish_result(unfinished, path)
+            for name, path in paths.items():
+                publish_result(unfinished[name], path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        for file in unfinished.values():
+            file.unlink(missing_ok=True)

@@ -22,8 +22,8 @@ from gaugehouse.query.components import show_name
 from gaugehouse.reports.ask import PinSource, make_pin
 from gaugehouse.reports.deliveries import DeliveryView, find_deliveries
 from gaugehouse.reports.pin import Pin, decode_pin, encode_pin
-from gaugehouse.reports.request import ReportRequest, decode_request, encode_request
-from gaugehouse.reports.result import load_result, result_path
+from gaugehouse.reports.request import ReportRequest, decode_request, encode_request, find_extra_tables
+from gaugehouse.reports.result import SCHEMAS, VALUES, Answer, load_answer, load_result, result_path
 
 JOB_KIND = "report"
 ID_CHARACTERS = 32  # as much of a wrong id as an error repeats
@@ -346,17 +346,30 @@ def cancel_report(session: Session, caller: Caller, report_id: str) -> ReportVie
     return _view(report, row, job, find_deliveries(session, [report.id]))
 
 
-def read_result(layout: Layout, report: ReportView) -> pa.Table:
-    """Return the rows of a report that is done, with the columns of RESULT.
+def read_result(layout: Layout, report: ReportView, table: str = VALUES) -> pa.Table:
+    """Return one table of a report that is done: its values with the columns of RESULT, or one that was asked for too.
 
     Raises:
         AlreadyExists: It is not done.
+        NotFound: It has no such table.
         Unavailable: Its file is gone or damaged.
     """
+    _check_done(report)
+    if table != VALUES and table not in find_extra_tables(report.request):
+        raise NotFound(f"the report was not asked for {table}", code="table_not_found")
+    return load_result(result_path(layout, report.id, report.revision, table), SCHEMAS[table])
+
+
+def read_answer(layout: Layout, report: ReportView) -> Answer:
+    """Return all tables of a report that is done. Raises as `read_result` does."""
+    _check_done(report)
+    return load_answer(layout, report.id, report.revision, find_extra_tables(report.request))
+
+
+def _check_done(report: ReportView) -> None:
     if report.status != JobStatus.DONE:
         reason = f": {report.reason}" if report.reason else ""
         raise AlreadyExists(f"the report has no result, it is {report.status}{reason}", code="report_not_done")
-    return load_result(result_path(layout, report.id, report.revision))
 
 
 def _revisions_of(caller: Caller) -> Select[Report, ReportRevision, Job]:

@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 from gaugehouse.database.tables import Component, KpiDefinition, Metric, ReportRevision
 from gaugehouse.errors import Refused
 from gaugehouse.inventory.kpis import NewKpi, define_kpi
-from gaugehouse.reports import Limits, compute_report, decode_pin, digest_result, encode_pin
+from gaugehouse.reports import Answer, Limits, compute_report, decode_pin, digest_result, encode_pin
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
 KINDS = {"energy": ("counter", "kWh"), "parts": ("counter", "part"), "running": ("state", "")}
@@ -82,7 +82,7 @@ def test_the_pin_holds_the_definitions_and_old_ones_are_kept(filled, project_id)
     assert encode_pin(pin) == stored
     for limits in (Limits(), Limits(rows=1, cells=1)):
         again = compute_report(filled.lake.pin(), pin, limits=limits, threads=2)
-        assert digest_result(stored, again) == report.digest
+        assert digest_result(stored, Answer(values=again)) == report.digest
     _, changed = filled.answer("2026-03-02", kpis=("cost",), bucket="PT6H")
     for before, after in zip(table["value"].to_pylist(), changed["value"].to_pylist(), strict=True):
         assert after == pytest.approx(2 * before)
@@ -107,7 +107,7 @@ def test_oee_uses_the_attributes_that_were_pinned(filled):
         session.execute(update(Component).values(attributes={}))
     stored = pin_of(filled, report)
     again = compute_report(filled.lake.pin(), decode_pin(stored))
-    assert digest_result(stored, again) == report.digest
+    assert digest_result(stored, Answer(values=again)) == report.digest
 
 
 def test_a_definition_that_is_not_right_any_more_refuses_the_report(filled):

@@ -3,13 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
-import pyarrow.parquet as pq
 import pytest
 
 from gaugehouse.database.tables import Metric
 from gaugehouse.errors import AlreadyExists, NotFound
 from gaugehouse.lake import open_snapshot
 from gaugehouse.reports import (
+    Answer,
     Verdict,
     compare_revisions,
     find_newest_done,
@@ -17,11 +17,11 @@ from gaugehouse.reports import (
     get_pin,
     get_report,
     list_revisions,
+    read_answer,
     read_result,
     reissue_report,
     verify_revision,
 )
-from gaugehouse.reports.result import result_path
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -57,8 +57,7 @@ def verify(plant, report, **more):
     with plant.database.reading() as session:
         pin = get_pin(session, plant.manager, report.id, report.revision)
     snapshot = open_snapshot(plant.layout.lake_dir, as_of=pin.as_of)
-    stored = pq.read_table(result_path(plant.layout, report.id, report.revision))
-    told = {"digest": report.digest, "stored": stored.replace_schema_metadata(None), "gone": None} | more
+    told = {"digest": report.digest, "stored": read_answer(plant.layout, report), "gone": None} | more
     return verify_revision(snapshot, pin, **told)
 
 
@@ -148,10 +147,10 @@ def test_a_changed_result_file_is_told_from_changed_data(plant):
     plant.deliver(hourly("flow", range(24)))
     report, table = plant.answer(kpis=KPIS)
     forged = pl.from_arrow(table).with_columns(value=pl.col("value") + 1).to_arrow().cast(table.schema)
-    found = verify(plant, report, stored=forged)
+    found = verify(plant, report, stored=Answer(values=forged))
     assert found.verdict is Verdict.DAMAGED
     assert found.differences.num_rows == len(KPIS)
-    assert verify(plant, report, digest="0" * 64, stored=table).verdict is Verdict.DAMAGED
+    assert verify(plant, report, digest="0" * 64, stored=Answer(values=table)).verdict is Verdict.DAMAGED
 
 
 def test_where_retention_dropped_the_rows_the_stored_result_is_what_is_left(plant):

@@ -22,7 +22,7 @@ from gaugehouse.reports import (
 )
 from gaugehouse.runtime import Runtime
 from gaugehouse.web.api.lists import one_page
-from gaugehouse.web.api.reports import ReportBody
+from gaugehouse.web.api.reports import ReportBody, TargetBody
 from gaugehouse.web.edge import EdgeBody
 from gaugehouse.web.problems import CHANGING, SECURED, WITH_BODY, refusals
 from gaugehouse.web.security import InRuntime, Manager
@@ -30,14 +30,6 @@ from gaugehouse.web.security import InRuntime, Manager
 router = APIRouter(prefix="/v1/report-templates", tags=["reports"])
 
 TemplateName = Annotated[str, Path(examples=["weekly-pumps"])]
-
-
-class TargetBody(EdgeBody):
-    """What a KPI should be, in its unit; one of the three at least."""
-
-    target: float | None = Field(None, examples=[98.0], description="Wanted value")
-    lower: float | None = Field(None, examples=[95.0], description="Least acceptable value")
-    upper: float | None = Field(None, description="Greatest acceptable value")
 
 
 class EmailBody(EdgeBody):

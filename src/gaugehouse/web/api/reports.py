@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 from gaugehouse import reports
 from gaugehouse.access import Caller
 from gaugehouse.inventory import Page
-from gaugehouse.reports import ComponentFilter, PeriodBounds, ReportRequest, ReportView, Staleness
+from gaugehouse.measurements.comparison import Against
+from gaugehouse.reports import ComponentFilter, KpiTarget, PeriodBounds, ReportRequest, ReportView, Staleness
 from gaugehouse.web.api.answers import answer_table
 from gaugehouse.web.api.forms import ROW_FORMS
 from gaugehouse.web.api.lists import ListCursor, ListLimit
@@ -19,6 +20,8 @@ from gaugehouse.web.edge import EdgeBody
 from gaugehouse.web.negotiate import AnswerFormat
 from gaugehouse.web.problems import CHANGING, SECURED, WITH_BODY, refusals
 from gaugehouse.web.security import InRuntime, Manager, ReportReader
+
+TableName = Literal["values", "comparison", "groups"]
 
 router = APIRouter(prefix="/v1/reports", tags=["reports"])
 
@@ -38,6 +41,14 @@ class FilterBody(EdgeBody):
 
     type: str | None = None
     labels: dict[str, str] = Field(default_factory=dict, examples=[{"line": "A"}])
+
+
+class TargetBody(EdgeBody):
+    """What a KPI should be, in its unit; one of the three at least."""
+
+    target: float | None = Field(None, examples=[98.0], description="Wanted value")
+    lower: float | None = Field(None, examples=[95.0], description="Least acceptable value")
+    upper: float | None = Field(None, description="Greatest acceptable value")
 
 
 class ReportBody(EdgeBody):
@@ -60,6 +71,17 @@ class ReportBody(EdgeBody):
     bucket: str | None = Field(
         None, examples=["day"], description="hour, day, week, month, quarter, year, shift, a duration"
     )
+
+    compare: Against | None = Field(
+        None, examples=["previous"], description="Beside each value that of the period before, or of the year before"
+    )
+    group_by: str | None = Field(
+        None,
+        examples=["label:line"],
+        description="Also the KPIs of components together: fleet, type, or label:NAME",
+    )
+    title: str = Field("", description="Stands on files")
+    targets: dict[str, TargetBody] = Field(default_factory=dict, description="By KPI; what values are judged against")
 
     @field_validator("period")
     @classmethod
@@ -94,6 +116,10 @@ class ReportBody(EdgeBody):
             metrics=None if self.metrics is None else tuple(self.metrics),
             kpis=None if self.kpis is None else tuple(self.kpis),
             bucket=self.bucket,
+            compare=self.compare,
+            group_by=self.group_by,
+            title=self.title,
+            targets={kpi: KpiTarget(**target.model_dump()) for kpi, target in self.targets.items()},
         )
 
 
@@ -146,11 +172,17 @@ def read_report_result(
     report_id: ReportId,
     answer_format: AnswerFormat,
     revision: Revision = None,
+    table: Annotated[
+        TableName, Query(description="values, or what the report was asked for too: comparison, groups")
+    ] = "values",
+    top: Annotated[int | None, Query(ge=1, description="Only so many of the highest values of each KPI")] = None,
+    bottom: Annotated[int | None, Query(ge=1, description="Only so many of the lowest values")] = None,
 ) -> Response:
-    """Return one row per component, metric, KPI and bucket: value, unit, coverage, n, status and reason."""
+    """Return one row per component (or group), metric, KPI and bucket: value, unit, coverage, n, status and reason."""
     with runtime.database.reading() as session:
         view = _find_revision(session, caller, report_id, revision)
-    return answer_table(reports.read_result(runtime.layout, view), answer_format, view.as_of)
+    rows = reports.rank_result(reports.read_result(runtime.layout, view, table), top=top, bottom=bottom)
+    return answer_table(rows, answer_format, view.as_of)
 
 
 def _find_revision(session: Session, caller: Caller, report_id: str, revision: int | None) -> ReportView:

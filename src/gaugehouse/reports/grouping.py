@@ -1,0 +1,72 @@
+"""Components taken together: the whole fleet, all of a type, all with the same value of a label."""
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from gaugehouse.errors import Refused
+from gaugehouse.kpi import Facts, Kpi, evaluate_groups, join_series
+from gaugehouse.measurements.schema import TIMESTAMP
+from gaugehouse.query.components import show_name
+from gaugehouse.reports.chunks import Chunk
+from gaugehouse.reports.formulas import make_owners
+from gaugehouse.reports.pin import Pin
+from gaugehouse.reports.result import GROUPED
+
+FLEET = "fleet"
+TYPE = "type"
+LABEL = "label:"
+
+
+def check_grouping(group_by: str | None) -> None:
+    """Refuse what components cannot be grouped by.
+
+    Raises:
+        Refused: It is none of `fleet`, `type` and `label:NAME`.
+    """
+    if group_by is None or group_by in {FLEET, TYPE} or (group_by.startswith(LABEL) and len(group_by) > len(LABEL)):
+        return
+    raise Refused(
+        f"components cannot be grouped by {show_name(group_by)!r}: write fleet, type, or label:NAME",
+        code="group_by_refused",
+    )
+
+
+def find_groups(pin: Pin) -> dict[str, str]:
+    """Return the group of each component; one without the label, or without a type, has none."""
+    if pin.group_by is None:
+        return {}
+    if pin.group_by == FLEET:
+        return {one.name: FLEET for one in pin.components}
+    if pin.group_by == TYPE:
+        return {one.name: one.type for one in pin.components if one.type}
+    label = pin.group_by.removeprefix(LABEL)
+    return {one.name: one.labels[label] for one in pin.components if one.labels.get(label)}
+
+
+def compute_groups(portions: Sequence[tuple[Chunk, Facts]], pin: Pin, catalogue: Mapping[str, Kpi]) -> pa.Table:
+    """Return the KPIs of each group, with the columns of GROUPED: a formula over all, never a mean of ratios.
+
+    Args:
+        portions: All series of the report, with the facts of its buckets.
+        pin: Says how components are grouped, and which KPIs are asked.
+        catalogue: The KPIs there are.
+    """
+    if not portions:
+        return GROUPED.empty_table()
+    series = [one for chunk, _ in portions for one in chunk.series]
+    asked = list(dict.fromkeys(name for kind in pin.kpis for name in pin.kpis[kind]))
+    results = evaluate_groups(
+        join_series([facts for _, facts in portions]),
+        [one.attributes for one in series],
+        asked,
+        find_groups(pin),
+        owners=make_owners(series, pin),
+        catalogue=catalogue,
+    )
+    bucket = results["bucket"].combine_chunks()
+    edges = {"bucket_start": pin.edges_us[:-1], "bucket_end": pin.edges_us[1:]}
+    columns = {name: pa.array(edge).cast(TIMESTAMP).take(bucket) for name, edge in edges.items()}
+    return pa.table(
+        {name: columns.get(name, results[name] if name in results.column_names else None) for name in GROUPED.names}
+    ).cast(GROUPED)

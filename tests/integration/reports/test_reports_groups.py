@@ -1,0 +1,122 @@
+"""Components together, values beside those of another period, and the best and the worst: worked out by hand."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gaugehouse.errors import NotFound, Refused
+from gaugehouse.inventory import update_component, update_metric
+from gaugehouse.reports import rank_result, read_answer, read_result
+
+MARCH = datetime(2026, 3, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def state_rows(component, start, hours):
+    """One row an hour; `hours` is a text of u(p) and d(own)."""
+    return [(component, "running", start + n * HOUR, float(one == "u")) for n, one in enumerate(hours)]
+
+
+@pytest.fixture
+def lines(plant):
+    """Three presses on two lines, up and down for some hours of 2 March; the day before all were up for two hours."""
+    names = {"press-1": "A", "press-2": "A", "press-3": "B"}
+    second = MARCH + 24 * HOUR
+    for name, hours in {"press-1": "uuuuuuud", "press-2": "uddd", "press-3": "uu"}.items():
+        plant.deliver(state_rows(name, second, hours))
+        plant.deliver(state_rows(name, MARCH, "uu"))
+    with plant.database.transaction() as session:
+        attributes = {"kind": "state", "max_hold_s": 3600.0, "nominal_interval_s": 3600.0}
+        update_metric(session, plant.manager.project_id, "running", attributes)
+        for name, line in names.items():
+            update_component(session, plant.manager.project_id, name, labels={"line": line})
+    return plant
+
+
+def answer(plant, period="2026-03-02", **more):
+    report, _ = plant.answer(period, kpis=("availability", "uptime"), **more)
+    return report, read_answer(plant.layout, report)
+
+
+def test_a_group_is_a_ratio_of_sums(lines):
+    _report, found = answer(lines, group_by="label:line")
+    values = {(row["group"], row["kpi"]): (row["value"], row["components"]) for row in found.groups.to_pylist()}
+    assert values == {
+        ("A", "availability"): (pytest.approx(100 * 8 / 12), 2),
+        ("A", "uptime"): (8 * 3600, 2),
+        ("B", "availability"): (100, 1),
+        ("B", "uptime"): (2 * 3600, 1),
+    }
+
+
+def test_a_component_without_the_label_is_in_no_group(lines):
+    with lines.database.transaction() as session:
+        update_component(session, lines.manager.project_id, "press-3", labels={"line": None})
+    _report, found = answer(lines, group_by="label:line")
+    assert set(found.groups["group"].to_pylist()) == {"A"}
+
+
+def test_the_fleet_is_one_group_by_the_hour_too(lines):
+    _report, found = answer(lines, group_by="fleet", bucket="hour")
+    rows = [row for row in found.groups.to_pylist() if row["kpi"] == "availability"]
+    assert [row["value"] for row in rows[:4]] == [100, pytest.approx(100 * 2 / 3), 50, 50]
+    assert [row["bucket_start"] for row in rows] == [MARCH + (24 + n) * HOUR for n in range(24)]
+
+
+def test_groups_that_nobody_asked_for_are_not_there(lines):
+    report, found = answer(lines)
+    assert (found.groups, found.comparison) == (None, None)
+    with pytest.raises(NotFound, match="was not asked for groups"):
+        read_result(lines.layout, report, "groups")
+
+
+def test_what_nothing_can_be_grouped_by_is_refused(lines):
+    with pytest.raises(Refused) as refusal:
+        lines.ask("2026-03-02", group_by="colour")
+    assert refusal.value.code == "group_by_refused"
+
+
+def test_each_value_stands_beside_that_of_the_period_before(lines):
+    _report, found = answer(lines, compare="previous")
+    rows = {(row["component"], row["kpi"]): row for row in found.comparison.to_pylist()}
+    one = rows["press-1", "uptime"]
+    assert (one["value"], one["previous"], one["difference"], one["percent"]) == (7 * 3600, 7200, 5 * 3600, 250)
+    same = rows["press-3", "availability"]
+    assert (same["difference"], same["percent"], same["reason"]) == (0, 0, None)
+
+
+def test_a_side_that_is_missing_is_null_with_a_reason_never_0(lines):
+    _report, found = answer(lines, "2026-03-01", compare="previous")
+    rows = {(row["component"], row["kpi"]): row for row in found.comparison.to_pylist()}
+    one = rows["press-1", "availability"]
+    assert (one["previous"], one["difference"], one["percent"]) == (None, None, None)
+    assert one["reason"].startswith("then: ")
+    zero = rows["press-1", "uptime"]
+    assert zero["percent"] is None
+
+
+def test_bucket_stands_beside_bucket(lines):
+    _report, found = answer(lines, compare="previous", bucket="hour", components=("press-2",))
+    rows = [row for row in found.comparison.to_pylist() if row["kpi"] == "availability"]
+    assert [(row["value"], row["previous"]) for row in rows[:3]] == [(100, 100), (0, 100), (0, None)]
+    assert [row["percent"] for row in rows[:2]] == [0, -100]
+
+
+def test_the_best_and_the_worst(lines):
+    report, _found = answer(lines)
+    table = read_result(lines.layout, report)
+    best = [row for row in rank_result(table, top=2, bottom=None).to_pylist() if row["kpi"] == "availability"]
+    assert [(row["rank"], row["component"]) for row in best] == [(1, "press-3"), (2, "press-1")]
+    worst = [row for row in rank_result(table, top=None, bottom=1).to_pylist() if row["kpi"] == "availability"]
+    assert [row["component"] for row in worst] == ["press-2"]
+    with pytest.raises(Refused):
+        rank_result(table, top=1, bottom=1)
+
+
+def test_answers_with_groups_and_comparison_are_proved_like_others(lines):
+    first, found = answer(lines, compare="previous", group_by="fleet", bucket="day")
+    second, again = answer(lines, compare="previous", group_by="fleet", bucket="day")
+    assert found.groups.equals(again.groups)
+    assert found.comparison.equals(again.comparison)
+    plain, _ = answer(lines, bucket="day")
+    assert len({first.digest, second.digest, plain.digest}) == 3  # asked at another moment, and about other things
