@@ -101,6 +101,9 @@ class Settings(BaseSettings):
     report_cells_limit: int = Field(
         default=2_000_000, ge=1, description="Most result values (series x KPIs x buckets) of one report"
     )
+    reissue_s: float = Field(
+        default=60.0, gt=0, description="How often reports of templates are looked at for rows that came late [s]"
+    )
     worker_threads: int = Field(default=2, ge=1, le=64, description="Threads one report worker computes with")
 
     public_url: str | None = Field(

@@ -30,7 +30,7 @@ from gaugehouse.demo.load import load_first_fleet, register_host
 from gaugehouse.errors import GaugehouseError, StartRefused
 from gaugehouse.jobs import keep_ticking, run_worker
 from gaugehouse.logs import configure_logs
-from gaugehouse.reports import SCHEDULE_KIND, Asker, Reach, ask_scheduled
+from gaugehouse.reports import SCHEDULE_KIND, Asker, Reach, ask_scheduled, reissue_late
 from gaugehouse.runtime import Runtime, announce_owner, open_runtime, withdraw_owner
 from gaugehouse.tracing import close_tracing, configure_tracing
 from gaugehouse.upkeep import answering
@@ -246,7 +246,8 @@ def _schedules(runtime: Runtime) -> Iterator[None]:
     stopping, asking = threading.Event(), threading.Event()
     tick = partial(keep_ticking, runtime.database, stop=stopping)
     ask = partial(_keep_asking, runtime, stopping, asking)
-    threads = [threading.Thread(target=run, daemon=True) for run in (tick, ask)]
+    reissue = partial(_keep_reissuing, runtime, stopping)
+    threads = [threading.Thread(target=run, daemon=True) for run in (tick, ask, reissue)]
     for thread in threads:
         thread.start()
     try:
@@ -275,6 +276,16 @@ def _keep_asking(runtime: Runtime, stopping: threading.Event, asking: threading.
             logger.exception("asking_failed")
             stopping.wait(ASK_POLL_S)
             asking.clear()
+
+
+def _keep_reissuing(runtime: Runtime, stopping: threading.Event) -> None:
+    """Issue reports again that late rows have made stale, as their templates wish."""
+    asker = Asker(database=runtime.database, source=runtime.lake, cells_limit=runtime.settings.report_cells_limit)
+    while not stopping.wait(runtime.settings.reissue_s):
+        try:
+            reissue_late(asker, runtime.lake.pin())
+        except Exception:  # the next round may do better
+            logger.exception("reissuing_failed")
 
 
 @contextmanager

@@ -5,7 +5,7 @@ Entry: `request_report` and `reissue_report`; `run_report` as the handler of job
 `list_reports`, `list_revisions`, `cancel_report`, `read_result`; `find_staleness`, `compare_revisions` and
 `verify_revision`; `make_pin` and `compute_report` where no server runs.
 `request_templated`, and `ask_scheduled` as the handler of jobs of kind `ask_report` where the lake is open;
-`run_delivery` as the handler of jobs of kind `deliver_report`; `reissue_stale` for who knows what is stale.
+`run_delivery` as the handler of jobs of kind `deliver_report`; `reissue_late` now and then, where the lake is open.
 May import: jobs, inventory, query, lake, kpi, measurements, database, access, config, errors.
 Invariants: everything the numbers depend on is in the pin, so the same pin gives the same digest; every series of the
 pin has a row per KPI and bucket, also when it was silent; a result appears together with the end of its job, or not;
@@ -46,6 +46,7 @@ from gaugehouse.reports.parcel import ReportFile as ReportFile
 from gaugehouse.reports.pin import Pin as Pin
 from gaugehouse.reports.pin import decode_pin as decode_pin
 from gaugehouse.reports.pin import encode_pin as encode_pin
+from gaugehouse.reports.reissue import reissue_late as reissue_late
 from gaugehouse.reports.reissue import reissue_stale as reissue_stale
 from gaugehouse.reports.request import ComponentFilter as ComponentFilter
 from gaugehouse.reports.request import KpiTarget as KpiTarget

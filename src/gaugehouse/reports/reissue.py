@@ -8,16 +8,24 @@ import structlog
 from sqlalchemy import and_, select, update
 from sqlalchemy.orm import Session
 
+from gaugehouse.access import Caller, Scope
 from gaugehouse.database import Database
-from gaugehouse.database.tables import Job, Report, ReportRevision
+from gaugehouse.database.tables import Job, Project, Report, ReportRevision
 from gaugehouse.errors import GaugehouseError
 from gaugehouse.inventory.checks import split_names
 from gaugehouse.jobs import JobStatus
+from gaugehouse.lake import Snapshot
 from gaugehouse.measurements.period import find_zone
 from gaugehouse.reports.definitions import OnLateData, TemplateDefinition
+from gaugehouse.reports.pin import Pin, decode_pin
+from gaugehouse.reports.staleness import find_staleness
+from gaugehouse.reports.store import reissue_report
+from gaugehouse.reports.templated import Asker
 from gaugehouse.reports.templates import find_template_by_id
 
 logger = structlog.get_logger()
+
+LOOKED_AT_FOR = timedelta(days=92)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +52,78 @@ def is_reissue_due(definition: TemplateDefinition, *, issued_at: datetime, now: 
             return now.astimezone(zone).date() > issued_at.astimezone(zone).date()
         case OnLateData.AT_ONCE:
             return now - issued_at >= timedelta(seconds=definition.minimum_pause_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """A report that may have to be issued again: who asked for it, and what its newest revision is pinned to."""
+
+    report_id: str
+    caller: Caller
+    pin: Pin
+
+
+def reissue_late(asker: Asker, snapshot: Snapshot) -> list[str]:
+    """Issue again what rows that came late have made stale, where the template wishes it; return their ids.
+
+    Looked at are the done reports of templates with such a wish, for `LOOKED_AT_FOR` after they were asked for. What
+    changed in attributes or formulas is no reason here: people ask for that.
+
+    Args:
+        asker: Database and lake.
+        snapshot: What the lake shows now.
+
+    Raises:
+        Unavailable: A file of the lake cannot be read.
+    """
+    with asker.database.reading() as session:
+        now = asker.database.now(session)
+        candidates = _find_candidates(session, now)
+        late = {
+            one.report_id: (one, rows)
+            for one in candidates
+            if (rows := find_staleness(session, snapshot, one.pin, one.caller.project_id).late_rows)
+        }
+
+    def reissue(report_id: str) -> object:
+        one, rows = late[report_id]
+        because = f"{rows:,} measurement{'s' if rows > 1 else ''} came after {one.pin.as_of:%Y-%m-%d %H:%M:%S} UTC"
+        return reissue_report(
+            asker.database, asker.source, one.caller, report_id, because=because, cells_limit=asker.cells_limit
+        )
+
+    return reissue_stale(asker.database, late, now=now, reissue=reissue)
+
+
+def _find_candidates(session: Session, now: datetime) -> list[_Candidate]:
+    statement = (
+        select(Report, Project.slug, ReportRevision.pin)
+        .join(Project, Project.id == Report.project_id)
+        .join(ReportRevision, and_(ReportRevision.report_id == Report.id, ReportRevision.revision == Report.revision))
+        .join(Job, Job.id == ReportRevision.job_id)
+        .where(
+            Report.template_id.is_not(None),
+            Report.created_at > now - LOOKED_AT_FOR,
+            Job.status == JobStatus.DONE.value,
+        )
+        .order_by(Report.created_at, Report.id)
+    )
+    policies: dict[str | None, OnLateData] = {}
+    found = []
+    for report, slug, pin in session.execute(statement):
+        if report.template_id not in policies:
+            template = find_template_by_id(session, report.template_id)
+            policies[report.template_id] = OnLateData.NEVER if template is None else template.definition.on_late_data
+        if policies[report.template_id] is not OnLateData.NEVER and pin["as_of_us"] is not None:
+            caller = Caller(
+                kind="operator",
+                name=report.requested_by,
+                project=slug,
+                project_id=report.project_id,
+                scopes=frozenset({Scope.MANAGER}),
+            )
+            found.append(_Candidate(report_id=report.id, caller=caller, pin=decode_pin(pin)))
+    return found
 
 
 def reissue_stale(

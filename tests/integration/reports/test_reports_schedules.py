@@ -427,6 +427,21 @@ def test_stale_reports_are_issued_again_with_the_pause_of_their_template(plant, 
     assert reissue(plant, [view.id], at + pause) == ([view.id], [view.id])
 
 
+def test_late_rows_lead_to_a_revision_that_says_why_and_only_once(plant, done, monkeypatch):
+    view = done(reports.OnLateData.AT_ONCE)
+    monkeypatch.setattr("gaugehouse.reports.reissue.is_reissue_due", lambda *_args, **_now: True)
+    assert reports.reissue_late(asker(plant), plant.lake.pin()) == []
+    plant.deliver([("pump-1", "temperature", datetime(2026, 3, 17, 0, 30, tzinfo=UTC), 5.0)])
+    assert reports.reissue_late(asker(plant), plant.lake.pin()) == [view.id]
+    assert reports.reissue_late(asker(plant), plant.lake.pin()) == []  # the second revision waits for its worker
+    plant.lake.flush()
+    with plant.working():
+        again = plant.follow(view)
+    assert (again.revision, again.status) == (2, "done")
+    assert again.because.startswith("1 measurement came after 20")
+    assert reports.reissue_late(asker(plant), plant.lake.pin()) == []
+
+
 def test_reports_of_no_template_or_of_one_that_wants_none_stay(plant, done):
     view = done(reports.OnLateData.NEVER)
     own = plant.ask("2026-W12")
