@@ -227,6 +227,17 @@ _DEFINITIONS = (
         higher_is_better=True,
     ),
     Definition(
+        name="late",
+        title="Late measurements",
+        unit="1",
+        formula="late_n",
+        source=GAUGEHOUSE,
+        edge="received later after measured_at than the lateness bound of the metric, or of the project; undefined "
+        "without one",
+        kinds=ALL_KINDS,
+        higher_is_better=False,
+    ),
+    Definition(
         name="completeness_slots",
         title="Completeness by intervals",
         unit="%",

@@ -46,6 +46,7 @@ class Want(IntFlag):
     TREND = kernel.WANT_TREND  # t_mean_s, t_m2, t_value
     STEPS = kernel.WANT_STEPS  # pairs of consecutive points
     QUANTILES = 8
+    LATE = 16  # late_n: not of the kernel, whoever reads rows counts them
     EVERYTHING = LINES | TREND | STEPS | QUANTILES
 
 
@@ -68,6 +69,7 @@ class Facts:
         state_us: (series, bucket, place in the state map), held time; behind the map: of all other values. [us]
         state_entries: How often each was entered from another.
         quantiles: (series, bucket, kernel.QUANTILES), or None when not asked for or after a merge.
+        late_n: Points that came later than the metric's bound; None: nobody asked.
         planned: Facts of planned busy time, of the same series and buckets; None: nobody asked, or all time is planned.
     """
 
@@ -85,6 +87,7 @@ class Facts:
     state_us: kernel.Integers
     state_entries: kernel.Integers
     quantiles: kernel.Floats | None
+    late_n: kernel.Integers | None = None
     planned: "Facts | None" = None
 
     @property
@@ -316,6 +319,7 @@ def join_series(parts: Sequence[Facts]) -> Facts:
     shape = (sum(len(one.kind) for one in parts), first.points.shape[1], 1)
     has_quantiles = all(one.quantiles is not None for one in parts)
     planned = [one.planned for one in parts if one.planned is not None]
+    late = [one.late_n for one in parts if one.late_n is not None]
     return Facts(
         edges_us=first.edges_us,
         now_us=first.now_us,
@@ -325,6 +329,7 @@ def join_series(parts: Sequence[Facts]) -> Facts:
         quantiles=np.concatenate([one.quantiles for one in parts if one.quantiles is not None])
         if has_quantiles
         else None,
+        late_n=np.concatenate(late) if len(late) == len(parts) else None,
         planned=join_series(planned) if len(planned) == len(parts) else None,
     )
 
@@ -400,6 +405,7 @@ def merge(facts: Facts, starts: Sequence[int] = (0,)) -> Facts:
         facts,
         edges_us=facts.edges_us[[*starts, -1]],
         planned=None if facts.planned is None else merge(facts.planned, starts),
+        late_n=None if facts.late_n is None else np.add.reduceat(facts.late_n, list(starts), axis=1),
         quantiles=None,
         spans=join("spans"),
         points=join("points"),

@@ -176,6 +176,15 @@ _QUANTITIES = (
         basis=Basis.PERIOD,
     ),
     Quantity(
+        name="late_n",
+        unit="1",
+        meaning="measurements that were received later than the lateness bound of their metric",
+        fields=("late_n",),
+        basis=Basis.COUNT,
+        limits=("lateness_s",),
+        want=Want.LATE,
+    ),
+    Quantity(
         name="nominal_interval_s",
         unit="s",
         stored="us",
@@ -390,4 +399,11 @@ _QUANTITIES = (
 QUANTITIES: Mapping[str, Quantity] = {one.name: one for one in _QUANTITIES}
 
 # Attributes of a metric that formulas may use: name -> unit.
-LIMITS: Mapping[str, str] = {"lsl": "U", "usl": "U", "target": "U", "rollover_at": "U", "max_rate": "U/s"}
+LIMITS: Mapping[str, str] = {
+    "lsl": "U",
+    "usl": "U",
+    "target": "U",
+    "rollover_at": "U",
+    "max_rate": "U/s",
+    "lateness_s": "s",
+}

@@ -120,16 +120,16 @@ def load_chunk(
     wanted = [(one.component, one.metric) for one in chunk.series]
     if snapshot is None:
         return align_rows(SeriesRows.empty(), wanted)
-    rows = align_rows(snapshot.load_series(_narrow(selection, chunk.series)), wanted)
+    rows = align_rows(snapshot.load_series(narrow(selection, chunk.series)), wanted)
     counters = [one for one in chunk.series if one.attributes.kind is MetricKind.COUNTER]
     others = [one for one in chunk.series if one.attributes.kind is not MetricKind.COUNTER]
     if selection.end is None:
         return rows
     if counters:
-        behind = replace(_narrow(selection, counters), start=selection.end, end=None)
+        behind = replace(narrow(selection, counters), start=selection.end, end=None)
         rows = append_points(rows, snapshot.read(behind, POINTS_BEHIND_SQL).read_all(), counters)
     if others and look_ahead is not None:
-        behind = replace(_narrow(selection, others), start=selection.end, end=selection.end + look_ahead)
+        behind = replace(narrow(selection, others), start=selection.end, end=selection.end + look_ahead)
         rows = append_points(rows, snapshot.read(behind, ROW_BEHIND_SQL).read_all(), others)
     return rows
 
@@ -197,7 +197,8 @@ def _split_component(
     yield Chunk(series=tuple(held), rows=held_rows)
 
 
-def _narrow(selection: Selection, series: Sequence[PinnedSeries]) -> Selection:
+def narrow(selection: Selection, series: Sequence[PinnedSeries]) -> Selection:
+    """Return a selection of the components and metrics of some series; it may have other pairs of them."""
     return replace(
         selection,
         components=tuple(sorted({one.component for one in series})),

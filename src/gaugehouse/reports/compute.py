@@ -16,9 +16,15 @@ from gaugehouse.measurements.schema import TIMESTAMP
 from gaugehouse.measurements.selection import Selection
 from gaugehouse.reports.chunks import Chunk, Limits, count_rows, load_chunk, split_series
 from gaugehouse.reports.compared import compare_values
-from gaugehouse.reports.counted import LOOKBACK, compute_counted_facts, compute_planned_facts
+from gaugehouse.reports.counted import (
+    LOOKBACK,
+    compute_counted_facts,
+    compute_planned_facts,
+    find_series_exclusions,
+)
 from gaugehouse.reports.formulas import make_catalogue, make_owners
 from gaugehouse.reports.grouping import compute_groups
+from gaugehouse.reports.late import count_late
 from gaugehouse.reports.pin import Pin, PinnedSeries
 from gaugehouse.reports.result import RESULT, Answer
 
@@ -151,6 +157,9 @@ def iterate_facts(  # noqa: PLR0913 - a report, its buckets, how to compute them
         look_ahead = find_lookback(chunk.series) if Want.LINES in wanted else None
         rows = load_chunk(reads, selection, chunk, look_ahead=look_ahead)
         facts = compute_counted_facts(rows, chunk.series, pin, edges_us, want=wanted, threads=threads)
+        if Want.LATE in wanted:
+            excluded = find_series_exclusions(chunk.series, pin)
+            facts = replace(facts, late_n=count_late(reads, selection, chunk, facts, excluded))
         if any(catalogue[name].needs_planned for name in _find_kpis(chunk, pin)):
             planned = compute_planned_facts(rows, chunk.series, pin, edges_us, threads=threads)
             facts = replace(facts, planned=planned)

@@ -38,7 +38,14 @@ def compute_counted_facts(
         threads: Likewise.
     """
     return _compute(
-        rows, series, pin, edges_us, paused=None, excluded=_find_excluded(series, pin), want=want, threads=threads
+        rows,
+        series,
+        pin,
+        edges_us,
+        paused=None,
+        excluded=find_series_exclusions(series, pin),
+        want=want,
+        threads=threads,
     )
 
 
@@ -62,7 +69,7 @@ def compute_planned_facts(
     index = {(one.component, one.metric): place for place, one in enumerate(series)}
     roles = _find_roles(pin, index)
     kept = _keep_rows(rows, [place for place in range(len(series)) if place in roles])
-    excluded = _find_excluded(series, pin)
+    excluded = find_series_exclusions(series, pin)
     off = _find_off_shift(pin)
     paused = [off if roles.get(place) == STATE_METRIC else NO_WINDOWS for place in range(len(series))]
     states = series_params([one.attributes for one in series], excluded=excluded)
@@ -103,7 +110,7 @@ def _compute(  # noqa: PLR0913 - rows, whose they are, and what counts of them
     return compute_facts(rows, params, edges_us, now_us=now_us, threads=threads, want=want)
 
 
-def _find_excluded(series: Sequence[PinnedSeries], pin: Pin) -> list[Windows]:
+def find_series_exclusions(series: Sequence[PinnedSeries], pin: Pin) -> list[Windows]:
     """Return per series what is excluded, look-back included: a value from a calibration holds into no period."""
     names = list(dict.fromkeys(one.component for one in series))
     excluded = find_excluded(pin.exclusions, names, pin.period.start - LOOKBACK, pin.period.end)

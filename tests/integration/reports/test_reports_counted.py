@@ -157,3 +157,13 @@ def test_subgroups_of_a_metric_are_those_of_its_capability(day):
     assert pairs == pytest.approx(0.5**0.5)  # (0, 1), (2, 3), ...: variance 1/2 each
     describe(day, "load", subgroup="PT4H")
     assert answer(day, "std_within", metric="load")["std_within"]["value"] == pytest.approx((5 / 3) ** 0.5)
+
+
+def test_late_measurements_are_counted_by_the_bound_of_their_metric(day):
+    assert answer(day, "late", metric="load")["late"]["reason"] == "lateness_s of the metric is not set"
+    describe(day, "load", lateness_s=3600.0)  # the rows of March arrived when this test ran
+    assert answer(day, "late", metric="load")["late"]["value"] == 24
+    exclude(day, MONDAY, MONDAY + 4 * HOUR)
+    assert answer(day, "late", metric="load")["late"]["value"] == 20
+    describe(day, "load", lateness_s=1e10)
+    assert answer(day, "late", metric="load")["late"]["value"] == 0
