@@ -19,12 +19,13 @@ from gaugehouse.database.tables import Component, Metric
 from gaugehouse.errors import MAX_ROWS_NAMED, NotFound, Refused, TooLarge
 from gaugehouse.inventory.checks import split_names
 from gaugehouse.kpi import CATALOGUE, Kpi
-from gaugehouse.lake import Gone
+from gaugehouse.lake import Gone, Snapshot
 from gaugehouse.measurements.metric import MetricKind
 from gaugehouse.measurements.period import Period, explicit_period, parse_instant, parse_period
 from gaugehouse.query import resolve_components
 from gaugehouse.query.components import show_name
 from gaugehouse.reports.compute import find_lookback
+from gaugehouse.reports.firmware import FIRMWARE, find_versions
 from gaugehouse.reports.formulas import (
     choose_definitions,
     find_supporting,
@@ -61,6 +62,9 @@ class PinSource(Protocol):
 
     def gone(self, project: str, table: str) -> Gone | None:
         """Return before which instant rows were dropped on purpose."""
+
+    def pin(self) -> Snapshot | None:
+        """Return what the lake shows now, if there is one."""
 
 
 def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, how large
@@ -154,6 +158,7 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
         exclusions=pin_exclusions(session, project_id, names, [period, *compared]),
         comparison=comparison,
         group_by=body.group_by,
+        firmware=find_versions(source.pin(), project, names, period) if body.group_by == FIRMWARE else {},
     )
 
 

@@ -22,11 +22,12 @@ from gaugehouse.reports.counted import (
     compute_planned_facts,
     find_series_exclusions,
 )
+from gaugehouse.reports.firmware import FIRMWARE, limit_to_version, list_versions
 from gaugehouse.reports.formulas import make_catalogue, make_owners
-from gaugehouse.reports.grouping import compute_groups
+from gaugehouse.reports.grouping import compute_groups, find_groups
 from gaugehouse.reports.late import count_late
 from gaugehouse.reports.pin import Pin, PinnedSeries
-from gaugehouse.reports.result import RESULT, Answer
+from gaugehouse.reports.result import GROUPED, RESULT, Answer
 
 HOLDS_PER_INTERVAL = 3  # KPI.md: max hold is three nominal intervals where it is not set
 NEVER_SENT = "this component has never sent a measurement"
@@ -60,7 +61,7 @@ def compute_answer(
     values = _compute_values(
         snapshot, pin, threads, limits, lambda percent, doing: on_progress(share * percent, doing), kept
     )
-    groups = None if kept is None else compute_groups(kept, pin, make_catalogue(pin.definitions))
+    groups = None if kept is None else _compute_groups(snapshot, pin, kept, threads, limits)
     comparison = None
     if pin.comparison is not None:
         others = None
@@ -73,6 +74,23 @@ def compute_answer(
         comparison = compare_values(values, others, pin, pin.comparison)
     on_progress(100, "putting the result together")
     return Answer(values=values, comparison=comparison, groups=groups)
+
+
+def _compute_groups(
+    snapshot: Snapshot | None, pin: Pin, kept: list[tuple[Chunk, Facts]], threads: int, limits: Limits | None
+) -> pa.Table:
+    catalogue = make_catalogue(pin.definitions)
+    if pin.group_by != FIRMWARE:
+        return compute_groups(kept, pin, catalogue, find_groups(pin))
+    tables = [GROUPED.empty_table()]
+    for version in list_versions(pin):  # a pass for each: a component may have run several
+        limited = limit_to_version(pin, version)
+        facts = iterate_facts(
+            snapshot, limited, edges_us=pin.edges_us, threads=threads, limits=limits, on_progress=say_nothing
+        )
+        running = {one.component: version for one in limited.series}
+        tables.append(compute_groups(list(facts), limited, catalogue, running))
+    return pa.concat_tables(tables)
 
 
 def compute_report(

@@ -9,6 +9,7 @@ from gaugehouse.kpi import Facts, Kpi, evaluate_groups, join_series
 from gaugehouse.measurements.schema import TIMESTAMP
 from gaugehouse.query.components import show_name
 from gaugehouse.reports.chunks import Chunk
+from gaugehouse.reports.firmware import FIRMWARE
 from gaugehouse.reports.formulas import make_owners
 from gaugehouse.reports.pin import Pin
 from gaugehouse.reports.result import GROUPED
@@ -24,10 +25,14 @@ def check_grouping(group_by: str | None) -> None:
     Raises:
         Refused: It is none of `fleet`, `type` and `label:NAME`.
     """
-    if group_by is None or group_by in {FLEET, TYPE} or (group_by.startswith(LABEL) and len(group_by) > len(LABEL)):
+    if (
+        group_by is None
+        or group_by in {FLEET, TYPE, FIRMWARE}
+        or (group_by.startswith(LABEL) and len(group_by) > len(LABEL))
+    ):
         return
     raise Refused(
-        f"components cannot be grouped by {show_name(group_by)!r}: write fleet, type, or label:NAME",
+        f"components cannot be grouped by {show_name(group_by)!r}: write fleet, type, firmware, or label:NAME",
         code="group_by_refused",
     )
 
@@ -44,13 +49,16 @@ def find_groups(pin: Pin) -> dict[str, str]:
     return {one.name: one.labels[label] for one in pin.components if one.labels.get(label)}
 
 
-def compute_groups(portions: Sequence[tuple[Chunk, Facts]], pin: Pin, catalogue: Mapping[str, Kpi]) -> pa.Table:
+def compute_groups(
+    portions: Sequence[tuple[Chunk, Facts]], pin: Pin, catalogue: Mapping[str, Kpi], groups: Mapping[str, str]
+) -> pa.Table:
     """Return the KPIs of each group, with the columns of GROUPED: a formula over all, never a mean of ratios.
 
     Args:
         portions: All series of the report, with the facts of its buckets.
         pin: Says how components are grouped, and which KPIs are asked.
         catalogue: The KPIs there are.
+        groups: The group of each component.
     """
     if not portions:
         return GROUPED.empty_table()
@@ -60,7 +68,7 @@ def compute_groups(portions: Sequence[tuple[Chunk, Facts]], pin: Pin, catalogue:
         join_series([facts for _, facts in portions]),
         [one.attributes for one in series],
         asked,
-        find_groups(pin),
+        groups,
         owners=make_owners(series, pin),
         catalogue=catalogue,
     )

@@ -90,6 +90,9 @@ class EmptyLake:
         """Return that nothing was dropped."""
         return None
 
+    def pin(self) -> None:
+        """Show nothing."""
+
 
 def check_question(
     session: Session, caller: Caller, request: ReportRequest, *, now: datetime, cells_limit: int

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from factories import event_batch
 from gaugehouse.errors import NotFound, Refused
 from gaugehouse.inventory import update_component, update_metric
 from gaugehouse.reports import rank_result, read_answer, read_result
@@ -120,3 +121,37 @@ def test_answers_with_groups_and_comparison_are_proved_like_others(lines):
     assert found.comparison.equals(again.comparison)
     plain, _ = answer(lines, bucket="day")
     assert len({first.digest, second.digest, plain.digest}) == 3  # asked at another moment, and about other things
+
+
+def run_firmware(plant, *changes):
+    """Deliver (component, hour of 2 March, version, status)."""
+    rows = [
+        (component, "firmware", 1_772_409_600_000_000 + hour * 3_600_000_000, {"firmware": version, "status": status})
+        for component, hour, version, status in changes
+    ]
+    plant.lake.append_events("default", event_batch(rows))
+
+
+def test_versions_of_firmware_are_groups_each_with_the_time_it_was_in_force(lines):
+    run_firmware(
+        lines,
+        ("press-1", -5, "1.0", "updated"),
+        ("press-1", 4, "1.1", "downloaded"),  # not in force yet
+        ("press-1", 5, "1.1", "updated"),
+        ("press-1", 6, "1.1", "updated"),
+        ("press-2", 0, "1.0", "updated"),
+        ("press-3", 30, "2.0", "updated"),  # the day after
+    )
+    _report, found = answer(lines, group_by="firmware")
+    values = {(row["group"], row["kpi"]): (row["value"], row["components"]) for row in found.groups.to_pylist()}
+    assert values == {
+        ("1.0", "availability"): (pytest.approx(100 * (5 + 1) / (5 + 4)), 2),
+        ("1.0", "uptime"): (6 * 3600, 2),
+        ("1.1", "availability"): (pytest.approx(100 * 2 / 3), 1),  # up for two hours, down for one
+        ("1.1", "uptime"): (2 * 3600, 1),
+    }
+
+
+def test_without_firmware_events_there_are_no_groups_of_it(lines):
+    _report, found = answer(lines, group_by="firmware")
+    assert found.groups.num_rows == 0
