@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 import numpy as np
@@ -24,7 +24,7 @@ from gaugehouse.measurements.metric import MetricKind
 from gaugehouse.measurements.period import Period, explicit_period, parse_instant, parse_period
 from gaugehouse.query import resolve_components
 from gaugehouse.query.components import show_name
-from gaugehouse.reports.compute import find_lookback
+from gaugehouse.reports.compute import find_needed_from
 from gaugehouse.reports.firmware import FIRMWARE, find_versions
 from gaugehouse.reports.formulas import (
     choose_definitions,
@@ -40,7 +40,6 @@ from gaugehouse.reports.request import ComponentFilter, PeriodBounds, ReportRequ
 from gaugehouse.reports.zones import find_tzdata_version
 
 CATALOGUE_DIGITS = 16
-NO_TIME = timedelta(0)
 
 DEFAULT_KPIS: Mapping[MetricKind, tuple[str, ...]] = {
     MetricKind.GAUGE: ("count", "min", "max", "mean", "time_weighted_mean", "completeness", "coverage"),
@@ -97,7 +96,8 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
         TooLarge: More values than the limit, or more exclusion windows; the numbers are named.
     """
     period = period or _read_period(body, asked_at)
-    refuse_gone(source.gone(project, "measurements"), period)  # at once: below, many series may have to be looked at
+    gone = source.gone(project, "measurements")
+    refuse_gone(gone, period.start)  # at once: below, many series may have to be looked at
     definitions = choose_definitions(session, project_id, body.kpis)
     catalogue = make_catalogue(definitions)
     _check_kpis(body.kpis, catalogue)
@@ -115,7 +115,7 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
             calendar=calendar,
             shifts=shifts,
             edges_us=edges_us,
-            gone=source.gone(project, "measurements"),
+            gone=gone,
             limit=cells_limit,
         )
     compared = [] if comparison is None or comparison.period is None else [comparison.period]
@@ -134,7 +134,6 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
     if body.metrics is not None:  # a component that measures other things is not part of the question
         concerned = {component for component, _ in keys}
         components = tuple(one for one in components if one.name in concerned)
-    refuse_gone(source.gone(project, "measurements"), period, find_lookback((*series, *supporting)))
     kpis = _choose_kpis(body.kpis, series, catalogue)
     _check_size(series, kpis, edges_us, cells_limit)
     names = [one.name for one in components]
@@ -157,35 +156,35 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
         shifts=shifts,
         exclusions=pin_exclusions(session, project_id, names, [period, *compared]),
         comparison=comparison,
+        rows_from=None if gone is None else gone.before,
         group_by=body.group_by,
         firmware=find_versions(source.pin(), project, names, period) if body.group_by == FIRMWARE else {},
     )
 
 
-def refuse_gone(gone: Gone | None, period: Period, lookback: timedelta = NO_TIME) -> None:
-    """Refuse a period that begins before what is left: numbers over a part of it would look whole.
+def refuse_gone(gone: Gone | None, needed_from: datetime) -> None:
+    """Refuse numbers that need rows which were dropped: over a part of them they would look whole.
 
     Args:
         gone: What was dropped.
-        period: What is asked about.
-        lookback: How far before the period rows matter: the last value before it holds into it.
+        needed_from: Instant of the oldest row that is needed.
 
     Raises:
-        Refused: measurements of the period, or of the look-back before it, were dropped by retention.
+        Refused: measurements that are needed were dropped by retention.
     """
-    if gone is not None and period.start - lookback < gone.before:
-        needed = "" if period.start < gone.before else f"the report needs up to {_span(lookback)} before its period; "
+    if gone is not None and needed_from < gone.before:
         raise Refused(
             f"measurements before {gone.before:%Y-%m-%d %H:%M} UTC are gone since {gone.since:%Y-%m-%d %H:%M} UTC "
-            f"(retention); {needed}ask for a later period",
+            "(retention); ask for a later period",
             code="dropped_by_retention",
             fields={"before": gone.before.isoformat(), "gone_since": gone.since.isoformat()},
         )
 
 
-def _span(lookback: timedelta) -> str:
-    days = lookback / timedelta(days=1)
-    return f"{days:.0f} days" if days >= 1 else f"{lookback.total_seconds():,.0f} s"
+def refuse_gone_of(gone: Gone | None, pin: Pin) -> None:
+    """Refuse a report that cannot be computed from its pin any more. Raises as `refuse_gone`."""
+    for period in pin.periods:
+        refuse_gone(gone, find_needed_from(pin, period))
 
 
 def find_catalogue_version() -> str:

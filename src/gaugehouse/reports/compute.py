@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gaugehouse.kpi import Facts, Kpi, Want, evaluate, find_wanted
 from gaugehouse.lake import Snapshot
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind
+from gaugehouse.measurements.period import Period
 from gaugehouse.measurements.schema import TIMESTAMP
 from gaugehouse.measurements.selection import Selection
 from gaugehouse.reports.chunks import Chunk, Limits, count_rows, load_chunk, split_series
@@ -204,13 +205,22 @@ def _plan(
             project=pin.project,
             components=tuple(dict.fromkeys(one.component for one in series)),
             metrics=tuple(sorted({one.metric for one in series})),
-            start=pin.period.start - lookback,
+            start=_limit_lookback(pin, pin.period.start - lookback),
             end=end,
             as_of=pin.as_of,
         )
         rows_of = {} if snapshot is None else count_rows(snapshot, selection)
         for chunk in split_series(series, rows_of, buckets=buckets, limits=limits, together=together):
             yield selection, chunk
+
+
+def find_needed_from(pin: Pin, period: Period) -> datetime:
+    """Return how old the rows are that the numbers of a period need, or what was left of them when it was asked."""
+    return _limit_lookback(pin, period.start - find_lookback(pin.every_series))
+
+
+def _limit_lookback(pin: Pin, start: datetime) -> datetime:
+    return start if pin.rows_from is None else max(start, pin.rows_from)
 
 
 def find_lookback(series: Sequence[PinnedSeries]) -> timedelta:

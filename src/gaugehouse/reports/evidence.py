@@ -9,9 +9,9 @@ import pyarrow as pa
 from gaugehouse.errors import Refused
 from gaugehouse.lake import Gone, Snapshot
 from gaugehouse.measurements.series import SeriesRows
-from gaugehouse.reports.ask import refuse_gone
+from gaugehouse.reports.ask import refuse_gone_of
 from gaugehouse.reports.changes import find_changes
-from gaugehouse.reports.compute import OnProgress, compute_answer, find_lookback, say_nothing
+from gaugehouse.reports.compute import OnProgress, compute_answer, say_nothing
 from gaugehouse.reports.digest import digest_result
 from gaugehouse.reports.pin import Pin, encode_pin
 from gaugehouse.reports.result import Answer
@@ -77,8 +77,7 @@ def verify_revision(  # noqa: PLR0913 - a report, what it stored, what is left, 
     stored_digest = digest_result(encoded, stored)
     recomputed, since = None, None
     try:
-        for period in pin.periods:
-            refuse_gone(gone, period, find_lookback(pin.every_series))
+        refuse_gone_of(gone, pin)
         recomputed = compute_answer(snapshot, pin, threads=threads, on_progress=on_progress)
     except Refused:
         since = None if gone is None else gone.since

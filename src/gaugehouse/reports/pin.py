@@ -105,6 +105,7 @@ class Pin:
         shifts: Per bucket the shift it is, None for time between shifts; empty where the buckets are no shifts.
         comparison: With which period it is compared.
         group_by: How components are taken together as well.
+        rows_from: Retention had dropped what was measured before: look-back reaches no further; None: it had not.
         firmware: By component (instant [us], version) of each change, where reports are grouped by it.
         exclusions: Windows that take something out of the period, or of the look-back, for some of the components.
     """
@@ -128,6 +129,7 @@ class Pin:
     exclusions: tuple[Exclusion, ...] = ()
     comparison: PinnedComparison | None = None
     group_by: str | None = None
+    rows_from: datetime | None = None
     firmware: Mapping[str, tuple[tuple[int, str], ...]] = field(default_factory=dict)
 
     @property
@@ -192,6 +194,7 @@ def encode_pin(pin: Pin) -> dict[str, Any]:
         "exclusions": [_encode_exclusion(one) for one in pin.exclusions],
         "comparison": None if pin.comparison is None else _encode_comparison(pin.comparison),
         "group_by": pin.group_by,
+        "rows_from_us": None if pin.rows_from is None else to_epoch_us(pin.rows_from),
         "firmware": {name: [list(one) for one in own] for name, own in pin.firmware.items()},
     }
     return encoded_pin | {name: value for name, value in optional.items() if value}
@@ -242,6 +245,7 @@ def decode_pin(encoded: Mapping[str, Any]) -> Pin:
         exclusions=tuple(_decode_exclusion(one) for one in encoded.get("exclusions", ())),
         comparison=_decode_comparison(encoded["comparison"]) if "comparison" in encoded else None,
         group_by=encoded.get("group_by"),
+        rows_from=from_epoch_us(encoded["rows_from_us"]) if "rows_from_us" in encoded else None,
         firmware={
             name: tuple((at_us, version) for at_us, version in own) for name, own in encoded.get("firmware", {}).items()
         },

@@ -13,9 +13,9 @@ from gaugehouse.database.tables import ReportRevision
 from gaugehouse.errors import NotFound, Unavailable
 from gaugehouse.jobs import Control, Job, finish
 from gaugehouse.lake import open_snapshot, read_committed_through, read_gone
-from gaugehouse.reports.ask import refuse_gone
+from gaugehouse.reports.ask import refuse_gone_of
 from gaugehouse.reports.chunks import Limits
-from gaugehouse.reports.compute import compute_answer, find_lookback
+from gaugehouse.reports.compute import compute_answer
 from gaugehouse.reports.deliveries import queue_deliveries
 from gaugehouse.reports.digest import digest_result
 from gaugehouse.reports.pin import Pin, decode_pin, encode_pin
@@ -85,8 +85,7 @@ def run_report(job: Job, control: Control, *, worker: ReportWorker) -> None:
 
 def _refuse_gone(worker: ReportWorker, pin: Pin) -> None:
     gone = read_gone(worker.layout, pin.project, "measurements")
-    for period in pin.periods:
-        refuse_gone(gone, period, find_lookback(pin.every_series))
+    refuse_gone_of(gone, pin)
 
 
 def _wait_for_lake(worker: ReportWorker, as_of: datetime | None, control: Control) -> None:

@@ -13,6 +13,7 @@ from gaugehouse.access import Caller, Scope
 from gaugehouse.config import Settings
 from gaugehouse.database.tables import Job, Metric, ReportRevision
 from gaugehouse.errors import AlreadyExists, Forbidden, NotFound, PeriodRefused, Refused, TooLarge, Unavailable
+from gaugehouse.inventory import update_metric
 from gaugehouse.jobs import JobLost, claim
 from gaugehouse.jobs.control import Control
 from gaugehouse.lake import Lake, open_snapshot
@@ -23,12 +24,14 @@ from gaugehouse.reports import (
     PeriodBounds,
     ReportRequest,
     cancel_report,
+    get_pin,
     get_report,
     list_reports,
     read_result,
     request_report,
     run_report,
 )
+from gaugehouse.reports.ask import refuse_gone_of
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -540,26 +543,36 @@ def test_rows_that_go_while_a_report_waits_for_the_lake_are_noticed(plant, monke
     assert "gone since" in report.reason
 
 
-def test_rows_before_the_period_that_its_numbers_need_must_not_be_gone_either(plant):
+def test_what_is_gone_before_a_period_cuts_its_look_back_and_no_report(plant):
     before = datetime(2026, 2, 27, tzinfo=UTC)
-    plant.deliver([("pump-1", "temperature", before + timedelta(hours=12 * i), 20.0) for i in range(60)])
-    plant.lake.flush()
+    plant.deliver([("pump-1", "parts", before + timedelta(hours=12 * i), 20.0 + i) for i in range(60)])
+    with plant.database.transaction() as session:
+        update_metric(session, plant.manager.project_id, "parts", {"kind": "counter"})
+    whole, table = plant.answer("2026-03-01", kpis=("counter_increase",), components=("pump-1",))
+    assert table["value"].to_pylist() == [2.0]
     plant.lake.retain("default", "measurements", datetime(2026, 3, 1, tzinfo=UTC))
-    with pytest.raises(Refused, match="up to 35 days before its period") as refused:
-        plant.ask("2026-03-20", kpis=("mean",))
-    assert refused.value.code == "dropped_by_retention"
-    with pytest.raises(Refused, match="up to 35 days"):
-        plant.ask("2026-04-04", kpis=("mean",))
-    assert plant.ask("2026-04-05", kpis=("mean",)).status == "queued"
+    report, table = plant.answer("2026-03-01", kpis=("counter_increase",), components=("pump-1",))
+    assert table["value"].to_pylist() == [1.0]  # the step into the period is gone with what was before it
+    with plant.database.reading() as session:
+        pins = [get_pin(session, plant.manager, one.id) for one in (whole, report)]
+    assert [pin.rows_from for pin in pins] == [None, datetime(2026, 3, 1, tzinfo=UTC)]
+    gone = plant.lake.gone("default", "measurements")
+    refuse_gone_of(gone, pins[1])
+    with pytest.raises(Refused, match="gone since"):
+        refuse_gone_of(gone, pins[0])  # the same numbers cannot be had any more
 
 
-def test_a_report_that_needs_little_of_the_time_before_its_period_is_answered_soon_after_what_is_gone(plant):
+def test_a_report_that_needs_little_of_the_time_before_its_period_can_be_recomputed_when_older_rows_went(plant):
     plant.deliver([("pump-1", "temperature", datetime(2026, 2, 27 + i, tzinfo=UTC), 20.0) for i in range(2)])
     plant.deliver(hourly("pump-1", "temperature", range(24)))
     with plant.database.transaction() as session:
         session.execute(update(Metric).values(nominal_interval_s=3600.0))
     plant.lake.flush()
+    asked = [plant.ask(day, kpis=("mean",)) for day in ("2026-03-01", "2026-03-02")]
     plant.lake.retain("default", "measurements", datetime(2026, 3, 1, tzinfo=UTC))
+    gone = plant.lake.gone("default", "measurements")
+    with plant.database.reading() as session:
+        first, second = (get_pin(session, plant.manager, one.id) for one in asked)
     with pytest.raises(Refused, match="gone since"):
-        plant.ask("2026-03-01", kpis=("mean",))
-    assert plant.ask("2026-03-02", kpis=("mean",)).status == "queued"
+        refuse_gone_of(gone, first)
+    refuse_gone_of(gone, second)
