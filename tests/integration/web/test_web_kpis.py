@@ -83,3 +83,63 @@ def test_a_report_names_the_kpi_and_refuses_what_is_none(plant):
     refused = plant.post("/v1/reports", json=question | {"kpis": ["energy_per_prt"]})
     assert refused.status_code == 422
     assert "energy_per_part" in refused.json()["known"] or len(refused.json()["known"]) == 20
+
+
+# --- how a value came to be -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mill(manager):
+    """A mill that is up for three of the four known hours of a day, and made parts for some energy."""
+    hours = [("running", hour, float(hour != 7)) for hour in range(6, 10)]
+    counts = [("parts_total", 6, 0.0), ("parts_total", 9, 40.0), ("energy_kwh", 6, 100.0), ("energy_kwh", 9, 120.0)]
+    rows = [
+        {"component": "mill", "metric": metric, "measured_at": f"2026-11-18T{hour:02}:00:00Z", "value": value}
+        for metric, hour, value in hours + counts
+    ]
+    assert manager.patch("/v1/metrics/running", json={"kind": "state"}).status_code in {200, 404}
+    new = [{"name": "running", "kind": "state", "nominal_interval_s": 3600, "max_hold_s": 3600}]
+    assert manager.post("/v1/metrics", json=new).status_code in {201, 409}
+    assert manager.post("/v1/measurements", json=rows).status_code == 201
+    return manager
+
+
+def explanation(caller, kpi, **asked):
+    question = {"component": "mill", "period": "2026-11-18"} | asked
+    return caller.get(f"/v1/kpis/{kpi}/explanation", params=question)
+
+
+def test_a_kpi_is_explained_from_the_users_own_data(mill):
+    found = explanation(mill, "availability")
+    assert found.status_code == 200, found.text
+    body = found.json()
+    assert (body["component"], body["metric"], body["formula"]) == ("mill", "running", "up_s / (up_s + down_s)")
+    values = {one["name"]: (one["value"], one["unit"]) for one in body["quantities"]}
+    assert values == {"up_s": (3 * 3600, "s"), "down_s": (3600, "s")}
+    assert body["worked"] == "10800 s / (10800 s + 3600 s) = 75 %"
+    assert (body["result"]["value"], body["result"]["unit"]) == (75, "%")
+
+
+def test_a_kpi_of_the_project_is_explained_with_the_metrics_it_names(plant, mill):
+    assert plant.post("/v1/kpis", json=PER_PART).status_code == 201
+    body = explanation(mill, "energy_per_part").json()
+    assert {one["name"]: one["value"] for one in body["quantities"]} == {
+        "energy_kwh.increase": 20,
+        "parts_total.increase": 40,
+    }
+    assert body["result"]["value"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("kpi", "asked", "status"),
+    [
+        ("happiness", {}, 404),
+        ("availability", {"component": "nobody"}, 404),
+        ("availability", {"metric": "nothing"}, 404),
+        ("availability", {"metric": "energy_kwh"}, 422),
+        ("availability", {"period": "someday"}, 422),
+        ("availability", {"timezone": "Mars/Olympus"}, 422),
+    ],
+)
+def test_what_cannot_be_explained_is_refused(mill, kpi, asked, status):
+    assert explanation(mill, kpi, **asked).status_code == status
