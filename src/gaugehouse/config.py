@@ -36,6 +36,11 @@ class Settings(BaseSettings):
     unflushed_limit_bytes: int = Field(
         default=1024 * MEBIBYTE, ge=MEBIBYTE, description="Writes answer 503 above this much unflushed log [bytes]"
     )
+    query_memory_bytes: int = Field(
+        default=1024 * MEBIBYTE,
+        ge=64 * MEBIBYTE,
+        description="What questions of one process may take together before they spill to the disk [bytes]",
+    )
     free_space_bytes: int = Field(
         default=256 * MEBIBYTE,
         ge=0,

@@ -284,7 +284,7 @@ class LedgerSender:
                 answer, _untold = send_until_answered(self._installation, client, body, headers, f"/v1/{table}")
                 if answer.status_code in GONE and ledger.fate != "kept":
                     return
-                assert answer.status_code == 201, answer.text
+                assert answer.status_code == 201, f"{answer.text}\n{self._installation.crashes()}"
                 receipt = answer.json()
                 assert receipt["accepted"] + receipt["duplicates"] == len(rows), receipt
                 if attempt == 0:

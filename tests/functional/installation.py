@@ -197,6 +197,12 @@ class Installation:
 
         return wait_until(find, timeout_s=START_S, what="a worker process")
 
+    def crashes(self):
+        """Return what the server's log says of requests that crashed: an answer says nothing of it."""
+        path = self.data_dir / "logs" / "gaugehouse.log"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return "\n".join(json.loads(line)["exception"][-2000:] for line in lines if '"request_crashed"' in line)
+
     def output(self):
         """Return what the servers of this folder printed."""
         return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')}" for path in self._outputs)

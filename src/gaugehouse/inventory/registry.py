@@ -71,6 +71,12 @@ class Registry:
         if not new_components and not new_metrics:
             return
         with self._db.transaction() as session:
+            # In memory it may outlive its deletion for a moment: a row of a project that is gone would be our mistake.
+            is_there = (
+                select(Project.id).where(Project.id == known.project_id).with_for_update(read=True, key_share=True)
+            )
+            if session.scalar(is_there) is None:
+                raise _no_project(project)
             insert_missing(session, Component, [component_row(known.project_id, name) for name in new_components])
             insert_missing(session, Metric, [metric_row(known.project_id, name) for name in new_metrics])
         self._remember(known, new_components, new_metrics)

@@ -18,13 +18,14 @@ import structlog
 from gaugehouse.errors import Unavailable
 from gaugehouse.lake.delta import MILLISECOND_US, DeltaStore, FileEntry
 from gaugehouse.lake.durable import make_folder, remove_file, write_file
+from gaugehouse.lake.engine import Engine
 from gaugehouse.lake.known import SeriesIndex, rows_of_keys
 from gaugehouse.lake.manifest import CommittedFile
 from gaugehouse.lake.quarantine import is_broken
 from gaugehouse.lake.recent import RecentKeys
 from gaugehouse.lake.rows import TableSpec
 from gaugehouse.lake.sequencer import now_us
-from gaugehouse.lake.snapshot import Engine, read_keys_after, read_newest
+from gaugehouse.lake.snapshot import read_keys_after, read_newest
 from gaugehouse.measurements.schema import NAME
 from gaugehouse.measurements.selection import from_epoch_us
 

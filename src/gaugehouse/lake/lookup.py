@@ -9,12 +9,13 @@ import pyarrow as pa
 
 from gaugehouse.errors import Unavailable
 from gaugehouse.lake.delta import DeltaStore, FileEntry
+from gaugehouse.lake.engine import Engine
 from gaugehouse.lake.filekeys import FileKeys, keys_of
 from gaugehouse.lake.known import SeriesIndex, rows_of_batch
 from gaugehouse.lake.proofs import Proofs
 from gaugehouse.lake.quarantine import refuse_quarantined
 from gaugehouse.lake.rows import Rows, TableSpec, concat_rows, empty_rows, timestamp_array
-from gaugehouse.lake.snapshot import Engine, read_stored
+from gaugehouse.lake.snapshot import read_stored
 
 
 @dataclass(slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from gaugehouse.lake.backup import BackedLake, Pool, copy_files, refuse_half_res
 from gaugehouse.lake.commits import settle
 from gaugehouse.lake.delta import DeltaStore, FileEntry
 from gaugehouse.lake.durable import FsyncFailed, fail_stop, make_folder
+from gaugehouse.lake.engine import Engine, remove_old_spills
 from gaugehouse.lake.filekeys import FileKeys
 from gaugehouse.lake.flush import Flusher
 from gaugehouse.lake.gather import Gather
@@ -54,7 +55,7 @@ from gaugehouse.lake.retention import Dropped, Gone, gone_of
 from gaugehouse.lake.rows import TABLES
 from gaugehouse.lake.segments import find_segments, load_log_uuid
 from gaugehouse.lake.sequencer import Sequencer, now_us
-from gaugehouse.lake.snapshot import Engine, HotView, Snapshot
+from gaugehouse.lake.snapshot import HotView, Snapshot
 from gaugehouse.measurements.selection import from_epoch_us
 from gaugehouse.tracing import span
 
@@ -95,7 +96,7 @@ class Lake:
         self._settings = settings
         self._on_failure = on_failure
         self._lock = OwnerLock(layout.data_dir / "LOCK")
-        self._engine = Engine()
+        self._engine = Engine(layout.run_dir, memory_bytes=settings.query_memory_bytes)
         self._stores = {name: DeltaStore(layout.lake_dir / name, spec) for name, spec in TABLES.items()}
         self._manifest = Manifest(manifest_path(layout))
         self._quarantine = Quarantine(layout.log_dir)
@@ -169,6 +170,7 @@ class Lake:
     def _recover(self, on_progress: Callable[[str, int, int], None]) -> None:
         started_s = time.monotonic()
         warm_up()
+        remove_old_spills(self.layout.run_dir)
         log_dir = self.layout.log_dir
         log_uuid = load_log_uuid(log_dir)
         self._manifest.load()

@@ -19,6 +19,7 @@ from deltalake.exceptions import DeltaError
 from gaugehouse.config import Layout
 from gaugehouse.errors import Unavailable
 from gaugehouse.lake.delta import FileEntry, list_files
+from gaugehouse.lake.engine import Engine, explain_failure
 from gaugehouse.lake.known import SeriesIndex
 from gaugehouse.lake.manifest import manifest_path, read_manifest
 from gaugehouse.lake.proofs import Proofs
@@ -40,24 +41,6 @@ STORED = {
 }
 HOT = {table: f"SELECT {columns} FROM hot_rows" for table, columns in COLUMNS.items()}  # noqa: S608 - constants
 ONE_OF = "{column} IN (SELECT unnest($lake_{name}::VARCHAR[]))"
-
-
-class Engine:
-    """DuckDB, set up once: no downloads, no replacement scans, UTC. Each question gets its own cursor."""
-
-    def __init__(self) -> None:
-        self._connection = duckdb.connect(
-            ":memory:",
-            config={
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-                "python_enable_replacements": False,
-            },
-        )
-        self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
-
-    def cursor(self) -> duckdb.DuckDBPyConnection:
-        return self._connection.cursor()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,8 +129,8 @@ class Snapshot:
         sql = f"WITH rows AS (SELECT * FROM ({source}){where}) {statement}"  # noqa: S608 - constant fragments
         try:
             reader = cursor.sql(sql, params={**(parameters or {}), **bound}).to_arrow_reader(batch_rows)
-        except duckdb.IOException as exc:
-            raise Unavailable("a file of the lake cannot be read; the answer would be incomplete") from exc
+        except (duckdb.IOException, duckdb.OutOfMemoryException) as exc:
+            raise explain_failure(exc, "a file of the lake cannot be read; the answer would be incomplete") from exc
         return _keep_alive(reader, cursor)
 
     def _bounded(self, selection: Selection) -> Selection:
@@ -194,7 +177,7 @@ def _keep_alive(reader: pa.RecordBatchReader, cursor: duckdb.DuckDBPyConnection)
         try:
             yield from reader
         except duckdb.Error as exc:
-            raise Unavailable("a file of the lake cannot be read; the answer is incomplete") from exc
+            raise explain_failure(exc, "a file of the lake cannot be read; the answer is incomplete") from exc
         finally:
             cursor.close()
 
@@ -267,7 +250,7 @@ def _run(cursor: duckdb.DuckDBPyConnection, statement: str, parameters: Mapping[
     try:
         return cursor.sql(statement, params=dict(parameters)).to_arrow_table()
     except duckdb.Error as exc:
-        raise Unavailable("a file of the lake cannot be read", retry_after_s=5) from exc
+        raise explain_failure(exc, "a file of the lake cannot be read") from exc
     finally:
         cursor.close()
 
@@ -335,7 +318,7 @@ def open_snapshot(lake_dir: Path, *, as_of: datetime | None = None) -> Snapshot:
     newest = max((entry.received_us[1] for entries in files.values() for entry in entries), default=-1)
     through = newest if as_of is None else to_epoch_us(as_of)
     return Snapshot(
-        engine=Engine(),
+        engine=Engine(layout.run_dir),
         lake_dir=lake_dir,
         files=files,
         hot={},

@@ -3,7 +3,7 @@ import threading
 import time
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from gaugehouse.database import tables
 from gaugehouse.errors import AlreadyExists, NotFound, Refused
@@ -80,6 +80,17 @@ def test_an_unknown_project_is_not_found(database):
             ask("nowhere", ["a"], [])
     with pytest.raises(NotFound):
         registry.registration_allowed("nowhere")
+
+
+def test_a_project_that_was_deleted_meanwhile_is_not_found(database, project_id):
+    """Names of it are in memory for as long as its deletion takes: senders go on until the last moment."""
+    registry = Registry(database)
+    registry.register("default", ["a"], ["m"])
+    with database.transaction() as session:
+        session.execute(delete(tables.Project).where(tables.Project.id == project_id))
+    with pytest.raises(NotFound) as refusal:
+        registry.register("default", ["b"], ["m"])
+    assert refusal.value.code == "project_not_found"
 
 
 def test_threads_that_see_the_same_new_names_register_them_once(database, project_id):

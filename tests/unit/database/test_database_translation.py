@@ -1,10 +1,11 @@
 import sqlite3
+from collections import Counter
 
 import psycopg
 import pytest
 from sqlalchemy import exc
 
-from gaugehouse.database.ids import new_id
+from gaugehouse.database.ids import BASE62, new_id, random_base62
 from gaugehouse.database.translation import find_translation
 from gaugehouse.errors import AlreadyExists, StorageFull, Unavailable
 
@@ -70,3 +71,11 @@ def test_ids_say_what_they_name_and_never_repeat():
     ids = {new_id("cmp") for _ in range(1000)}
     assert len(ids) == 1000
     assert all(len(text) == 24 and text.startswith("cmp_") and text[4:].isalnum() for text in ids)
+
+
+def test_every_character_of_an_id_is_as_likely_as_any_other():
+    text = random_base62(620_000)
+    counts = Counter(text)
+    assert set(counts) == set(BASE62)
+    assert max(abs(count - 10_000) for count in counts.values()) < 600  # six standard deviations
+    assert len({random_base62(1) for _ in range(2_000)}) == len(BASE62)

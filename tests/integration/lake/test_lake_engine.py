@@ -1,0 +1,59 @@
+"""Questions take no more memory than they may: what needs more is written beside the data, and gone afterwards."""
+
+import os
+
+import pytest
+
+from factories import measurement_batch
+from gaugehouse.config import MEBIBYTE
+from gaugehouse.errors import Unavailable
+from gaugehouse.lake.engine import SPILL, remove_old_spills
+from gaugehouse.measurements.selection import Selection
+
+ROWS = 400_000
+ALL = Selection(project="p")
+SORTED_SQL = """
+SELECT r.component || '/' || n.range AS name, value
+FROM rows AS r CROSS JOIN range(8) AS n
+ORDER BY md5(name), value
+"""
+
+
+@pytest.fixture
+def lake(lakes):
+    lake = lakes.open(query_memory_bytes=128 * MEBIBYTE)
+    batch = [(f"component-{n % 1000}", "m", n, float(n)) for n in range(ROWS)]
+    lake.append_measurements("p", measurement_batch(batch))
+    lake.flush()
+    return lake
+
+
+def size_bytes(folder):
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def test_what_needs_more_memory_is_spilled_beside_the_data_and_removed(lake, lakes):
+    spills = lakes.layout.run_dir / f"{SPILL}{os.getpid()}"
+    reader = lake.pin().read(ALL, SORTED_SQL)
+    first = reader.read_next_batch()
+    assert size_bytes(spills) > MEBIBYTE
+    rows = first.num_rows + sum(batch.num_rows for batch in reader)
+    assert rows == 8 * ROWS
+    assert size_bytes(spills) < 1024  # the mark of whose it is
+
+
+def test_without_room_to_spill_a_question_is_refused_and_others_go_on(lake, lakes):
+    lake._engine.cursor().execute("SET GLOBAL max_temp_directory_size = '1MB'")
+    with pytest.raises(Unavailable) as refusal:
+        lake.pin().read(ALL, SORTED_SQL).read_all()
+    assert refusal.value.code == "question_too_heavy"
+    assert lake.pin().read(ALL, "SELECT count(*) AS n FROM rows").read_all()["n"].to_pylist() == [ROWS]
+
+
+def test_a_start_removes_what_a_killed_process_spilled(tmp_path):
+    old, own = tmp_path / f"{SPILL}999999999", tmp_path / f"{SPILL}{os.getpid()}"
+    for folder in (old, own):
+        folder.mkdir()
+        (folder / "duckdb_temp_storage_DEFAULT-0.tmp").write_bytes(b"rows")
+    remove_old_spills(tmp_path)
+    assert (old.exists(), own.exists()) == (False, True)
