@@ -164,7 +164,7 @@ def test_a_bare_report_leaves_sections_out_and_says_that_nothing_is_missing():
     text = page_of(bare_report()).text()
     assert "No targets are set" in text
     assert not re.search(r"Downtime|Changes|Course over|What needs attention", text)
-    assert "Final" in text
+    assert "Period complete" in text
 
 
 def test_a_report_of_nothing_is_a_page():

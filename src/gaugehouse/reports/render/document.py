@@ -207,7 +207,7 @@ class ReportDocument:
     """A report, ready to be written in any format.
 
     Args:
-        report_id: rep_...
+        report_id: rep_...; empty for one that a command computed and nobody keeps.
         revision: Counts up when the report is issued again.
         title: For people; free text.
         project: Slug.
@@ -233,6 +233,8 @@ class ReportDocument:
         missing: MISSING: which series are incomplete, and why.
         exclusions: EXCLUSIONS that were taken out of the period.
         changes: CHANGES to the revision before.
+        notes: What a reader must know of this file beside the numbers, a sentence each.
+        is_whole: Totals, charts, down time and what is missing could be found out; else notes say why not.
 
     Raises:
         ValueError: A table does not have the columns of its schema.
@@ -264,6 +266,8 @@ class ReportDocument:
     missing: pa.Table = field(default_factory=lambda: _empty("missing"))
     exclusions: pa.Table = field(default_factory=lambda: _empty("exclusions"))
     changes: pa.Table = field(default_factory=lambda: _empty("changes"))
+    notes: tuple[str, ...] = ()
+    is_whole: bool = True
 
     def __post_init__(self) -> None:
         for one in fields(self):

@@ -65,6 +65,7 @@ def describe(document: ReportDocument) -> dict[str, object]:
             "changed": standing.changed,
             "superseded_by": standing.superseded_by,
         },
+        "notes": document.notes,
         "period": _describe_period(document.period, document.bucket),
         "as_of": document.as_of,
         "asked_at": document.asked_at,

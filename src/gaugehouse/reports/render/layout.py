@@ -38,10 +38,15 @@ def lay_out(document: ReportDocument, options: RenderOptions) -> tuple[Page, Pic
         asked=f"asked for by {clean(document.asked_by)}, computed {format_instant(document.computed_at, setting.zone)}",
         badges=tuple(_find_badges(setting)),
         sections=tuple(section for section in sections if section is not None),
-        footer=f"{clean(document.report_id)} · revision {document.revision} · {clean(document.digest)[:DIGEST_SHOWN]}…",
+        footer=_name_in_footer(document),
         paper=options.paper,
     )
     return page, setting.pictures
+
+
+def _name_in_footer(document: ReportDocument) -> str:
+    kept = f"{clean(document.report_id)} · revision {document.revision}" if document.report_id else "not kept"
+    return f"{kept} · {clean(document.digest)[:DIGEST_SHOWN]}…"
 
 
 def _find_badges(setting: Setting) -> list[Badge]:
@@ -58,5 +63,5 @@ def _find_badges(setting: Setting) -> list[Badge]:
         reasons = " and ".join(reason for reason in (late, changed) if reason)
         badges.append(Badge(text=f"Stale: {reasons} since it was computed", tone="warning"))
     if all(badge.tone == "plain" for badge in badges):
-        badges.append(Badge(text="Final"))
-    return badges
+        badges.append(Badge(text="Period complete"))
+    return [*badges, *(Badge(text=clean(note), tone="warning") for note in document.notes)]

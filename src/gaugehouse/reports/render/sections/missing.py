@@ -15,6 +15,8 @@ from gaugehouse.reports.render.traffic import as_frame
 def build_missing(setting: Setting) -> Section:
     """Return the tables on gaps, reasons and exclusions, or one sentence that there are none."""
     blocks: list[Block] = [*_list_series(setting), *_list_reasons(setting), *_list_exclusions(setting)]
+    if not setting.document.is_whole:
+        blocks.append(Line(text="Which series are incomplete could not be found out for this file; see above."))
     if not blocks:
         blocks = [Line(text="No series is incomplete, every value has a number, and no time was taken out.")]
     return Section(name="missing", title="What is missing, and why", blocks=tuple(blocks))
