@@ -22,7 +22,7 @@ from gaugehouse.query.components import show_name
 from gaugehouse.reports.ask import PinSource, make_pin
 from gaugehouse.reports.deliveries import DeliveryView, find_deliveries
 from gaugehouse.reports.pin import Pin, decode_pin, encode_pin
-from gaugehouse.reports.request import ReportRequest, decode_request, encode_request, find_extra_tables
+from gaugehouse.reports.request import ReportRequest, check_wording, decode_request, encode_request, find_extra_tables
 from gaugehouse.reports.result import SCHEMAS, VALUES, Answer, load_answer, load_result, result_path
 
 JOB_KIND = "report"
@@ -140,6 +140,7 @@ def request_report(
         Forbidden: The caller sees one component only.
     """
     _check_sees_project(caller)
+    check_wording(body)
     with database.reading() as session:
         asked_at = occasion.asked_at or session.scalars(select(database_now())).one()
         pin = make_pin(
