@@ -38,7 +38,9 @@ DEFAULT_TITLE = "KPI report"
 EVERY_COMPONENT = "every component"
 PERCENT = 100
 # They describe the level of a metric in its own unit: what is wanted of the metric is wanted of them.
-LEVELS = frozenset({"mean", "time_weighted_mean", "median", "min", "max", "first", "last"})
+LEVELS = frozenset({"mean", "time_weighted_mean", "median", "first", "last"})
+# Nobody wants the extremes to be at the target: they are held against the limits only.
+EXTREMES = frozenset({"min", "max"})
 # They say how good the data are, so low coverage is their result and no reason not to judge it.
 JUDGES_DATA = frozenset(
     {
@@ -196,10 +198,11 @@ def _find_targets(issue: Issue, totals: pa.Table) -> pa.Table:
 
 
 def _find_own_target(one: PinnedSeries | None, kpi: str, catalogue: Mapping[str, Kpi]) -> KpiTarget | None:
-    if one is None or kpi not in LEVELS or catalogue[kpi].unit != "U":
+    if one is None or kpi not in LEVELS | EXTREMES or catalogue[kpi].unit != "U":
         return None
     limits = one.attributes
-    own = KpiTarget(target=limits.target, lower=limits.lsl, upper=limits.usl)
+    target = limits.target if kpi in LEVELS else None
+    own = KpiTarget(target=target, lower=limits.lsl, upper=limits.usl)
     return None if own == KpiTarget() else own
 
 

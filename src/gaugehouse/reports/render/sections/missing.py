@@ -11,6 +11,8 @@ from gaugehouse.reports.render.setting import Row, Setting, coverage_cell, name_
 from gaugehouse.reports.render.texts import breakable, clean, count_of, join_names
 from gaugehouse.reports.render.traffic import as_frame
 
+SERIES_ROWS = 60  # two pages; a fleet by radio has hundreds that lack a minute
+
 
 def build_missing(setting: Setting) -> Section:
     """Return the tables on gaps, reasons and exclusions, or one sentence that there are none."""
@@ -26,7 +28,7 @@ def _list_series(setting: Setting) -> Iterator[Block]:
     missing = as_frame(setting.document.missing).sort("coverage", "component", "metric", nulls_last=False)
     if missing.is_empty():
         return
-    shown = missing.head(setting.options.page_rows)
+    shown = missing.head(min(setting.options.page_rows, SERIES_ROWS))
     yield Table(
         caption="Incomplete series, the least covered first",
         columns=(
