@@ -322,7 +322,9 @@ def test_files_of_a_readers_choice_make_room_for_one_another(press, printer, wan
 
 def _choose(number):
     zones = ("Europe/Berlin", "Asia/Tokyo", "America/New_York", "Africa/Cairo", "Asia/Kolkata", "Pacific/Auckland")
-    return RenderOptions(timezone=zones[number % len(zones)], delimiter=";|\t"[number // 6 % 3], byte_order_mark=number > 12)
+    return RenderOptions(
+        timezone=zones[number % len(zones)], delimiter=";|\t"[number // 6 % 3], byte_order_mark=number > 12
+    )
 
 
 def test_a_revision_that_has_no_result_has_no_file(press, printer):
