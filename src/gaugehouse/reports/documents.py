@@ -136,6 +136,8 @@ def make_document(issue: Issue, around: Surroundings = NO_SURROUNDINGS) -> Repor
         compared_with=compared_with,
         comparison=_compare(issue, totals, around, compared_with),
         targets=_find_targets(issue, totals),
+        group_by=pin.group_by,
+        **({} if issue.answer.groups is None else {"groups": issue.answer.groups}),
         charts=() if overview is None else tuple(_draw(overview, pin)),
         exclusions=_list_exclusions(pin),
         changes=_list_changes(around.changes, issue.answer.values),

@@ -393,3 +393,16 @@ def test_a_renderer_that_is_killed_is_followed_by_the_next_one(press, printer, w
     assert path.read_bytes() == printer.make(wanted)
     with press.database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Job).where(Job.kind == RENDER_KIND)) == 1
+
+
+def test_components_taken_together_have_a_section_of_their_own(press, printer):
+    press.deliver(minutely("press 2", "temperature", [50] * 1440))
+    report, _ = press.answer("2026-03-01", kpis=("mean", "count"), group_by="fleet", bucket=None)
+    document = document_of(printer, report)
+    assert rows_of(document.groups, "group", "metric", "kpi", "value")[-1] == ("fleet", "temperature", "count", 2880.0)
+    html = printer.make(WantedFile(report_id=report.id, revision=1, report_format=ReportFormat.HTML)).decode()
+    assert "By fleet" in html
+    assert "2,880" in html
+    report, _ = press.answer(TWO_DAYS, kpis=("mean",), group_by="fleet", bucket="day")
+    html = printer.make(WantedFile(report_id=report.id, revision=1, report_format=ReportFormat.HTML)).decode()
+    assert "are in the XLSX and JSON files of this report" in html

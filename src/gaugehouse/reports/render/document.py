@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gaugehouse.measurements.period import Period
 from gaugehouse.measurements.schema import TIMESTAMP
 from gaugehouse.reports.pin import PinnedComponent
-from gaugehouse.reports.result import RESULT
+from gaugehouse.reports.result import GROUPED, RESULT
 
 COMPARISON = pa.schema(
     [
@@ -86,6 +86,7 @@ SCHEMAS = {
     "missing": MISSING,
     "exclusions": EXCLUSIONS,
     "changes": CHANGES,
+    "groups": GROUPED,
 }
 
 Numbers = NDArray[np.float64]
@@ -228,6 +229,8 @@ class ReportDocument:
         comparison: COMPARISON of the totals.
         targets: TARGETS of the totals.
         judging: How values are judged.
+        group_by: How components are taken together as well; None: each for itself only.
+        groups: GROUPED: the KPIs of components together, per bucket.
         charts: One per series that is worth drawing, ordered by metric and component.
         downtime: DOWNTIME, for the Pareto.
         missing: MISSING: which series are incomplete, and why.
@@ -261,6 +264,8 @@ class ReportDocument:
     comparison: pa.Table = field(default_factory=lambda: _empty("comparison"))
     targets: pa.Table = field(default_factory=lambda: _empty("targets"))
     judging: Judging = field(default_factory=Judging)
+    group_by: str | None = None
+    groups: pa.Table = field(default_factory=lambda: _empty("groups"))
     charts: tuple[Chart, ...] = ()
     downtime: pa.Table = field(default_factory=lambda: _empty("downtime"))
     missing: pa.Table = field(default_factory=lambda: _empty("missing"))

@@ -41,6 +41,8 @@ def write(document: ReportDocument, _options: RenderOptions) -> bytes:
         "judging": document.judging,
         "targets": _rows(as_frame(document.targets)),
         "lights": _rows(board.filter(pl.col("light").is_not_null()).select(LIGHT_COLUMNS)),
+        "group_by": document.group_by,
+        "groups": _rows(as_frame(document.groups)),
         "charts": [_describe_chart(chart) for chart in document.charts],
         "downtime": _rows(as_frame(document.downtime)),
         "missing": _rows(as_frame(document.missing)),

@@ -6,6 +6,7 @@ from gaugehouse.reports.render.formats import RenderOptions
 from gaugehouse.reports.render.instants import describe_period, format_instant, format_period
 from gaugehouse.reports.render.sections.changes import build_changes
 from gaugehouse.reports.render.sections.downtime import build_downtime
+from gaugehouse.reports.render.sections.groups import build_groups
 from gaugehouse.reports.render.sections.kpis import build_kpis
 from gaugehouse.reports.render.sections.missing import build_missing
 from gaugehouse.reports.render.sections.provenance import build_definitions, build_provenance
@@ -24,6 +25,7 @@ def lay_out(document: ReportDocument, options: RenderOptions) -> tuple[Page, Pic
         build_summary(setting),
         build_changes(setting),
         build_kpis(setting),
+        build_groups(setting),
         build_series(setting),
         build_downtime(setting),
         build_missing(setting),
