@@ -219,16 +219,16 @@ def _build_table(
         return np.broadcast_to(part, shape).ravel()
 
     codes, units = _find_units(asked, attributes)
-    of_kpis = [_of_kpi(facts, one) for one in asked]
-    coverage = np.stack([find_coverage(one) for one in of_kpis], axis=1).ravel()
-    n = np.stack([one.points["n"] for one in of_kpis], axis=1).ravel()
+    coverage, n = np.empty(shape), np.empty(shape, np.int64)
+    for place, one in enumerate(asked):
+        coverage[:, place], n[:, place] = find_coverage(_of_kpi(facts, one)), _of_kpi(facts, one).points["n"]
     columns = _spell_cells(cells, texts) | {
         "series": pa.array(spread(series[:, None, None])),
         "kpi": _spell(spread(kpi[:, None]), [item.name for item in asked]),
         "bucket": pa.array(spread(bucket)),
         "unit": _spell(spread(codes[:, :, None]), units),
-        "coverage": pa.array(coverage, mask=np.isnan(coverage)),
-        "n": pa.array(n),
+        "coverage": pa.array(coverage.ravel(), mask=np.isnan(coverage).ravel()),
+        "n": pa.array(n.ravel()),
     }
     return pa.table({name: columns[name] for name in RESULTS.names}, schema=RESULTS)
 

@@ -84,7 +84,7 @@ class ReportView:
         requested_by: Name of the user or key.
         template: Name of the template that the question comes from.
         template_version: Which version of it.
-        deliveries: Where its files went, and how that ended.
+        deliveries: Where the files of all its revisions went, and how that ended.
     """
 
     id: str
@@ -437,7 +437,7 @@ def _view(
         requested_by=row.requested_by,
         template=report.template_name,
         template_version=report.template_version,
-        deliveries=tuple(one for one in deliveries.get(report.id, ()) if one.revision == row.revision),
+        deliveries=deliveries.get(report.id, ()),
         created_at=row.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,

@@ -174,7 +174,12 @@ def test_a_revision_is_delivered_to_where_the_template_says_now(plant, worker, d
             destinations=(FolderDestination(path="new"),),
         )
         reports.replace_template(session, plant.manager, "weekly", moved, secrets={}, reach=REACH)
-        assert queue_deliveries(session, report.id, 2) == 1
+    reports.reissue_report(
+        plant.database, plant.lake, plant.manager, report.id, because="late rows", cells_limit=10_000
+    )
+    plant.lake.flush()
+    with plant.working():
+        assert plant.follow(report).revision == 2
     assert [(one.revision, one.to) for one in deliveries(plant, report)] == [(1, "old"), (2, "new")]
 
 
