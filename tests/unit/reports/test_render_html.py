@@ -79,7 +79,7 @@ def test_every_tag_is_closed_and_every_id_is_unique(page):
 def test_the_sections_come_in_the_order_of_a_reader(page):
     headings = [text for tag, text in page.texts if tag == "h2"]
     assert headings == [
-        "Summary", "Changes", "KPIs", "Course over the period", "Downtime", "What is missing, and why", "Definitions",
+        "Summary", "Changes", "KPIs", "By label:line", "Course over the period", "Downtime", "What is missing, and why", "Definitions",
         "Where these numbers come from",
     ]  # fmt: skip
 

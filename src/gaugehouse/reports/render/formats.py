@@ -38,7 +38,9 @@ MEDIA_TYPES: dict[ReportFormat, str] = {
     ReportFormat.PDF: "application/pdf",
 }
 
-TableName = Literal["values", "totals", "comparison", "targets", "downtime", "missing", "exclusions", "changes"]
+TableName = Literal[
+    "values", "totals", "comparison", "targets", "downtime", "missing", "exclusions", "changes", "groups"
+]
 Decimal = Literal[".", ","]
 Paper = Literal["a4", "us-letter"]
 
