@@ -185,7 +185,8 @@ def _find_missing(series: Sequence[PinnedSeries], facts: Facts, shown: Sequence[
 def _say_what_is_missing(n: int, bad_n: int) -> str:
     if n == 0:
         return "only bad measurements" if bad_n else "no measurement in the period"
-    return f"gaps, and {bad_n:,} bad measurements" if bad_n else "gaps between measurements"
+    bad = "1 bad measurement" if bad_n == 1 else f"{bad_n:,} bad measurements"
+    return f"gaps, and {bad}" if bad_n else "gaps between measurements"
 
 
 def _find_downtime(series: Sequence[PinnedSeries], facts: Facts, shown: Sequence[int]) -> pa.Table:

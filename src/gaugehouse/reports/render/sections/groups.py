@@ -6,11 +6,11 @@ import polars as pl
 
 from gaugehouse.reports.render.blocks import Block, Cell, Column, Line, Section, Table
 from gaugehouse.reports.render.quantities import format_bare, format_quantity, show_unit
+from gaugehouse.reports.render.sections.kpis import COVERAGE_KPI, split_columns
 from gaugehouse.reports.render.setting import Row, Setting, coverage_cell, describe_left_out, name_cell
 from gaugehouse.reports.render.texts import breakable, clean, count_of
 from gaugehouse.reports.render.traffic import as_frame
 
-KPI_COLUMNS = 5  # of one table on a portrait page
 TOGETHER = "Each number is the formula over all components of a group together, not a mean of their numbers."
 
 
@@ -32,14 +32,17 @@ def build_groups(setting: Setting) -> Section | None:
 
 def _tables_of_metric(metric: str | None, rows: pl.DataFrame, setting: Setting) -> Iterator[Table]:
     titles = {one.name: one.title for one in setting.document.kpis}
-    kpis = rows.unique("kpi", keep="first", maintain_order=True).to_dicts()
+    firsts = rows.filter(pl.col("kpi") != COVERAGE_KPI).unique("kpi", keep="first", maintain_order=True).to_dicts()
+    kpis = {row["kpi"]: row for row in firsts}
     names = rows["group"].unique(maintain_order=True).to_list()
     cells = {(row["group"], row["kpi"]): row for row in rows.to_dicts()}
     shown = names[: setting.options.page_rows]
-    for place in range(0, len(kpis), KPI_COLUMNS):
-        portion = kpis[place : place + KPI_COLUMNS]
+    portions = split_columns(list(kpis))
+    for place, names_of_kpis in enumerate(portions, start=1):
+        part = f" ({place} of {len(portions)})" if len(portions) > 1 else ""
+        portion = [kpis[kpi] for kpi in names_of_kpis]
         yield Table(
-            caption=clean(metric) if metric else "of components",
+            caption=(clean(metric) if metric else "of components") + part,
             columns=(
                 Column(title="Group", weight=1.6),
                 *(_kpi_column(kpi, titles.get(kpi["kpi"]) or kpi["kpi"]) for kpi in portion),

@@ -55,7 +55,7 @@ def _tables_of_metric(metric: str, setting: Setting) -> Iterator[Table]:
     components = board["component"].n_unique()
     worst = _keep_worst(board, setting.options.page_rows)
     names = [row["kpi"] for row in _find_columns(board)]
-    portions = _split(names)
+    portions = split_columns(names)
     for place, portion in enumerate(portions, start=1):
         part = f" ({place} of {len(portions)})" if len(portions) > 1 else ""
         yield _build_table(
@@ -86,7 +86,7 @@ def _find_columns(board: pl.DataFrame) -> list[Row]:
     return [row for row in columns.to_dicts() if row["kpi"] != COVERAGE_KPI or row["is_judged"]]
 
 
-def _split(names: list[str]) -> list[list[str]]:
+def split_columns(names: list[str]) -> list[list[str]]:
     """Return the KPIs of each table: as few tables as fit a page, filled alike."""
     tables = max(1, -(-len(names) // KPI_COLUMNS))
     base, extra = divmod(len(names), tables)
