@@ -102,7 +102,7 @@ def test_the_commands_of_the_readme_exist(demo):
         blocks(section("From the command line"), "text")[0],
         re.MULTILINE,
     )
-    assert len(commands) == 15
+    assert len(commands) == 18
     for command in commands:
         help_text = subprocess.run(
             [sys.executable, "-m", "gaugehouse", *command.split(), "--help"],
