@@ -75,9 +75,10 @@ def test_reading_gives_back_what_was_sent(answers):
 
 
 def test_the_report_is_followed_to_its_result(answers):
-    rows = answer_to(answers, "/result").splitlines()
+    rows = answer_to(answers, "/result -H").splitlines()
     assert rows[0].startswith("component,metric,kpi,bucket_start,bucket_end,value,unit,coverage,n,status,reason")
     assert len(rows) > 7 * 20
+    assert answer_to(answers, "format=pdf") in {"200 application/pdf", "202 application/json"}
 
 
 @pytest.mark.parametrize("snippet", blocks(section("Read the lake"), "python"))
@@ -101,7 +102,7 @@ def test_the_commands_of_the_readme_exist(demo):
         blocks(section("From the command line"), "text")[0],
         re.MULTILINE,
     )
-    assert len(commands) == 14
+    assert len(commands) == 18
     for command in commands:
         help_text = subprocess.run(
             [sys.executable, "-m", "gaugehouse", *command.split(), "--help"],

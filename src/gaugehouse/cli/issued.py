@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 
 from gaugehouse.access import Caller
 from gaugehouse.cli.owning import checked, owner_client
-from gaugehouse.cli.progress import out, print_table, progress_bar
+from gaugehouse.cli.progress import Report, out, print_table, progress_bar
+from gaugehouse.cli.reporting import find_file_format
 from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database
 from gaugehouse.errors import AlreadyExists, Unavailable
@@ -24,9 +25,12 @@ from gaugehouse.inventory import get_project
 from gaugehouse.lake import open_snapshot, read_gone
 from gaugehouse.reports import (
     Pin,
+    Printer,
     ReportView,
     Verdict,
     Verification,
+    WantedFile,
+    check_done,
     compare_revisions,
     find_newest_done,
     find_staleness,
@@ -132,6 +136,37 @@ def show_report(*, data_dir: Path, project: str, report_id: str) -> None:
     for change in stale.changed_attributes[:SHOWN]:
         out.print(f"[yellow]stale[/yellow]: {change} changed")
     out.print(f"issue it again with: gaugehouse report reissue {report_id} --because ...", style="dim")
+
+
+def save_report(*, data_dir: Path, project: str, report_id: str, revision: int | None, output: Path) -> None:
+    """Write a revision to a file, as it was issued: the file that is kept, or one made now.
+
+    Raises:
+        UnsupportedFormat: the name of the file says no format.
+        AlreadyExists: it has no result.
+    """
+    file_format = find_file_format(output)
+    with _shelf(data_dir, project) as shelf:
+        view = (
+            find_newest_done(shelf.session, shelf.caller, report_id)
+            if revision is None
+            else get_report(shelf.session, shelf.caller, report_id, revision)
+        )
+        check_done(view)
+        wanted = WantedFile(report_id=view.id, revision=view.revision, report_format=file_format)
+        kept = wanted.find_path(shelf.layout)
+        if kept.exists():
+            output.write_bytes(kept.read_bytes())
+        else:
+            with progress_bar() as report:
+                output.write_bytes(_make(shelf, wanted, report))
+    out.print(f"revision {view.revision} written to {output}")
+
+
+def _make(shelf: Shelf, wanted: WantedFile, report: Report) -> bytes:
+    printer = Printer(database=shelf.database, layout=shelf.layout)
+    doing = f"writing {wanted.report_format.value}"
+    return printer.make(wanted, lambda percent, _doing: report(doing, round(percent), PERCENT))
 
 
 def show_changes(*, data_dir: Path, project: str, report_id: str, since: int | None, revision: int | None) -> None:

@@ -33,7 +33,15 @@ BucketOption = Annotated[
     str | None, typer.Option("--bucket", help="hour, day, week, shift ... or an ISO 8601 duration")
 ]
 ZoneOption = Annotated[str, typer.Option("--timezone", help="IANA zone of the calendar")]
-OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write .csv, .json or .parquet")]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Write .pdf, .html, .xlsx, .csv, .json or .parquet")
+]
+CompareOption = Annotated[str | None, typer.Option("--compare", help="Beside each value that of previous, year_before")]
+GroupOption = Annotated[str | None, typer.Option("--group-by", help="fleet, type, firmware or label:NAME")]
+TitleOption = Annotated[str, typer.Option("--title", help="Stands on files")]
+TargetOption = Annotated[
+    list[str] | None, typer.Option("--target", help="availability=95 or mean=18..24; repeat it for more KPIs")
+]
 
 
 @report_app.callback()
@@ -48,12 +56,16 @@ def report(
     bucket: BucketOption = None,
     timezone: ZoneOption = "UTC",
     output: OutputOption = None,
+    compare: CompareOption = None,
+    group_by: GroupOption = None,
+    title: TitleOption = "",
+    target: TargetOption = None,
 ) -> None:
     """Reports: ask, read, compare, prove, issue again. With --period and no command: `run`."""
     if context.invoked_subcommand is None:
         if not period:
             raise typer.BadParameter("say which time the report is about, or give a command", param_hint="--period")
-        run(period, data, project, kpi, component, metric, bucket, timezone, output)
+        run(period, data, project, kpi, component, metric, bucket, timezone, output, compare, group_by, title, target)
 
 
 @report_app.command()
@@ -67,9 +79,13 @@ def run(
     bucket: BucketOption = None,
     timezone: ZoneOption = "UTC",
     output: OutputOption = None,
+    compare: CompareOption = None,
+    group_by: GroupOption = None,
+    title: TitleOption = "",
+    target: TargetOption = None,
 ) -> None:
     """Compute a KPI report: by the running server's worker, or here when none runs."""
-    from gaugehouse.cli.reporting import ReportOptions, run_report_command
+    from gaugehouse.cli.reporting import ReportOptions, parse_against, parse_targets, run_report_command
 
     run_report_command(
         ReportOptions(
@@ -82,6 +98,10 @@ def run(
             metrics=split_names(metric),
             bucket=bucket,
             output=output,
+            compare=parse_against(compare),
+            group_by=group_by,
+            title=title,
+            targets=parse_targets(target or []),
         )
     )
 
@@ -102,11 +122,20 @@ def report_list(
 
 
 @report_app.command(name="show")
-def report_show(report_id: ReportId, data: Data = DEFAULT_DATA, project: Project = "default") -> None:
-    """Show a report's revisions, and whether the newest still holds."""
-    from gaugehouse.cli.issued import show_report
+def report_show(
+    report_id: ReportId,
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    output: OutputOption = None,
+    revision: Annotated[int | None, typer.Option(min=1, help="With --output: which one  [default: newest]")] = None,
+) -> None:
+    """Show a report's revisions, and whether the newest still holds; with --output write one to a file, as issued."""
+    from gaugehouse.cli.issued import save_report, show_report
 
-    show_report(data_dir=data, project=project, report_id=report_id)
+    if output is None:
+        show_report(data_dir=data, project=project, report_id=report_id)
+    else:
+        save_report(data_dir=data, project=project, report_id=report_id, revision=revision, output=output)
 
 
 @report_app.command(name="diff")

@@ -88,6 +88,7 @@ def serve_forever(*, data_dir: Path, host: str | None, port: int | None, demo: b
         app = create_app(runtime)
         stack.enter_context(_metrics_listener(runtime, app.state.traffic))
         server = uvicorn.Server(configure_server(app, host=settings.host, port=settings.port))
+        app.state.is_leaving = lambda: server.should_exit
         logger.info("serving", url=url, pid=os.getpid(), demo=settings.demo)
         with _settled_memory():
             server.run(sockets=[listener])

@@ -25,10 +25,13 @@ from gaugehouse.logs import configure_logs
 from gaugehouse.reports import (
     DELIVERY_KIND,
     JOB_KIND,
+    RENDER_KIND,
     DeliveryWorker,
+    Printer,
     ReportWorker,
     end_delivery,
     run_delivery,
+    run_rendering,
     run_report,
 )
 from gaugehouse.tracing import close_tracing, configure_tracing
@@ -61,7 +64,7 @@ def work_forever(*, data_dir: Path, with_parent: bool) -> None:
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     logger.info("worker_started", worker=name)
     report_worker = ReportWorker(database=database, layout=layout, threads=settings.worker_threads)
-    with _delivering(settings, database, f"{name}-delivering", stop):
+    with _delivering(settings, database, name, stop):
         run_worker(
             database,
             {JOB_KIND: partial(run_report, worker=report_worker)},
@@ -78,24 +81,32 @@ def work_forever(*, data_dir: Path, with_parent: bool) -> None:
 
 @contextmanager
 def _delivering(settings: Settings, database: Database, name: str, stop: threading.Event) -> Iterator[None]:
-    """Deliver beside the computing: a receiver that does not answer must not keep a report waiting."""
-    worker = DeliveryWorker.from_settings(settings, database)
-    options = {
-        "db": database,
+    """Print and deliver beside the computing.
+
+    Who waits for a file must not wait for a long report, nor a report for a receiver that does not answer.
+    """
+    printer = Printer.from_settings(settings, database)
+    worker = DeliveryWorker.from_settings(settings, database, printer)
+    common = {"db": database, "lease_s": settings.lease_s, "stop": stop}
+    delivering = {
         "handlers": {DELIVERY_KIND: partial(run_delivery, worker=worker)},
-        "worker": name,
-        "lease_s": settings.lease_s,
-        "stop": stop,
+        "worker": f"{name}-delivering",
         "poll_s": DELIVERY_POLL_S,
         "on_end": end_delivery,
     }
-    thread = threading.Thread(target=run_worker, kwargs=options, name="delivering")
-    thread.start()
+    printing = {"handlers": {RENDER_KIND: partial(run_rendering, printer=printer)}, "worker": f"{name}-printing"}
+    threads = [
+        threading.Thread(target=run_worker, kwargs={**common, **options}, name=str(options["worker"]))
+        for options in (delivering, printing)
+    ]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         stop.set()
-        thread.join()
+        for thread in threads:
+            thread.join()
 
 
 def _wait_for_parent(stop: threading.Event) -> None:

@@ -4,6 +4,8 @@ Owns: the pin of a report, its result file and digest, its row; templates, sched
 Entry: `request_report` and `reissue_report`; `run_report` as the handler of jobs of kind `report`; `get_report`,
 `list_reports`, `list_revisions`, `cancel_report`, `read_result`; `find_staleness`, `compare_revisions` and
 `verify_revision`; `make_pin` and `compute_report` where no server runs.
+`queue_rendering` and `run_rendering` as the handler of jobs of kind `render_report`: files of a report, made by
+workers; `make_document` for what they say.
 `request_templated`, and `ask_scheduled` as the handler of jobs of kind `ask_report` where the lake is open;
 `run_delivery` as the handler of jobs of kind `deliver_report`; `reissue_late` now and then, where the lake is open.
 May import: jobs, inventory, query, lake, kpi, measurements, database, access, config, errors.
@@ -38,14 +40,23 @@ from gaugehouse.reports.destinations import FolderDestination as FolderDestinati
 from gaugehouse.reports.destinations import Reach as Reach
 from gaugehouse.reports.destinations import WebhookDestination as WebhookDestination
 from gaugehouse.reports.digest import digest_result as digest_result
+from gaugehouse.reports.documents import Issue as Issue
+from gaugehouse.reports.documents import make_document as make_document
 from gaugehouse.reports.evidence import Verdict as Verdict
 from gaugehouse.reports.evidence import Verification as Verification
 from gaugehouse.reports.evidence import verify_revision as verify_revision
+from gaugehouse.reports.files import WantedFile as WantedFile
 from gaugehouse.reports.parcel import FileSource as FileSource
 from gaugehouse.reports.parcel import ReportFile as ReportFile
 from gaugehouse.reports.pin import Pin as Pin
 from gaugehouse.reports.pin import decode_pin as decode_pin
 from gaugehouse.reports.pin import encode_pin as encode_pin
+from gaugehouse.reports.printing import RENDER_KIND as RENDER_KIND
+from gaugehouse.reports.printing import Printer as Printer
+from gaugehouse.reports.printing import find_name as find_name
+from gaugehouse.reports.printing import printed_files as printed_files
+from gaugehouse.reports.printing import queue_rendering as queue_rendering
+from gaugehouse.reports.printing import run_rendering as run_rendering
 from gaugehouse.reports.reissue import reissue_late as reissue_late
 from gaugehouse.reports.reissue import reissue_stale as reissue_stale
 from gaugehouse.reports.request import ComponentFilter as ComponentFilter
@@ -78,6 +89,7 @@ from gaugehouse.reports.store import JOB_KIND as JOB_KIND
 from gaugehouse.reports.store import ReportSource as ReportSource
 from gaugehouse.reports.store import ReportView as ReportView
 from gaugehouse.reports.store import cancel_report as cancel_report
+from gaugehouse.reports.store import check_done as check_done
 from gaugehouse.reports.store import find_newest_done as find_newest_done
 from gaugehouse.reports.store import get_pin as get_pin
 from gaugehouse.reports.store import get_report as get_report
@@ -87,6 +99,8 @@ from gaugehouse.reports.store import read_answer as read_answer
 from gaugehouse.reports.store import read_result as read_result
 from gaugehouse.reports.store import reissue_report as reissue_report
 from gaugehouse.reports.store import request_report as request_report
+from gaugehouse.reports.surroundings import Reading as Reading
+from gaugehouse.reports.surroundings import find_surroundings as find_surroundings
 from gaugehouse.reports.templated import Asker as Asker
 from gaugehouse.reports.templated import ask_scheduled as ask_scheduled
 from gaugehouse.reports.templated import request_templated as request_templated

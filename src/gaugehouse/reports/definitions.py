@@ -12,11 +12,17 @@ from gaugehouse.errors import Refused
 from gaugehouse.inventory.checks import find_text_problem
 from gaugehouse.query.components import show_name
 from gaugehouse.reports.destinations import Destination, Reach, check_destinations, decode_destination
-from gaugehouse.reports.request import KpiTarget, ReportRequest, decode_request, encode_request
+from gaugehouse.reports.request import (
+    TITLE_CHARS,
+    KpiTarget,
+    ReportRequest,
+    decode_request,
+    encode_request,
+    find_target_problem,
+)
 
 FileFormat = Literal["json", "csv", "xlsx", "parquet", "html", "pdf"]
 FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
-TITLE_CHARS = 200
 TARGETS_LIMIT = 100
 SHORTEST_PAUSE_S = 60.0
 LONGEST_PAUSE_S = 7 * 86_400.0
@@ -101,11 +107,9 @@ def check_definition(definition: TemplateDefinition, reach: Reach) -> None:
 def _check_target(kpi: str, target: KpiTarget) -> None:
     if not kpi or find_text_problem(kpi, limit_characters=TITLE_CHARS) is not None:
         raise _refuse("targets", f"{show_name(kpi)!r} is no name of a KPI")
-    if target == KpiTarget():
-        raise _refuse("targets", f"the target of {kpi!r} says nothing: give target, lower or upper")
-    bounds = [one for one in (target.lower, target.target, target.upper) if one is not None]
-    if bounds != sorted(bounds):
-        raise _refuse("targets", f"the target of {kpi!r} must have lower <= target <= upper")
+    problem = find_target_problem(kpi, target)
+    if problem is not None:
+        raise _refuse("targets", problem)
 
 
 def _refuse(name: str, message: str) -> Refused:

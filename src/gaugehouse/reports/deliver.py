@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy.orm import Session
 
-from gaugehouse.config import Layout, Settings
+from gaugehouse.config import Settings
 from gaugehouse.database import Database
 from gaugehouse.database.tables import Delivery
 from gaugehouse.errors import GaugehouseError
@@ -24,7 +24,6 @@ from gaugehouse.reports.destinations import (
     WebhookDestination,
     decode_destination,
 )
-from gaugehouse.reports.files import stored_files
 from gaugehouse.reports.folder import place_files
 from gaugehouse.reports.mail import MailServer, send_mail
 from gaugehouse.reports.parcel import (
@@ -37,6 +36,7 @@ from gaugehouse.reports.parcel import (
     give_up,
     try_later,
 )
+from gaugehouse.reports.printing import Printer, printed_files
 from gaugehouse.reports.templates import find_secret
 from gaugehouse.reports.webhook import WebhookSender, send_webhook
 from gaugehouse.tracing import span
@@ -71,15 +71,15 @@ class DeliveryWorker:
     now: Callable[[Session], datetime] | None = None
 
     @classmethod
-    def from_settings(cls, settings: Settings, database: Database) -> "DeliveryWorker":
-        """Return what the settings say.
+    def from_settings(cls, settings: Settings, database: Database, printer: Printer | None = None) -> "DeliveryWorker":
+        """Return what the settings say; files are made by this printer.
 
         Raises:
             StartRefused: They cannot be understood.
         """
         return cls(
             database=database,
-            files=stored_files(Layout(settings.data_dir)),
+            files=printed_files(Printer.from_settings(settings, database) if printer is None else printer),
             mail=MailServer.from_settings(settings),
             webhooks=WebhookSender(private_networks=Reach.from_settings(settings).private_networks),
             delivery_dir=settings.delivery_dir,

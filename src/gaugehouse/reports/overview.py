@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from gaugehouse.kpi import Facts, Want, kernel, merge
 from gaugehouse.lake import Snapshot
 from gaugehouse.measurements.metric import MetricKind, StateClass
+from gaugehouse.measurements.period import Period
 from gaugehouse.measurements.selection import to_epoch_us
 from gaugehouse.reports.chunks import Limits
 from gaugehouse.reports.compute import NEVER_SENT, OnProgress, compute_report, iterate_facts, say_nothing
 from gaugehouse.reports.pin import Pin, PinnedSeries
 
 CHART_POINTS = 240  # more than a printed chart resolves
+LINES_LIMIT = 2_000  # 15 MB; nobody looks at more, and a page draws the worst hundred
 COMPLETE = 0.999  # what covers more is not listed as missing [1]
 Numbers = NDArray[np.float64]
 
@@ -66,7 +68,8 @@ class Overview:
         missing: Columns of MISSING, the least covered first.
         downtime: Columns of DOWNTIME, the longest first.
         edges_us: Borders of the buckets of the lines. [us]
-        lines: One per series that has any value.
+        lines: One per series that has any value, up to LINES_LIMIT.
+        undrawn: How many series have values and no line.
     """
 
     totals: pa.Table
@@ -74,12 +77,14 @@ class Overview:
     downtime: pa.Table
     edges_us: NDArray[np.int64]
     lines: tuple[Line, ...]
+    undrawn: int = 0
 
 
 def compute_overview(
     snapshot: Snapshot | None,
     pin: Pin,
     *,
+    totals: pa.Table | None = None,
     threads: int = 1,
     limits: Limits | None = None,
     on_progress: OnProgress = say_nothing,
@@ -89,6 +94,7 @@ def compute_overview(
     Args:
         snapshot: As in `compute_report`.
         pin: What was asked.
+        totals: Where the values are those of the period as one; else they are computed.
         threads: Series are shared among this many threads.
         limits: What is held in memory at once.
         on_progress: Called with per cent done and what follows; raise in it to stop.
@@ -96,36 +102,55 @@ def compute_overview(
     Raises:
         Unavailable: A file of the lake cannot be read.
     """
-    start_us, end_us = (to_epoch_us(instant) for instant in (pin.period.start, pin.period.end))
-    whole = replace(pin, edges_us=np.array([start_us, end_us], np.int64))
-    totals = compute_report(
-        snapshot,
-        whole,
-        threads=threads,
-        limits=limits,
-        on_progress=lambda percent, _: on_progress(percent / 2, "totals"),
-    )
+    whole = as_one(pin, pin.period)
+    if totals is None:
+        totals = compute_report(
+            snapshot,
+            whole,
+            threads=threads,
+            limits=limits,
+            on_progress=lambda percent, _: on_progress(percent / 2, "totals"),
+        )
+    start_us, end_us = whole.edges_us.tolist()
     edges_us = np.unique(np.linspace(start_us, end_us, CHART_POINTS + 1).astype(np.int64))
-    missing, downtime, lines = [_never_sent(pin)], [], []
+    missing, downtime = [_never_sent(pin)], []
+    lines: list[Line] = []
+    undrawn = 0
     for chunk, facts in iterate_facts(
         snapshot,
-        replace(pin, supporting=()),
+        pin,
         edges_us=edges_us,
         threads=threads,
         limits=limits,
         on_progress=lambda percent, _: on_progress(50 + percent / 2, "charts"),
         want=Want.NOTHING,
     ):
-        missing.append(_find_missing(chunk.series, facts))
-        downtime.append(_find_downtime(chunk.series, facts))
-        lines += _draw(chunk.series, facts)
+        shown = _find_shown(chunk.series, pin)
+        missing.append(_find_missing(chunk.series, facts, shown))
+        downtime.append(_find_downtime(chunk.series, facts, shown))
+        drawn = _draw(chunk.series, facts, shown)
+        undrawn += max(0, len(lines) + len(drawn) - LINES_LIMIT)
+        lines += drawn[: LINES_LIMIT - len(lines)]
     return Overview(
         totals=totals,
         missing=pa.concat_tables(missing).sort_by([("coverage", "ascending"), ("component", "ascending")]),
         downtime=_by_component(pa.concat_tables([DOWNTIME.empty_table(), *downtime])),
         edges_us=edges_us,
         lines=tuple(lines),
+        undrawn=undrawn,
     )
+
+
+def as_one(pin: Pin, period: Period) -> Pin:
+    """Return the same question about a period as one, shifts and the time between them together."""
+    edges_us = np.array([to_epoch_us(period.start), to_epoch_us(period.end)], np.int64)
+    return replace(pin, period=period, edges_us=edges_us, shifts=())
+
+
+def _find_shown(series: Sequence[PinnedSeries], pin: Pin) -> list[int]:
+    """Return the places of the series that the report is about; others are only there for their sake."""
+    hidden = {(one.component, one.metric) for one in pin.supporting}
+    return [place for place, one in enumerate(series) if (one.component, one.metric) not in hidden]
 
 
 def _never_sent(pin: Pin) -> pa.Table:
@@ -136,13 +161,13 @@ def _never_sent(pin: Pin) -> pa.Table:
     return pa.table(dict(zip(MISSING.names, columns, strict=True)), schema=MISSING)
 
 
-def _find_missing(series: Sequence[PinnedSeries], facts: Facts) -> pa.Table:
+def _find_missing(series: Sequence[PinnedSeries], facts: Facts, shown: Sequence[int]) -> pa.Table:
     """List the series that data cover in part only."""
     whole = merge(facts)
     length_us, covered_us = whole.length_us[:, 0], whole.holds["covered_us"][:, 0]
     with np.errstate(invalid="ignore", divide="ignore"):
         coverage = np.where(length_us > 0, covered_us / length_us, np.nan)
-    at = np.flatnonzero(coverage < COMPLETE)
+    at = np.intersect1d(np.flatnonzero(coverage < COMPLETE), shown).astype(np.int64)
     n, bad_n = whole.points["n"][at, 0], whole.points["bad_n"][at, 0]
     reasons = [_say_what_is_missing(*counts) for counts in zip(n.tolist(), bad_n.tolist(), strict=True)]
     return pa.table(
@@ -160,20 +185,22 @@ def _find_missing(series: Sequence[PinnedSeries], facts: Facts) -> pa.Table:
 def _say_what_is_missing(n: int, bad_n: int) -> str:
     if n == 0:
         return "only bad measurements" if bad_n else "no measurement in the period"
-    return f"gaps, and {bad_n:,} bad measurements" if bad_n else "gaps between measurements"
+    bad = "1 bad measurement" if bad_n == 1 else f"{bad_n:,} bad measurements"
+    return f"gaps, and {bad}" if bad_n else "gaps between measurements"
 
 
-def _find_downtime(series: Sequence[PinnedSeries], facts: Facts) -> pa.Table:
-    """List the time that each state of class down held, by its value."""
+def _find_downtime(series: Sequence[PinnedSeries], facts: Facts, shown: Sequence[int]) -> pa.Table:
+    """List the time that each state of class down held, by what people call it."""
     rows: dict[str, list[object]] = {name: [] for name in DOWNTIME.names}
-    for i, one in enumerate(series):
+    for i in shown:
+        one = series[i]
         if one.attributes.kind is not MetricKind.STATE:
             continue
         for place, (value, state_class) in enumerate(one.attributes.state_classes.items()):
             held_us = int(facts.state_us[i, :, place].sum())
             if state_class is StateClass.DOWN and held_us:
                 rows["component"].append(one.component)
-                rows["reason"].append(f"{one.metric} = {value:g}")
+                rows["reason"].append(one.attributes.state_names.get(value) or f"{one.metric} = {value:g}")
                 rows["downtime_s"].append(held_us / kernel.SECOND_US)
                 rows["occurrences"].append(int(facts.state_entries[i, :, place].sum()))
     return pa.table(rows, schema=DOWNTIME)
@@ -183,7 +210,7 @@ def _by_component(downtime: pa.Table) -> pa.Table:
     return downtime.sort_by([("downtime_s", "descending"), ("component", "ascending"), ("reason", "ascending")])
 
 
-def _draw(series: Sequence[PinnedSeries], facts: Facts) -> list[Line]:
+def _draw(series: Sequence[PinnedSeries], facts: Facts, shown: Sequence[int]) -> list[Line]:
     has_points = facts.points["n"] > 0
     covered_us, length_us = facts.holds["covered_us"], facts.length_us
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -194,7 +221,7 @@ def _draw(series: Sequence[PinnedSeries], facts: Facts) -> list[Line]:
     mean = np.where(is_amount | np.isnan(held), of_points, held)
     extremes = [np.where(has_points, facts.points[name], mean) for name in ("min", "max")]
     return [
-        Line(series=one, minimum=extremes[0][i], mean=mean[i], maximum=extremes[1][i], coverage=coverage[i])
-        for i, one in enumerate(series)
+        Line(series=series[i], minimum=extremes[0][i], mean=mean[i], maximum=extremes[1][i], coverage=coverage[i])
+        for i in shown
         if not np.isnan(mean[i]).all()
     ]

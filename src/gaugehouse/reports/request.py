@@ -6,7 +6,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from gaugehouse.errors import Refused
+from gaugehouse.inventory.checks import find_text_problem
 from gaugehouse.measurements.comparison import Against
+from gaugehouse.query.components import show_name
+
+TITLE_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +66,33 @@ class ReportRequest:
     group_by: str | None = None
     title: str = ""
     targets: Mapping[str, KpiTarget] = field(default_factory=dict)
+
+
+def find_target_problem(kpi: str, target: KpiTarget) -> str | None:
+    """Return why a target cannot be, as the end of a sentence about it; None when it can."""
+    if target == KpiTarget():
+        return f"the target of {kpi!r} says nothing: give target, lower or upper"
+    bounds = [one for one in (target.lower, target.target, target.upper) if one is not None]
+    if bounds != sorted(bounds):
+        return f"the target of {kpi!r} must have lower <= target <= upper"
+    return None
+
+
+def check_wording(request: ReportRequest) -> None:
+    """Refuse a title or targets that could not stand on a file.
+
+    Raises:
+        Refused: The message says which.
+    """
+    problem = find_text_problem(request.title, limit_characters=TITLE_CHARS)
+    if problem is not None:
+        raise Refused(f"title {problem}", code="title_refused")
+    for kpi, target in request.targets.items():
+        problem = find_target_problem(show_name(kpi), target)
+        if request.kpis is not None and kpi not in request.kpis:
+            problem = f"there is a target for {show_name(kpi)!r}, which the report does not ask for"
+        if problem is not None:
+            raise Refused(problem, code="target_refused", fields={"kpi": show_name(kpi)})
 
 
 def encode_request(request: ReportRequest) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from gaugehouse.query.components import show_name
 from gaugehouse.reports.ask import PinSource, make_pin
 from gaugehouse.reports.deliveries import DeliveryView, find_deliveries
 from gaugehouse.reports.pin import Pin, decode_pin, encode_pin
-from gaugehouse.reports.request import ReportRequest, decode_request, encode_request, find_extra_tables
+from gaugehouse.reports.request import ReportRequest, check_wording, decode_request, encode_request, find_extra_tables
 from gaugehouse.reports.result import SCHEMAS, VALUES, Answer, load_answer, load_result, result_path
 
 JOB_KIND = "report"
@@ -140,6 +140,7 @@ def request_report(
         Forbidden: The caller sees one component only.
     """
     _check_sees_project(caller)
+    check_wording(body)
     with database.reading() as session:
         asked_at = occasion.asked_at or session.scalars(select(database_now())).one()
         pin = make_pin(
@@ -354,7 +355,7 @@ def read_result(layout: Layout, report: ReportView, table: str = VALUES) -> pa.T
         NotFound: It has no such table.
         Unavailable: Its file is gone or damaged.
     """
-    _check_done(report)
+    check_done(report)
     if table != VALUES and table not in find_extra_tables(report.request):
         raise NotFound(f"the report was not asked for {table}", code="table_not_found")
     return load_result(result_path(layout, report.id, report.revision, table), SCHEMAS[table])
@@ -362,11 +363,16 @@ def read_result(layout: Layout, report: ReportView, table: str = VALUES) -> pa.T
 
 def read_answer(layout: Layout, report: ReportView) -> Answer:
     """Return all tables of a report that is done. Raises as `read_result` does."""
-    _check_done(report)
+    check_done(report)
     return load_answer(layout, report.id, report.revision, find_extra_tables(report.request))
 
 
-def _check_done(report: ReportView) -> None:
+def check_done(report: ReportView) -> None:
+    """Refuse to read a report without a result.
+
+    Raises:
+        AlreadyExists: It is not done; the message says what it is.
+    """
     if report.status != JobStatus.DONE:
         reason = f": {report.reason}" if report.reason else ""
         raise AlreadyExists(f"the report has no result, it is {report.status}{reason}", code="report_not_done")

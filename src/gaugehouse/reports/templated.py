@@ -13,7 +13,7 @@ from gaugehouse.database import Database
 from gaugehouse.database.tables import Project
 from gaugehouse.errors import NotFound
 from gaugehouse.jobs import Control, Job, finish
-from gaugehouse.reports.request import PeriodBounds
+from gaugehouse.reports.request import PeriodBounds, ReportRequest
 from gaugehouse.reports.store import Occasion, ReportSource, ReportView, request_report
 from gaugehouse.reports.templates import Template, find_template, find_template_by_id
 
@@ -92,9 +92,16 @@ def _occasion(template: Template) -> Occasion:
     return Occasion(template_id=template.id, template_name=template.name, template_version=template.version)
 
 
+def _as_question(template: Template) -> ReportRequest:
+    """Return what a template asks, with the title and the targets that stand on its files."""
+    request, definition = template.definition.request, template.definition
+    return replace(request, title=request.title or definition.title, targets={**request.targets, **definition.targets})
+
+
 def _request(
     asker: Asker, caller: Caller, template: Template, period: str | PeriodBounds | None, occasion: Occasion
 ) -> ReportView:
-    request = template.definition.request
-    body = request if period is None else replace(request, period=period)
+    body = _as_question(template)
+    if period is not None:
+        body = replace(body, period=period)
     return request_report(asker.database, asker.source, caller, body, cells_limit=asker.cells_limit, occasion=occasion)

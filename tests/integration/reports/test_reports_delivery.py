@@ -22,7 +22,7 @@ from structlog.testing import capture_logs
 
 from gaugehouse import reports
 from gaugehouse.database.tables import Delivery, Job, Report
-from gaugehouse.errors import AlreadyExists, NotFound, Refused, Unavailable
+from gaugehouse.errors import AlreadyExists, NotFound, Refused, TooLarge, Unavailable
 from gaugehouse.jobs import Control, JobInterrupted, JobLost, claim, get_job, run_worker
 from gaugehouse.reports import (
     DELIVERY_KIND,
@@ -30,17 +30,18 @@ from gaugehouse.reports import (
     DeliveryWorker,
     EmailDestination,
     FolderDestination,
+    Printer,
     Reach,
     ReportFile,
     ReportRequest,
     TemplateDefinition,
     WebhookDestination,
     end_delivery,
+    printed_files,
     queue_deliveries,
     run_delivery,
 )
 from gaugehouse.reports.deliveries import TRIED_FOR
-from gaugehouse.reports.files import stored_files
 from gaugehouse.reports.mail import MailServer
 from gaugehouse.reports.webhook import WebhookSender
 from receivers import Receiver, load_documented_check
@@ -57,7 +58,7 @@ def worker(plant, tmp_path):
     root.mkdir()
     return DeliveryWorker(
         database=plant.database,
-        files=stored_files(plant.layout),
+        files=printed_files(Printer(database=plant.database, layout=plant.layout)),
         webhooks=WebhookSender(private_networks=LOOPBACK),
         delivery_dir=root,
         public_url="https://gauge.example.com",
@@ -248,7 +249,7 @@ def test_files_that_cannot_be_made_are_told_in_words(plant, worker, deliver_to):
     (one,) = deliveries(plant, report)
     assert (one.state, one.reason) == ("pending", "the renderer is busy")
     let_time_pass(plant)
-    attempt(plant, worker)
+    attempt(plant, replace(worker, files=partial(fail, TooLarge("too many values for xlsx"))))
     (one,) = deliveries(plant, report)
     assert (one.state, one.attempts) == ("failed", 2)
     assert "xlsx" in one.reason
@@ -312,8 +313,9 @@ def test_files_appear_whole_below_the_root_and_again_as_they_were(plant, worker,
     (folder / f".{report.deliveries[0].id}.tmp").write_bytes(b"left by a killed attempt")
     attempt(plant, worker)
     names = sorted(path.name for path in folder.iterdir())
-    assert names == [f"{report.id}-r1.csv", f"{report.id}-r1.json"]
-    assert json.loads((folder / names[1]).read_text())[0]["kpi"] == "count"
+    assert names == [f"default_pumps-weekly_{report.id}_r1.{suffix}" for suffix in ("csv", "json")]
+    told = json.loads((folder / names[1]).read_text())
+    assert (told["items"][0]["kpi"], told["report"]["title"]) == ("count", "Pumps, weekly")
     assert (folder / names[0]).read_bytes() == worker.files(report.id, 1, "csv").read()
 
 
@@ -338,11 +340,13 @@ def test_a_link_in_the_place_of_a_file_is_replaced_not_followed(plant, worker, d
     target.write_text("precious")
     folder = worker.delivery_dir / "default" / "weekly"
     folder.mkdir(parents=True)
-    (folder / f"{report.id}-r1.csv").symlink_to(target)
+    place = folder / f"default_pumps-weekly_{report.id}_r1.csv"
+    place.symlink_to(target)
     attempt(plant, worker)
     assert states(plant, report) == [("folder", "delivered", 1)]
     assert target.read_text() == "precious"
-    assert not (folder / f"{report.id}-r1.csv").is_symlink()
+    assert place.exists()
+    assert not place.is_symlink()
 
 
 def test_names_of_files_stay_in_their_folder(plant, worker, deliver_to):
@@ -445,7 +449,7 @@ def test_each_address_gets_a_message_of_its_own_with_the_files(plant, worker, de
         assert report.digest in message.get_body().get_content()
         assert f"https://gauge.example.com/v1/reports/{report.id}" in message.get_body().get_content()
         names = [part.get_filename() for part in message.iter_attachments()]
-        assert names == [f"{report.id}-r1.csv", f"{report.id}-r1.json"]
+        assert names == [f"default_pumps-weekly_{report.id}_r1.{suffix}" for suffix in ("csv", "json")]
     ids = {message["message-id"] for _, message in mailbox.messages}
     assert ids == {f"<{one.id}@example.org>" for one in report.deliveries}
     assert [one.state for one in deliveries(plant, report)] == ["delivered", "delivered"]

@@ -20,7 +20,7 @@ from gaugehouse.measurements.selection import from_epoch_us
 from gaugehouse.reports.pin import PinnedComponent
 from gaugehouse.reports.render import Chart, KpiDefinition, ReportDocument, Standing, Versions
 from gaugehouse.reports.render.document import CHANGES, COMPARISON, DOWNTIME, EXCLUSIONS, MISSING, TARGETS
-from gaugehouse.reports.result import RESULT
+from gaugehouse.reports.result import GROUPED, RESULT
 
 BERLIN = ZoneInfo("Europe/Berlin")
 PERIOD = Period(
@@ -256,6 +256,15 @@ def plant_report(components=COMPONENTS, **changes):
         "compared_with": BEFORE,
         "comparison": sample_comparison(totals, rng),
         "targets": sample_targets(components),
+        "group_by": "label:line",
+        "groups": rows_table(
+            [
+                (group, "temperature", kpi, PERIOD.start, PERIOD.end, 4, value, "degC", 0.9, 5_000, "ok", None)
+                for group in ("A", SCRIPT)
+                for kpi, value in (("mean", 68.4), ("max", 81.25))
+            ],
+            GROUPED,
+        ),
         "charts": sample_charts(components, rng),
         "downtime": sample_downtime(components, rng),
         "missing": rows_table(
@@ -292,11 +301,18 @@ def bare_report(**changes):
         name: schema.empty_table()
         for name, schema in (
             ("comparison", COMPARISON), ("targets", TARGETS), ("downtime", DOWNTIME), ("missing", MISSING),
-            ("exclusions", EXCLUSIONS), ("changes", CHANGES),
+            ("exclusions", EXCLUSIONS), ("changes", CHANGES), ("groups", GROUPED),
         )
     }  # fmt: skip
     sample = plant_report(components=("mill-01", "mill-02"))
-    bare = {"revision": 1, "bucket": None, "values": sample.totals, "compared_with": None, "charts": ()}
+    bare = {
+        "revision": 1,
+        "bucket": None,
+        "values": sample.totals,
+        "compared_with": None,
+        "charts": (),
+        "group_by": None,
+    }
     return replace(sample, **(bare | empty | changes))
 
 

@@ -89,7 +89,7 @@ def test_a_panel_shows_line_band_gaps_limits_and_coverage():
     svg = draw_panel(chart, frame_of(chart), DEFAULT_STYLE)
     root = ET.fromstring(svg)  # noqa: S314 - drawn by us
     classes = " ".join(element.get("class", "") for element in root.iter())
-    for name in ("gaps", "band", "mean", "limits", "words", "halo", "lacks"):
+    for name in ("gaps", "band", "mean", "limits", "words_above", "halo_above", "words_below", "lacks"):
         assert f"{name}_marks" in classes, name
     words = ["".join(element.itertext()) for element in root.iter() if element.tag.endswith("text")]
     assert {"USL 80", "LSL 55", "target 68", "26\xa0Oct", "2\xa0Nov"} <= set(words)

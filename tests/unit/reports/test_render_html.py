@@ -79,7 +79,7 @@ def test_every_tag_is_closed_and_every_id_is_unique(page):
 def test_the_sections_come_in_the_order_of_a_reader(page):
     headings = [text for tag, text in page.texts if tag == "h2"]
     assert headings == [
-        "Summary", "Changes", "KPIs", "Course over the period", "Downtime", "What is missing, and why", "Definitions",
+        "Summary", "Changes", "KPIs", "By label:line", "Course over the period", "Downtime", "What is missing, and why", "Definitions",
         "Where these numbers come from",
     ]  # fmt: skip
 
@@ -164,7 +164,7 @@ def test_a_bare_report_leaves_sections_out_and_says_that_nothing_is_missing():
     text = page_of(bare_report()).text()
     assert "No targets are set" in text
     assert not re.search(r"Downtime|Changes|Course over|What needs attention", text)
-    assert "Final" in text
+    assert "Period complete" in text
 
 
 def test_a_report_of_nothing_is_a_page():

@@ -35,7 +35,7 @@ def rows_of(sheet):
 
 def test_every_table_has_its_sheet(book):
     assert book.sheetnames == [
-        "Report", "KPIs", "Values", "Series running", "Series temperature", "Pareto", "Downtime", "Missing",
+        "Report", "KPIs", "Values", "Groups", "Series running", "Series temperature", "Pareto", "Downtime", "Missing",
         "Exclusions", "Changes", "Definitions", "Components",
     ]  # fmt: skip
 

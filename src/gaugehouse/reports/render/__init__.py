@@ -19,6 +19,8 @@ from gaugehouse.reports.render.formats import DEFAULT_OPTIONS as DEFAULT_OPTIONS
 from gaugehouse.reports.render.formats import MEDIA_TYPES as MEDIA_TYPES
 from gaugehouse.reports.render.formats import RenderOptions as RenderOptions
 from gaugehouse.reports.render.formats import ReportFormat as ReportFormat
-from gaugehouse.reports.render.formats import content_security_policy as content_security_policy
+from gaugehouse.reports.render.formats import compose_name as compose_name
 from gaugehouse.reports.render.formats import name_file as name_file
+from gaugehouse.reports.render.formats import normalise as normalise
 from gaugehouse.reports.render.formats import render as render
+from gaugehouse.reports.render.policy import content_security_policy as content_security_policy

@@ -295,16 +295,23 @@ def _design_panel(frame: Frame) -> str:
 
 
 def _design_limits(y: alt.Y) -> tuple[alt.Chart, ...]:
-    """Return lines with their words, and a halo that keeps the words readable above a line."""
+    """Return lines with their words, and a halo that keeps the words readable above a line.
+
+    The lower limit has its word below its line: where limits are close, that is not where the target's is.
+    """
     kinds = ["USL", "LSL", "target"]
     color = alt.Color("kind:N", scale=alt.Scale(domain=kinds, range=[VERMILION, VERMILION, GREEN]), legend=None)
     dash = alt.StrokeDash("kind:N", scale=alt.Scale(domain=kinds, range=[[4, 2], [4, 2], [1, 2]]), legend=None)
     limits = alt.Chart(alt.NamedData("limits"))
     rules = limits.properties(name="limits").mark_rule(strokeWidth=1).encode(y=y, color=color, strokeDash=dash)
-    place: dict[str, Any] = {"align": "right", "baseline": "bottom", "dx": -2, "dy": -1, "fontSize": 8}
-    words = limits.encode(x=alt.value("width"), y=y, text="label:N")
-    halo = words.properties(name="halo").mark_text(**place, color="white", stroke="white", strokeWidth=2.5)
-    return rules, halo, words.properties(name="words").mark_text(**place).encode(color=color)
+    layers: list[alt.Chart] = [rules]
+    for name, is_meant, baseline, dy in (("above", "!=", "bottom", -1), ("below", "==", "top", 2)):
+        place: dict[str, Any] = {"align": "right", "baseline": baseline, "dx": -2, "dy": dy, "fontSize": 8}
+        words = limits.transform_filter(f"datum.kind {is_meant} 'LSL'")
+        words = words.encode(x=alt.value("width"), y=y, text="label:N")
+        halo = words.properties(name=f"halo-{name}").mark_text(**place, color="white", stroke="white", strokeWidth=2.5)
+        layers += [halo, words.properties(name=f"words-{name}").mark_text(**place).encode(color=color)]
+    return tuple(layers)
 
 
 @lru_cache(maxsize=DESIGNS_KEPT)

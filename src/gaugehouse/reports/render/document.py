@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gaugehouse.measurements.period import Period
 from gaugehouse.measurements.schema import TIMESTAMP
 from gaugehouse.reports.pin import PinnedComponent
-from gaugehouse.reports.result import RESULT
+from gaugehouse.reports.result import GROUPED, RESULT
 
 COMPARISON = pa.schema(
     [
@@ -86,6 +86,7 @@ SCHEMAS = {
     "missing": MISSING,
     "exclusions": EXCLUSIONS,
     "changes": CHANGES,
+    "groups": GROUPED,
 }
 
 Numbers = NDArray[np.float64]
@@ -207,7 +208,7 @@ class ReportDocument:
     """A report, ready to be written in any format.
 
     Args:
-        report_id: rep_...
+        report_id: rep_...; empty for one that a command computed and nobody keeps.
         revision: Counts up when the report is issued again.
         title: For people; free text.
         project: Slug.
@@ -228,11 +229,15 @@ class ReportDocument:
         comparison: COMPARISON of the totals.
         targets: TARGETS of the totals.
         judging: How values are judged.
+        group_by: How components are taken together as well; None: each for itself only.
+        groups: GROUPED: the KPIs of components together, per bucket.
         charts: One per series that is worth drawing, ordered by metric and component.
         downtime: DOWNTIME, for the Pareto.
         missing: MISSING: which series are incomplete, and why.
         exclusions: EXCLUSIONS that were taken out of the period.
         changes: CHANGES to the revision before.
+        notes: What a reader must know of this file beside the numbers, a sentence each.
+        is_whole: Totals, charts, down time and what is missing could be found out; else notes say why not.
 
     Raises:
         ValueError: A table does not have the columns of its schema.
@@ -259,11 +264,15 @@ class ReportDocument:
     comparison: pa.Table = field(default_factory=lambda: _empty("comparison"))
     targets: pa.Table = field(default_factory=lambda: _empty("targets"))
     judging: Judging = field(default_factory=Judging)
+    group_by: str | None = None
+    groups: pa.Table = field(default_factory=lambda: _empty("groups"))
     charts: tuple[Chart, ...] = ()
     downtime: pa.Table = field(default_factory=lambda: _empty("downtime"))
     missing: pa.Table = field(default_factory=lambda: _empty("missing"))
     exclusions: pa.Table = field(default_factory=lambda: _empty("exclusions"))
     changes: pa.Table = field(default_factory=lambda: _empty("changes"))
+    notes: tuple[str, ...] = ()
+    is_whole: bool = True
 
     def __post_init__(self) -> None:
         for one in fields(self):

@@ -5,7 +5,7 @@ a command that renders nothing pays neither their seconds nor their memory.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from importlib import import_module
 from typing import Literal
@@ -38,7 +38,9 @@ MEDIA_TYPES: dict[ReportFormat, str] = {
     ReportFormat.PDF: "application/pdf",
 }
 
-TableName = Literal["values", "totals", "comparison", "targets", "downtime", "missing", "exclusions", "changes"]
+TableName = Literal[
+    "values", "totals", "comparison", "targets", "downtime", "missing", "exclusions", "changes", "groups"
+]
 Decimal = Literal[".", ","]
 Paper = Literal["a4", "us-letter"]
 
@@ -92,6 +94,15 @@ def _refuse(name: str, value: object, advice: str) -> Refused:
 
 DEFAULT_OPTIONS = RenderOptions()
 
+_PAGE = frozenset({"decimal", "timezone", "page_rows", "panels"})
+_SEEN: dict[ReportFormat, frozenset[str]] = {
+    ReportFormat.JSON: frozenset(),
+    ReportFormat.CSV: frozenset({"table", "delimiter", "decimal", "timezone", "byte_order_mark"}),
+    ReportFormat.XLSX: frozenset({"timezone"}),
+    ReportFormat.PARQUET: frozenset({"table"}),
+    ReportFormat.HTML: _PAGE,
+    ReportFormat.PDF: _PAGE | {"paper"},
+}
 _WRITERS: dict[ReportFormat, str] = {
     ReportFormat.JSON: "json_text",
     ReportFormat.CSV: "csv_text",
@@ -118,14 +129,23 @@ def render(document: ReportDocument, report_format: ReportFormat, options: Rende
     return written
 
 
-def content_security_policy() -> str:
-    """Return the policy to serve the HTML format with; the page carries the same and works under it."""
-    policy: str = import_module(f"gaugehouse.reports.render.{_WRITERS[ReportFormat.HTML]}").content_security_policy()
-    return policy
-
-
 def name_file(document: ReportDocument, report_format: ReportFormat) -> str:
-    """Return a file name that says what is inside: ASCII letters, digits, `-`, `_` and one dot, whatever the title."""
-    words = re.sub(r"[^a-z0-9]+", "-", document.title.lower()).strip("-")[:NAME_IN_FILE_CHARS].strip("-")
-    parts = [document.project, words, document.report_id, f"r{document.revision}"]
+    """Return a file name that says what is inside; see `compose_name`."""
+    return compose_name(document.project, document.title, document.report_id, document.revision, report_format)
+
+
+def compose_name(project: str, title: str, report_id: str, revision: int, report_format: ReportFormat) -> str:
+    """Return a file name of ASCII letters, digits, `-`, `_` and one dot, whatever the title.
+
+    >>> compose_name("plant", "Pumpen: März", "rep_1", 2, ReportFormat.PDF)
+    'plant_pumpen-m-rz_rep_1_r2.pdf'
+    """
+    words = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:NAME_IN_FILE_CHARS].strip("-")
+    parts = [project, words, report_id, f"r{revision}" if report_id else ""]
     return f"{'_'.join(part for part in parts if part)}.{report_format.value}"
+
+
+def normalise(report_format: ReportFormat, options: RenderOptions) -> RenderOptions:
+    """Return only what a format looks at; all else as without a choice, so that equal files have equal options."""
+    seen = _SEEN[report_format]
+    return RenderOptions(**{one.name: getattr(options, one.name) for one in fields(options) if one.name in seen})

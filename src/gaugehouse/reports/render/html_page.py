@@ -7,12 +7,9 @@ Jinja2, because it escapes by default, is typed, small, without dependencies bey
 what it replaced. What reaches a template is text, and text is escaped; only our own charts are markup.
 """
 
-import base64
-import hashlib
 import re
 from functools import cache
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -22,9 +19,9 @@ from gaugehouse.reports.render.blocks import Panel, Pictures
 from gaugehouse.reports.render.document import ReportDocument
 from gaugehouse.reports.render.formats import RenderOptions
 from gaugehouse.reports.render.layout import lay_out
+from gaugehouse.reports.render.policy import TEMPLATES_DIR, content_security_policy, read_style
 from gaugehouse.reports.render.texts import BREAK
 
-TEMPLATES_DIR = Path(__file__).parent / "templates"
 ROOT_TAG = re.compile(r"<svg\b[^>]*>")
 VIEW_BOX = re.compile(r'viewBox="([^"]*)"')
 OWN_ID = re.compile(r'(\bid="|url\(#|href="#)')
@@ -34,20 +31,9 @@ def write(document: ReportDocument, options: RenderOptions) -> bytes:
     """Return the report as one HTML page in UTF-8."""
     page, pictures = lay_out(document, options)
     template = _environment().get_template("report.html")
-    html = template.render(page=page, picture=_show(pictures), style=_style(), policy=content_security_policy())
+    style = Markup(read_style())  # noqa: S704 - our own file
+    html = template.render(page=page, picture=_show(pictures), style=style, policy=content_security_policy())
     return _close_up(html).encode()
-
-
-@cache
-def content_security_policy() -> str:
-    """Return the policy under which the page works: nothing is loaded, nothing runs, one style sheet by its hash."""
-    digest = base64.b64encode(hashlib.sha256(str(_style()).encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-
-
-@cache
-def _style() -> Markup:
-    return Markup((TEMPLATES_DIR / "report.css").read_text("utf-8").replace("\n", ""))  # noqa: S704 - our own file
 
 
 @cache

@@ -6,6 +6,7 @@ from gaugehouse.reports.render.formats import RenderOptions
 from gaugehouse.reports.render.instants import describe_period, format_instant, format_period
 from gaugehouse.reports.render.sections.changes import build_changes
 from gaugehouse.reports.render.sections.downtime import build_downtime
+from gaugehouse.reports.render.sections.groups import build_groups
 from gaugehouse.reports.render.sections.kpis import build_kpis
 from gaugehouse.reports.render.sections.missing import build_missing
 from gaugehouse.reports.render.sections.provenance import build_definitions, build_provenance
@@ -24,6 +25,7 @@ def lay_out(document: ReportDocument, options: RenderOptions) -> tuple[Page, Pic
         build_summary(setting),
         build_changes(setting),
         build_kpis(setting),
+        build_groups(setting),
         build_series(setting),
         build_downtime(setting),
         build_missing(setting),
@@ -38,10 +40,15 @@ def lay_out(document: ReportDocument, options: RenderOptions) -> tuple[Page, Pic
         asked=f"asked for by {clean(document.asked_by)}, computed {format_instant(document.computed_at, setting.zone)}",
         badges=tuple(_find_badges(setting)),
         sections=tuple(section for section in sections if section is not None),
-        footer=f"{clean(document.report_id)} · revision {document.revision} · {clean(document.digest)[:DIGEST_SHOWN]}…",
+        footer=_name_in_footer(document),
         paper=options.paper,
     )
     return page, setting.pictures
+
+
+def _name_in_footer(document: ReportDocument) -> str:
+    kept = f"{clean(document.report_id)} · revision {document.revision}" if document.report_id else "not kept"
+    return f"{kept} · {clean(document.digest)[:DIGEST_SHOWN]}…"
 
 
 def _find_badges(setting: Setting) -> list[Badge]:
@@ -58,5 +65,5 @@ def _find_badges(setting: Setting) -> list[Badge]:
         reasons = " and ".join(reason for reason in (late, changed) if reason)
         badges.append(Badge(text=f"Stale: {reasons} since it was computed", tone="warning"))
     if all(badge.tone == "plain" for badge in badges):
-        badges.append(Badge(text="Final"))
-    return badges
+        badges.append(Badge(text="Period complete"))
+    return [*badges, *(Badge(text=clean(note), tone="warning") for note in document.notes)]

@@ -53,6 +53,7 @@ def write(document: ReportDocument, options: RenderOptions) -> bytes:
         _write_report(book, setting)
         _write_kpis(book, setting)
         _write_values(book, setting)
+        _write_table(book, "Groups", document.groups, setting)
         for metric, courses in find_courses(document.charts, setting.board).items():
             write_series(book, metric, pick_worst(courses, SERIES_PER_CHART), len(courses), setting.zone)
         _write_downtime(book, setting)
@@ -64,7 +65,7 @@ def write(document: ReportDocument, options: RenderOptions) -> bytes:
 
 
 def _check_size(document: ReportDocument) -> None:
-    rows = max(document.values.num_rows, document.totals.num_rows)
+    rows = max(document.values.num_rows, document.totals.num_rows, document.groups.num_rows)
     if rows > ROWS_LIMIT:
         raise TooLarge(
             f"the report has {rows:,} values; XLSX is written up to {ROWS_LIMIT:,} rows: choose Parquet or CSV, longer "

@@ -3,23 +3,27 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from sqlalchemy.orm import Session
 
 from gaugehouse import reports
 from gaugehouse.access import Caller
+from gaugehouse.errors import Refused
 from gaugehouse.inventory import Page
 from gaugehouse.measurements.comparison import Against
 from gaugehouse.reports import ComponentFilter, KpiTarget, PeriodBounds, ReportRequest, ReportView, Staleness
 from gaugehouse.web.api.answers import answer_table
-from gaugehouse.web.api.forms import ROW_FORMS
+from gaugehouse.web.api.forms import REPORT_FORMS, ROW_FORMS
 from gaugehouse.web.api.lists import ListCursor, ListLimit
+from gaugehouse.web.api.report_files import FILES, AnswerForm, FileMaker, FileOptions, answer_file, answer_rows
 from gaugehouse.web.edge import EdgeBody
 from gaugehouse.web.negotiate import AnswerFormat
 from gaugehouse.web.problems import CHANGING, SECURED, WITH_BODY, refusals
 from gaugehouse.web.security import InRuntime, Manager, ReportReader
+from gaugehouse.web.threads import InThreads
 
 TableName = Literal["values", "comparison", "groups"]
 
@@ -164,13 +168,16 @@ def follow(runtime: InRuntime, caller: ReportReader, report_id: ReportId) -> Rep
     summary="Read the result",
     operation_id="read_report_result",
     response_class=Response,
-    responses=ROW_FORMS | refusals(*SECURED, 404, 406, 409),
+    responses=REPORT_FORMS | refusals(*SECURED, 404, 406, 409),
 )
-def read_report_result(
+async def read_report_result(
+    request: Request,
+    threads: InThreads,
     runtime: InRuntime,
     caller: ReportReader,
     report_id: ReportId,
-    answer_format: AnswerFormat,
+    form: AnswerForm,
+    options: FileOptions,
     revision: Revision = None,
     table: Annotated[
         TableName, Query(description="values, or what the report was asked for too: comparison, groups")
@@ -178,11 +185,28 @@ def read_report_result(
     top: Annotated[int | None, Query(ge=1, description="Only so many of the highest values of each KPI")] = None,
     bottom: Annotated[int | None, Query(ge=1, description="Only so many of the lowest values")] = None,
 ) -> Response:
-    """Return one row per component (or group), metric, KPI and bucket: value, unit, coverage, n, status and reason."""
-    with runtime.database.reading() as session:
-        view = _find_revision(session, caller, report_id, revision)
-    rows = reports.rank_result(reports.read_result(runtime.layout, view, table), top=top, bottom=bottom)
-    return answer_table(rows, answer_format, view.as_of)
+    """Return one row per component (or group), metric, KPI and bucket: value, unit, coverage, n, status and reason.
+
+    As HTML, PDF, XLSX, or as the document with everything that these say: the whole report, as it was issued. Such a
+    file is made by a worker when it is asked for first; until it is there, 202 says how far that is.
+    """
+
+    def find() -> ReportView:
+        with runtime.database.reading() as session:
+            return _find_revision(session, caller, report_id, revision)
+
+    if form in FILES:
+        if table != "values" or top is not None or bottom is not None:
+            raise Refused("table, top and bottom are about rows; this format is the whole report", code="rows_only")
+        maker = FileMaker(runtime=runtime, caller=caller, report_format=FILES[form], options=options)
+        return await answer_file(request, threads, find, maker)
+
+    def read() -> Response:
+        view = find()
+        rows = reports.rank_result(reports.read_result(runtime.layout, view, table), top=top, bottom=bottom)
+        return answer_rows(rows, form, options, view.as_of)
+
+    return await run_in_threadpool(read)
 
 
 def _find_revision(session: Session, caller: Caller, report_id: str, revision: int | None) -> ReportView:

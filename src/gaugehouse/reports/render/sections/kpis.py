@@ -34,13 +34,20 @@ def build_kpis(setting: Setting) -> Section:
     for metric in metrics:
         blocks += _tables_of_metric(metric, setting)
     if not metrics:
-        blocks.append(Line(text="There is no series that KPIs could be computed for."))
+        has_values = setting.document.values.num_rows and not setting.document.is_whole
+        nothing = "There is no series that KPIs could be computed for."
+        blocks.append(Line(text="The values of the whole period could not be computed." if has_values else nothing))
     bucket = setting.document.bucket
-    if bucket is not None:
-        values = f"{count_of(setting.document.values.num_rows, 'value')} per {clean(bucket)}"
-        where = "are in the XLSX, CSV, Parquet and JSON files of this report."
-        blocks.append(Line(text=f"These are the values of the whole period. {values} {where}"))
+    if bucket is not None and metrics:
+        blocks.append(Line(text=f"These are the values of the whole period. {_say_where(bucket, setting)}"))
+    elif bucket is not None:
+        blocks.append(Line(text=_say_where(bucket, setting)))
     return Section(name="kpis", title="KPIs", blocks=tuple(blocks))
+
+
+def _say_where(bucket: str, setting: Setting) -> str:
+    values = f"{count_of(setting.document.values.num_rows, 'value')} per {clean(bucket)}"
+    return f"{values} are in the XLSX, CSV, Parquet and JSON files of this report."
 
 
 def _tables_of_metric(metric: str, setting: Setting) -> Iterator[Table]:
@@ -48,7 +55,7 @@ def _tables_of_metric(metric: str, setting: Setting) -> Iterator[Table]:
     components = board["component"].n_unique()
     worst = _keep_worst(board, setting.options.page_rows)
     names = [row["kpi"] for row in _find_columns(board)]
-    portions = _split(names)
+    portions = split_columns(names)
     for place, portion in enumerate(portions, start=1):
         part = f" ({place} of {len(portions)})" if len(portions) > 1 else ""
         yield _build_table(
@@ -79,7 +86,7 @@ def _find_columns(board: pl.DataFrame) -> list[Row]:
     return [row for row in columns.to_dicts() if row["kpi"] != COVERAGE_KPI or row["is_judged"]]
 
 
-def _split(names: list[str]) -> list[list[str]]:
+def split_columns(names: list[str]) -> list[list[str]]:
     """Return the KPIs of each table: as few tables as fit a page, filled alike."""
     tables = max(1, -(-len(names) // KPI_COLUMNS))
     base, extra = divmod(len(names), tables)

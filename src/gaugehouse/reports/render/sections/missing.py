@@ -11,10 +11,14 @@ from gaugehouse.reports.render.setting import Row, Setting, coverage_cell, name_
 from gaugehouse.reports.render.texts import breakable, clean, count_of, join_names
 from gaugehouse.reports.render.traffic import as_frame
 
+SERIES_ROWS = 60  # two pages; a fleet by radio has hundreds that lack a minute
+
 
 def build_missing(setting: Setting) -> Section:
     """Return the tables on gaps, reasons and exclusions, or one sentence that there are none."""
     blocks: list[Block] = [*_list_series(setting), *_list_reasons(setting), *_list_exclusions(setting)]
+    if not setting.document.is_whole:
+        blocks.append(Line(text="Which series are incomplete could not be found out for this file; see above."))
     if not blocks:
         blocks = [Line(text="No series is incomplete, every value has a number, and no time was taken out.")]
     return Section(name="missing", title="What is missing, and why", blocks=tuple(blocks))
@@ -24,7 +28,7 @@ def _list_series(setting: Setting) -> Iterator[Block]:
     missing = as_frame(setting.document.missing).sort("coverage", "component", "metric", nulls_last=False)
     if missing.is_empty():
         return
-    shown = missing.head(setting.options.page_rows)
+    shown = missing.head(min(setting.options.page_rows, SERIES_ROWS))
     yield Table(
         caption="Incomplete series, the least covered first",
         columns=(

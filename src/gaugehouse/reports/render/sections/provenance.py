@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from gaugehouse.reports.render.blocks import Block, Cell, Column, Fact, Facts, Line, Section, Table
-from gaugehouse.reports.render.document import KpiDefinition
+from gaugehouse.reports.render.document import KpiDefinition, ReportDocument
 from gaugehouse.reports.render.instants import format_exact, format_instant
 from gaugehouse.reports.render.quantities import format_share
 from gaugehouse.reports.render.setting import Setting
@@ -55,7 +55,7 @@ def build_provenance(setting: Setting) -> Section:
     document, zone = setting.document, setting.zone
     period, versions = document.period, document.versions
     facts = [
-        Fact(name="Report", value=f"{clean(document.report_id)}, revision {document.revision}", exact=True),
+        Fact(name="Report", value=_describe_report(document), exact=True),
         Fact(name="Project", value=clean(document.project)),
         Fact(name="Asked for", value=f"{format_instant(document.asked_at, zone)} by {clean(document.asked_by)}"),
         Fact(name="Computed", value=format_instant(document.computed_at, zone)),
@@ -71,9 +71,17 @@ def build_provenance(setting: Setting) -> Section:
         Fact(name="Time zone rules", value=clean(versions.tzdata)),
         Fact(name="Digest (SHA-256)", value=clean(document.digest), exact=True),
     ]
-    verify = f"gaugehouse report verify {clean(document.report_id)}"
-    check = Fact(name="To compute it again and compare the digest", value=verify, exact=True)
-    return Section(name="provenance", title="Where these numbers come from", blocks=(Facts(facts=(*facts, check)),))
+    facts += [Fact(name="Note", value=clean(note)) for note in document.notes]
+    if document.report_id:
+        verify = f"gaugehouse report verify {clean(document.report_id)}"
+        facts.append(Fact(name="To compute it again and compare the digest", value=verify, exact=True))
+    return Section(name="provenance", title="Where these numbers come from", blocks=(Facts(facts=tuple(facts)),))
+
+
+def _describe_report(document: ReportDocument) -> str:
+    if not document.report_id:
+        return "not kept: a command computed it while no server ran"
+    return f"{clean(document.report_id)}, revision {document.revision}"
 
 
 def _describe_as_of(as_of: datetime | None) -> str:
@@ -92,4 +100,7 @@ def _describe_standing(setting: Setting) -> str:
     parts += [f"changed since: {clean(change)}" for change in standing.changed]
     if standing.superseded_by is not None:
         parts.append(f"replaced by revision {standing.superseded_by}")
-    return "; ".join(parts) if parts else "final: nothing that it depends on has changed"
+    if parts:
+        return "; ".join(parts)
+    asked = f"; whether it still holds: gaugehouse report show {clean(setting.document.report_id)}"
+    return f"as it was issued{asked if setting.document.report_id else ''}"

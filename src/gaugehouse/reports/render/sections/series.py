@@ -16,7 +16,7 @@ from gaugehouse.reports.render.traffic import LIGHT_WORDS, Light
 
 SIZES = {1: (640, 180), 2: (310, 140), 3: (205, 116)}  # columns -> size of a panel [px]
 SECOND_US = 1_000_000
-TICKS = {1: 12, 2: 6, 3: 4}
+TICKS = {1: 12, 2: 6, 3: 5}  # five weeks of a month fit
 TWO_COLUMNS_UP_TO = 4
 
 

@@ -28,7 +28,9 @@ def build_summary(setting: Setting) -> Section:
     """Return the sentence, the lights, what needs attention, and all lights in one table where they fit."""
     blocks: list[Block] = [Line(text=_describe(setting))]
     judged = setting.board.filter(pl.col("light").is_not_null())
-    if judged.is_empty():
+    if setting.board.is_empty() and not setting.document.is_whole:
+        blocks.append(Line(text="The values of the whole period could not be computed, so none of them is judged."))
+    elif judged.is_empty():
         blocks.append(Line(text="No targets are set for these values, so none of them is judged."))
     else:
         blocks.append(Tiles(tiles=tuple(_tiles(judged))))
@@ -39,6 +41,8 @@ def build_summary(setting: Setting) -> Section:
 
 def _describe(setting: Setting) -> str:
     document, board = setting.document, setting.board
+    if board.is_empty() and not document.is_whole:
+        return f"{count_of(len(document.components), 'component')}; {count_of(document.values.num_rows, 'value')}."
     series = board.select("component", "metric").drop_nulls().unique().height
     about = f"{count_of(len(document.components), 'component')} with {count_of(series, 'series', 'series')}"
     parts = [f"{about} and {count_of(board['kpi'].n_unique(), 'KPI')}: {count_of(board.height, 'value')}"]
