@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MEBIBYTE = 1024 * 1024
+QUERY_MEMORY_BYTES = 1024 * MEBIBYTE
 
 
 class Settings(BaseSettings):
@@ -37,7 +38,7 @@ class Settings(BaseSettings):
         default=1024 * MEBIBYTE, ge=MEBIBYTE, description="Writes answer 503 above this much unflushed log [bytes]"
     )
     query_memory_bytes: int = Field(
-        default=1024 * MEBIBYTE,
+        default=QUERY_MEMORY_BYTES,
         ge=64 * MEBIBYTE,
         description="What questions of one process may take together before they spill to the disk [bytes]",
     )

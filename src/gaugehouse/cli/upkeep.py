@@ -13,9 +13,9 @@ from gaugehouse.cli.progress import out, progress_bar
 from gaugehouse.config import Layout, Settings
 from gaugehouse.lake import Pool, Repair, repair_lake
 from gaugehouse.lake.findings import Verdict
-from gaugehouse.lake.lock import OwnerLock
 from gaugehouse.lake.status import read_status
 from gaugehouse.lake.verify import broken_files, set_broken_aside, verify_lake
+from gaugehouse.lock import OwnerLock
 from gaugehouse.logs import configure_logs
 
 

@@ -63,7 +63,12 @@ def work_forever(*, data_dir: Path, with_parent: bool) -> None:
     # A name of its own for each start: a lease of an earlier process can never look like ours.
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     logger.info("worker_started", worker=name)
-    report_worker = ReportWorker(database=database, layout=layout, threads=settings.worker_threads)
+    report_worker = ReportWorker(
+        database=database,
+        layout=layout,
+        threads=settings.worker_threads,
+        query_memory_bytes=settings.query_memory_bytes,
+    )
     with _delivering(settings, database, name, stop):
         run_worker(
             database,

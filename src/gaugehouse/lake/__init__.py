@@ -2,7 +2,7 @@
 
 Owns: everything under `lake/` and `log/` of an installation, and `LOCK`.
 Entry: `Lake.open` (the one writer), `Lake.append_measurements`, `Lake.pin`; `open_snapshot` for other processes.
-May import: kpi, measurements, config, errors.
+May import: kpi, measurements, lock, config, errors.
 
 Where to look: `owner` ties it together; `sequencer` claims and stamps (`claims` decides what is new, `known` remembers
 keys, `lookup` asks files); `log` makes it durable (`segments` is its file format); `flush` turns sealed segments into
@@ -24,7 +24,6 @@ from gaugehouse.lake.backup import restore_lake as restore_lake
 from gaugehouse.lake.groups import CONFLICTS as CONFLICTS
 from gaugehouse.lake.groups import Appended as Appended
 from gaugehouse.lake.groups import Delivery as Delivery
-from gaugehouse.lake.lock import is_locked as is_locked
 from gaugehouse.lake.maintenance import CompactionDone as CompactionDone
 from gaugehouse.lake.meters import Durations as Durations
 from gaugehouse.lake.meters import RowCounts as RowCounts
@@ -39,3 +38,4 @@ from gaugehouse.lake.retention import read_gone as read_gone
 from gaugehouse.lake.segments import KeyedAnswer as KeyedAnswer
 from gaugehouse.lake.snapshot import Snapshot as Snapshot
 from gaugehouse.lake.snapshot import open_snapshot as open_snapshot
+from gaugehouse.lock import is_locked as is_locked

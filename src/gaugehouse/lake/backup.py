@@ -18,10 +18,10 @@ from gaugehouse.errors import DamageFound, GaugehouseError, StartRefused
 from gaugehouse.lake.commits import commit_durably, settle
 from gaugehouse.lake.delta import Change, DeltaStore, FileEntry
 from gaugehouse.lake.durable import make_folder, remove_file, write_file
-from gaugehouse.lake.lock import OwnerLock
 from gaugehouse.lake.manifest import CommittedFile, Manifest, ManifestEntry, manifest_path
 from gaugehouse.lake.rows import TABLES, TableSpec
 from gaugehouse.lake.segments import load_log_uuid
+from gaugehouse.lock import OwnerLock
 
 Progress = Callable[[str, int, int], None]
 RESTORING = "restoring"

@@ -7,10 +7,9 @@ from pathlib import Path
 import duckdb
 import psutil
 
-from gaugehouse.config import MEBIBYTE
+from gaugehouse.config import QUERY_MEMORY_BYTES
 from gaugehouse.errors import Unavailable
 
-QUERY_MEMORY_BYTES = 1024 * MEBIBYTE
 SPILL = "spill-"
 
 

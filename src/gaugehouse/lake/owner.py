@@ -30,7 +30,6 @@ from gaugehouse.lake.indexfile import Damage, load_index, save_index
 from gaugehouse.lake.keyhash import NEVER
 from gaugehouse.lake.known import warm_up
 from gaugehouse.lake.live import LiveFacts, live_facts
-from gaugehouse.lake.lock import OwnerLock
 from gaugehouse.lake.log import Log
 from gaugehouse.lake.lookup import FileLookup
 from gaugehouse.lake.maintenance import CompactionDone, Maintenance
@@ -56,6 +55,7 @@ from gaugehouse.lake.rows import TABLES
 from gaugehouse.lake.segments import find_segments, load_log_uuid
 from gaugehouse.lake.sequencer import Sequencer, now_us
 from gaugehouse.lake.snapshot import HotView, Snapshot
+from gaugehouse.lock import OwnerLock
 from gaugehouse.measurements.selection import from_epoch_us
 from gaugehouse.tracing import span
 

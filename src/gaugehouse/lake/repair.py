@@ -26,7 +26,6 @@ from gaugehouse.lake.durable import remove_file, write_file
 from gaugehouse.lake.filerepair import FileRepair, find_merges
 from gaugehouse.lake.flush import app_id
 from gaugehouse.lake.indexfile import index_path, is_intact_index
-from gaugehouse.lake.lock import OwnerLock
 from gaugehouse.lake.manifest import (
     CommittedFile,
     Manifest,
@@ -50,6 +49,7 @@ from gaugehouse.lake.segments import (
     scan_segment,
     segment_uuid,
 )
+from gaugehouse.lock import OwnerLock
 
 logger = structlog.get_logger()
 Progress = Callable[[str, int, int], None]

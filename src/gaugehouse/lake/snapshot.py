@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from gaugehouse.config import Layout
+from gaugehouse.config import QUERY_MEMORY_BYTES, Layout
 from gaugehouse.errors import Unavailable
 from gaugehouse.lake.delta import FileEntry, list_files
 from gaugehouse.lake.engine import Engine, explain_failure
@@ -300,8 +300,13 @@ def _may_hold(entry: FileEntry, selection: Selection) -> bool:
     return any(low <= name <= high for name in selection.components)
 
 
-def open_snapshot(lake_dir: Path, *, as_of: datetime | None = None) -> Snapshot:
-    """Return the committed state of a lake that another process owns; rows received after `as_of` are not shown.
+def open_snapshot(lake_dir: Path, *, as_of: datetime | None = None, memory_bytes: int = QUERY_MEMORY_BYTES) -> Snapshot:
+    """Return the committed state of a lake that another process owns.
+
+    Args:
+        lake_dir: Folder of the tables.
+        as_of: Rows that were received later are not shown.
+        memory_bytes: What its questions may take together.
 
     Raises:
         Unavailable: there is no readable lake.
@@ -318,7 +323,7 @@ def open_snapshot(lake_dir: Path, *, as_of: datetime | None = None) -> Snapshot:
     newest = max((entry.received_us[1] for entries in files.values() for entry in entries), default=-1)
     through = newest if as_of is None else to_epoch_us(as_of)
     return Snapshot(
-        engine=Engine(layout.run_dir),
+        engine=Engine(layout.run_dir, memory_bytes=memory_bytes),
         lake_dir=lake_dir,
         files=files,
         hot={},

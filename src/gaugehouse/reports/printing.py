@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 
-from gaugehouse.config import Layout, Settings
+from gaugehouse.config import QUERY_MEMORY_BYTES, Layout, Settings
 from gaugehouse.database import Database, database_now
 from gaugehouse.database.tables import Job as JobRow
 from gaugehouse.database.tables import Report, ReportRevision
@@ -45,6 +45,7 @@ class Printer:
         database: Reports and jobs.
         layout: Where lake, results and files live.
         threads: Threads that one file is computed with.
+        query_memory_bytes: What the columns being read may take together [bytes].
         limits: What one file holds in memory while it is computed.
         lock: One file at a time: a workbook of 200,000 rows takes 0.6 GB.
     """
@@ -52,13 +53,19 @@ class Printer:
     database: Database
     layout: Layout
     threads: int = 1
+    query_memory_bytes: int = QUERY_MEMORY_BYTES
     limits: Limits = field(default_factory=Limits)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def from_settings(cls, settings: Settings, database: Database) -> "Printer":
         """Return what the settings say."""
-        return cls(database=database, layout=Layout(settings.data_dir), threads=settings.worker_threads)
+        return cls(
+            database=database,
+            layout=Layout(settings.data_dir),
+            threads=settings.worker_threads,
+            query_memory_bytes=settings.query_memory_bytes,
+        )
 
     def provide(self, wanted: WantedFile) -> Path:
         """Return where a file is, made now unless it is there.
@@ -95,7 +102,9 @@ class Printer:
         issue, before = load_issue(self.database, self.layout, wanted.report_id, wanted.revision)
         if wanted.report_format in ONE_TABLE and wanted.options.table == VALUES:
             return make_document(issue)  # nobody would see what surrounds them
-        snapshot = None if issue.pin.as_of is None else open_snapshot(self.layout.lake_dir)
+        snapshot = None
+        if issue.pin.as_of is not None:
+            snapshot = open_snapshot(self.layout.lake_dir, memory_bytes=self.query_memory_bytes)
         share = COMPUTED_PERCENT / 100
         reading = Reading(
             snapshot=snapshot,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import update
 
-from gaugehouse.config import Layout
+from gaugehouse.config import QUERY_MEMORY_BYTES, Layout
 from gaugehouse.database import Database
 from gaugehouse.database.tables import ReportRevision
 from gaugehouse.errors import NotFound, Unavailable
@@ -35,6 +35,7 @@ class ReportWorker:
         layout: Where lake and results live.
         threads: Threads one report computes with.
         limits: What one report holds in memory.
+        query_memory_bytes: What the questions of one report to the lake may take.
         wait_s: How long the lake's owner has to commit what a report shows; then the attempt fails. [s]
         poll_s: Pause between two looks at what is committed. [s]
     """
@@ -43,6 +44,7 @@ class ReportWorker:
     layout: Layout
     threads: int = 1
     limits: Limits = field(default_factory=Limits)
+    query_memory_bytes: int = QUERY_MEMORY_BYTES
     wait_s: float = 60.0
     poll_s: float = 0.1
 
@@ -67,7 +69,9 @@ def run_report(job: Job, control: Control, *, worker: ReportWorker) -> None:
     _refuse_gone(worker, pin)
     with span("report.wait_for_lake", report=job.subject_id):
         _wait_for_lake(worker, pin.as_of, control)
-    snapshot = None if pin.as_of is None else open_snapshot(worker.layout.lake_dir, as_of=pin.as_of)
+    snapshot = None
+    if pin.as_of is not None:
+        snapshot = open_snapshot(worker.layout.lake_dir, as_of=pin.as_of, memory_bytes=worker.query_memory_bytes)
     _refuse_gone(worker, pin)  # again: what was dropped while we waited is not in the snapshot
 
     def on_progress(percent: float, doing: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 from factories import measurement_batch
 from gaugehouse.config import MEBIBYTE
 from gaugehouse.errors import Unavailable
+from gaugehouse.lake import open_snapshot
 from gaugehouse.lake.engine import SPILL, remove_old_spills
 from gaugehouse.measurements.selection import Selection
 
@@ -57,3 +58,8 @@ def test_a_start_removes_what_a_killed_process_spilled(tmp_path):
         (folder / "duckdb_temp_storage_DEFAULT-0.tmp").write_bytes(b"rows")
     remove_old_spills(tmp_path)
     assert (old.exists(), own.exists()) == (False, True)
+
+
+def test_who_reads_beside_the_owner_is_bounded_too(lake, lakes):
+    snapshot = open_snapshot(lakes.layout.lake_dir, memory_bytes=64 * MEBIBYTE)
+    assert snapshot.engine.cursor().sql("SELECT current_setting('memory_limit')").fetchall() == [("64.0 MiB",)]

@@ -532,9 +532,9 @@ def test_rows_that_go_while_a_report_waits_for_the_lake_are_noticed(plant, monke
     asked = plant.ask(kpis=("mean",))
     plant.lake.flush()
 
-    def drop_and_open(lake_dir, *, as_of):
+    def drop_and_open(lake_dir, *, as_of, memory_bytes):
         plant.lake.retain("default", "measurements", datetime(2026, 4, 1, tzinfo=UTC))
-        return open_snapshot(lake_dir, as_of=as_of)
+        return open_snapshot(lake_dir, as_of=as_of, memory_bytes=memory_bytes)
 
     monkeypatch.setattr("gaugehouse.reports.run.open_snapshot", drop_and_open)
     with plant.working():
