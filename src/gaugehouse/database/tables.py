@@ -118,6 +118,7 @@ class Component(Base):
     search_text: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(default=database_now())
     updated_at: Mapped[datetime] = mapped_column(default=database_now())
+    commissioned_at: Mapped[datetime | None]
     retired_at: Mapped[datetime | None]
 
 

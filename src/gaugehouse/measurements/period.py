@@ -91,6 +91,16 @@ def parse_instant(text: str, *, timezone: str | None = None) -> datetime:
     return instant
 
 
+def is_naive_time(text: str) -> bool:
+    """Say whether a text is a time of day that nobody can place without a zone."""
+    if _DATE.fullmatch(text):
+        return False
+    try:
+        return datetime.fromisoformat(text).tzinfo is None
+    except ValueError:
+        return False
+
+
 def _to_utc(instant: datetime, text: str) -> datetime:
     try:
         converted = instant.astimezone(UTC)

@@ -63,6 +63,8 @@ from gaugehouse.reports.request import ComponentFilter as ComponentFilter
 from gaugehouse.reports.request import KpiTarget as KpiTarget
 from gaugehouse.reports.request import PeriodBounds as PeriodBounds
 from gaugehouse.reports.request import ReportRequest as ReportRequest
+from gaugehouse.reports.result import COMPARISON as COMPARISON
+from gaugehouse.reports.result import GROUPS as GROUPS
 from gaugehouse.reports.result import RESULT as RESULT
 from gaugehouse.reports.result import Answer as Answer
 from gaugehouse.reports.result import rank_result as rank_result

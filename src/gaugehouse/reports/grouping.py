@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from gaugehouse.errors import Refused
@@ -72,6 +73,9 @@ def compute_groups(
         owners=make_owners(series, pin),
         catalogue=catalogue,
     )
+    if pin.shifts:
+        is_shift = np.array([shift is not None for shift in pin.shifts], np.bool_)
+        results = results.filter(pa.array(is_shift[results["bucket"].to_numpy()]))
     bucket = results["bucket"].combine_chunks()
     edges = {"bucket_start": pin.edges_us[:-1], "bucket_end": pin.edges_us[1:]}
     columns = {name: pa.array(edge).cast(TIMESTAMP).take(bucket) for name, edge in edges.items()}

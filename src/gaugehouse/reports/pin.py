@@ -34,13 +34,15 @@ class PinnedComponent:
         name: Name.
         type: Of the machine.
         labels: By which components are grouped.
-        retired_at: Ends its part of the period.
+        commissioned_at: Begins its part of the period.
+        retired_at: Ends it.
         attributes: Those that formulas use, the metrics of its OEE among them.
     """
 
     name: str
     type: str = ""
     labels: Mapping[str, str]
+    commissioned_at: datetime | None = None
     retired_at: datetime | None = None
     attributes: Mapping[str, object] = field(default_factory=dict)
 
@@ -185,6 +187,9 @@ def encode_pin(pin: Pin) -> dict[str, Any]:
     }
     optional = {
         "component_attributes": {one.name: dict(one.attributes) for one in pin.components if one.attributes},
+        "commissioned_us": {
+            one.name: to_epoch_us(one.commissioned_at) for one in pin.components if one.commissioned_at is not None
+        },
         "supporting": series[len(pin.series) :],
         "definitions": [_encode_definition(one) for one in pin.definitions],
         "shift_calendar": _encode_shift_calendar(pin.shift_calendar),
@@ -203,11 +208,13 @@ def encode_pin(pin: Pin) -> dict[str, Any]:
 def decode_pin(encoded: Mapping[str, Any]) -> Pin:
     """Return the pin that `encode_pin` wrote, also after a database turned 1e22 into an integer or sorted the keys."""
     of_components = encoded.get("component_attributes", {})
+    commissioned_us = encoded.get("commissioned_us", {})
     components = tuple(
         PinnedComponent(
             name=name,
             type=type_,
             labels=labels,
+            commissioned_at=from_epoch_us(commissioned_us[name]) if name in commissioned_us else None,
             retired_at=None if retired_us is None else from_epoch_us(retired_us),
             attributes={key: _decode_attribute(value) for key, value in of_components.get(name, {}).items()},
         )

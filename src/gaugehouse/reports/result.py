@@ -61,8 +61,8 @@ COMPARED = pa.schema(
         pa.field("reason", pa.string()),  # why one of these is missing
     ]
 )
-VALUES = "values"
-SCHEMAS = {VALUES: RESULT, "comparison": COMPARED, "groups": GROUPED}
+VALUES, COMPARISON, GROUPS = "values", "comparison", "groups"
+SCHEMAS = {VALUES: RESULT, COMPARISON: COMPARED, GROUPS: GROUPED}
 DIGEST_KEY = b"gaugehouse.digest"
 
 
@@ -83,7 +83,7 @@ class Answer:
     @property
     def tables(self) -> dict[str, pa.Table]:
         """The tables there are, by name; the values last."""
-        named = {"comparison": self.comparison, "groups": self.groups, VALUES: self.values}
+        named = {COMPARISON: self.comparison, GROUPS: self.groups, VALUES: self.values}
         return {name: table for name, table in named.items() if table is not None}
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from factories import event_batch
 from gaugehouse.errors import NotFound, Refused
-from gaugehouse.inventory import update_component, update_metric
+from gaugehouse.inventory import put_shift_calendar, update_component, update_metric
+from gaugehouse.measurements.shift_calendar import read_shift_calendar
 from gaugehouse.reports import rank_result, read_answer, read_result
 
 MARCH = datetime(2026, 3, 1, tzinfo=UTC)
@@ -47,6 +48,18 @@ def test_a_group_is_a_ratio_of_sums(lines):
         ("A", "uptime"): (8 * 3600, 2),
         ("B", "availability"): (100, 1),
         ("B", "uptime"): (2 * 3600, 1),
+    }
+
+
+def test_groups_by_shift_are_of_shifts_only(lines):
+    shifts = [{"name": "early", "start": "00:00", "duration": "PT6H", "days": ["mon"]}]
+    with lines.database.transaction() as session:
+        calendar = read_shift_calendar({"timezone": "UTC", "shifts": shifts})
+        put_shift_calendar(session, lines.manager.project_id, calendar, author="max")
+    _report, found = answer(lines, group_by="fleet", bucket="shift")
+    second = MARCH + 24 * HOUR
+    assert {(row["bucket_start"], row["bucket_end"]) for row in found.groups.to_pylist()} == {
+        (second, second + 6 * HOUR)
     }
 
 
@@ -92,8 +105,13 @@ def test_a_side_that_is_missing_is_null_with_a_reason_never_0(lines):
     one = rows["press-1", "availability"]
     assert (one["previous"], one["difference"], one["percent"]) == (None, None, None)
     assert one["reason"].startswith("then: ")
-    zero = rows["press-1", "uptime"]
-    assert zero["percent"] is None
+    silent = rows["press-1", "uptime"]  # a silent day has 0 s of it, and nobody measured them
+    assert (silent["value"], silent["previous"], silent["difference"], silent["percent"]) == (7200, None, None, None)
+    assert silent["reason"].startswith("then: ")
+    _report, found = answer(lines, "2026-03-03", compare="previous", components=("press-3",))
+    (now_silent,) = [row for row in found.comparison.to_pylist() if row["kpi"] == "uptime"]
+    assert (now_silent["previous"], now_silent["difference"], now_silent["percent"]) == (7200, None, None)
+    assert now_silent["reason"]
 
 
 def test_bucket_stands_beside_bucket(lines):

@@ -276,7 +276,10 @@ def test_a_schedule_may_have_a_period_and_a_zone_of_its_own(plant):
     (report,) = all_reports(plant)
     assert report.request["period"] == "last_month"
     # In Berlin, whose calendar the template reads, it is still March when April begins in Tokyo.
-    assert report.period_start == datetime(2026, 1, 31, 23, tzinfo=UTC)
+    assert (report.period_start, report.timezone) == (datetime(2026, 2, 28, 15, tzinfo=UTC), "Asia/Tokyo")
+    with plant.database.reading() as session:
+        (ahead,) = reports.preview_report_schedule(session, plant.manager, "mondays", now=FRIDAY, count=1)
+    assert (ahead.period_start, ahead.period_end) == (report.period_start, report.period_end)
     assert schedule(plant, "every day 06:00", name="zoned").timezone == "Europe/Berlin"
     assert schedule(plant, "every day 06:00", name="named", timezone="UTC").timezone == "UTC"
 
