@@ -89,7 +89,7 @@ def test_that_measuring_goes_on_makes_no_report_stale(plant):
     next_rows = [one for metric in ("flow", "parts", "mode") for one in hourly(metric, range(24, 27), start=end)]
     plant.deliver(next_rows)
     found = staleness(plant, report)
-    assert (found.late_rows, found.late_series) == (1 + 2, 2)  # the next of flow, the next two of parts
+    assert (found.late_rows, found.late_series) == (1 + 2 + 1, 3)  # the next of flow and mode, the next two of parts
     assert found.late_to == end + HOUR
     again = reissue(plant, report)
     assert not staleness(plant, again).is_stale
