@@ -11,7 +11,7 @@ from deltalake import DeltaTable
 from sqlalchemy import update
 
 from gaugehouse.config import Settings
-from gaugehouse.database.tables import Job, Project, Report, ReportRevision
+from gaugehouse.database.tables import ReportRevision
 from gaugehouse.errors import StorageFull, Unavailable
 from gaugehouse.inventory import create_project, delete_project
 from gaugehouse.lake import Lake, values
@@ -20,10 +20,10 @@ from gaugehouse.lake.status import read_status
 from gaugehouse.lake.valuecheck import check_values
 from gaugehouse.lake.verify import verify_lake
 from gaugehouse.measurements.schema import VALUE_ROWS
-from gaugehouse.measurements.selection import to_epoch_us
-from gaugehouse.reports import RESULT, ValuePublisher, reissue_report
+from gaugehouse.reports import ValuePublisher, reissue_report
 from gaugehouse.reports import values as revisions_of
-from gaugehouse.reports.result import publish_result, result_path, write_result
+from gaugehouse.reports.result import result_path
+from planting import store_done_report
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -78,42 +78,8 @@ def assert_each_once(plant):
     return rows
 
 
-def store_done(plant, number, *, project="default", start=T0, values=(1.0, 2.0), revision=1):
-    """Store a done revision as a worker leaves it, without the computing; return the report's id."""
-    report_id = f"rep_{project[:8]}{number:06d}"
-    rows = [
-        ("pump-1", "flow", kpi, start + i * DAY, start + (i + 1) * DAY, value, "1", 1.0, 24, "ok", None)
-        for kpi in KPIS
-        for i, value in enumerate(values)
-    ]
-    result = pa.Table.from_pylist([dict(zip(RESULT.names, row, strict=True)) for row in rows], schema=RESULT)
-    path = result_path(plant.layout, report_id, revision)
-    publish_result(write_result(result, path, digest="d", attempt=0), path)
-    pin = {"period": {"start_us": to_epoch_us(start)}}
-    with plant.database.transaction() as session:
-        project_id = session.query(Project).filter(Project.slug == project).one().id
-        if revision == 1:
-            session.add(
-                Report(
-                    id=report_id, project_id=project_id, requested_by="m", period_expression="", timezone="UTC",
-                    request={},
-                )
-            )  # fmt: skip
-        job_id = f"job_{project[:8]}{number:06d}_{revision}"
-        session.add(
-            Job(
-                id=job_id, kind="report", project_id=project_id, subject_id=report_id, status="done", attempts_limit=1,
-                finished_at=start + 90 * DAY,
-            )
-        )  # fmt: skip
-        session.flush()
-        session.add(
-            ReportRevision(
-                report_id=report_id, revision=revision, requested_by="m", because="", pin=pin, asked_at=start,
-                job_id=job_id, digest="d", result_rows=len(rows),
-            )
-        )  # fmt: skip
-    return report_id
+def store_done(plant, number, **more):
+    return store_done_report(plant.layout, plant.database, number, **more)
 
 
 def commits_of(plant):
