@@ -301,6 +301,7 @@ def _values(runtime: Runtime) -> Iterator[None]:
         yield
     finally:
         stopping.set()
+        runtime.lake.values.close(FLUSH_AT_STOP_S)  # a batch under way is left to the next start
         thread.join(FLUSH_AT_STOP_S)
 
 
@@ -321,6 +322,8 @@ def _keep_publishing(runtime: Runtime, stopping: threading.Event) -> None:
             table.tidy()
             wait_s = VALUES_PERIOD_S
         except Exception as exc:  # whatever it is: nothing is lost, the next round may do better
+            if stopping.is_set():
+                return
             is_expected = isinstance(exc, (GaugehouseError, OSError))
             logger.exception("publishing_values_failed", error=type(exc).__name__, exc_info=not is_expected)
             wait_s = min(2 * max(wait_s, VALUES_PERIOD_S), VALUES_RETRY_LAST_S)

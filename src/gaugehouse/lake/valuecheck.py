@@ -5,7 +5,7 @@ Findings have codes of their own: nothing of this table is ever quarantined or l
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -175,6 +175,12 @@ def _comparable(column: pa.ChunkedArray) -> NDArray[np.integer]:
         return instants_us(column)
     values: NDArray[np.integer] = as_array(column).to_numpy()
     return values
+
+
+def order_by_key(rows: pa.Table, columns: Sequence[str]) -> Int64s:
+    """Return the positions of rows, whose names are dictionaries, by the columns of a key; absent names are last."""
+    order: Int64s = np.lexsort([_comparable(rows.column(name)) for name in reversed(columns)])
+    return order
 
 
 def rank_names(names: pa.DictionaryArray) -> Int64s:

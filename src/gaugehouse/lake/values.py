@@ -54,7 +54,7 @@ from gaugehouse.lake.valuecheck import VALUE_NAMES, ValueCheck, check_values, co
 logger = structlog.get_logger()
 
 APP_ID = "gaugehouse:kpi_values"
-MERGED_ROWS = 2_097_152  # a merge holds them in memory at once, some 100 bytes each
+MERGED_ROWS = 1_048_576  # a merge holds them in memory at once, some 70 bytes each, up to three times
 UNREADABLE = (
     DamageFound,
     DeltaError,
@@ -123,8 +123,13 @@ class ValueTable:
         Raises:
             Unavailable: the lake is closing.
         """
-        with self._lock:
+        with self._alone():
             self._refuse_when_closing()
+            yield
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with self._lock, fail_stop(self._on_failure):
             yield
 
     def _refuse_when_closing(self) -> None:
@@ -206,7 +211,7 @@ class ValueTable:
 
     def newest_batch(self) -> int:
         """Return the number of the newest committed batch, -1 for none: no smaller one can be committed any more."""
-        with self._lock:
+        with self._alone():
             return self._open().transaction_version(APP_ID) if self._exists else -1
 
     def write(self, batch: int, portions: Iterable[Portion]) -> Draft:
@@ -245,8 +250,7 @@ class ValueTable:
                 writer.write(rows)
             if not bounds.rows:
                 return None
-            with fail_stop(self._on_failure):
-                file = writer.close()
+            file = writer.close()
         return bounds.entry(path, file.size_bytes, project, month), file
 
     def commit(self, draft: Draft) -> None:
@@ -366,7 +370,7 @@ class ValueTable:
 
     def projects(self) -> set[str]:
         """Return the slugs of the projects that have rows here."""
-        with self._lock:
+        with self._alone():
             return {entry.project for entry in self._open().files.values()} if self._exists else set()
 
     def holds(self, project: str) -> bool:

@@ -25,13 +25,13 @@ from gaugehouse.lake.deltalog import Commit, ListedFile
 from gaugehouse.lake.findings import Finding, Verdict
 from gaugehouse.lake.indexfile import CHECKSUM_BYTES, index_path
 from gaugehouse.lake.keyhash import UInt64s
-from gaugehouse.lake.manifest import CommittedFile
+from gaugehouse.lake.manifest import CommittedFile, values_manifest_path
 from gaugehouse.lake.picture import AskLive, Picture, take_picture
 from gaugehouse.lake.plain import PLAIN, write_sign
 from gaugehouse.lake.quarantine import Quarantine, is_broken, is_intact, quarantine_path, read_quarantined_paths
-from gaugehouse.lake.rows import TABLES, TableSpec
+from gaugehouse.lake.rows import TABLES, VALUES, TableSpec
 from gaugehouse.lake.surroundings import check_leftovers, check_mirror
-from gaugehouse.lake.valuecheck import check_values
+from gaugehouse.lake.valuecheck import check_values, take_value_picture
 from gaugehouse.measurements.selection import from_epoch_us
 
 Progress = Callable[[str, int, int], None]
@@ -121,6 +121,13 @@ def _check_values(examination: _Examination) -> None:
     figures.rows += check.rows
     figures.size_bytes += check.size_bytes
     examination.verdict.findings += check.findings
+    picture = take_value_picture(examination.layout)
+    if picture is not None:
+        files, manifest_file = picture.log.state.files, values_manifest_path(examination.layout)
+        is_online = examination.ask_live is not None
+        examination.verdict.findings += check_mirror(
+            examination.layout, VALUES.name, files, is_online, manifest_file=manifest_file
+        )
 
 
 # -- the Delta logs and what their commits say

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import structlog
 from sqlalchemy import Select, func, select, tuple_, update
 from sqlalchemy.orm import Session
@@ -21,9 +20,10 @@ from gaugehouse.database import Database
 from gaugehouse.database.tables import Job, Project, Report, ReportRevision
 from gaugehouse.errors import Unavailable
 from gaugehouse.lake import Portion, ValueTable
+from gaugehouse.lake.valuecheck import order_by_key
 from gaugehouse.measurements.schema import TIMESTAMP, VALUE_ROWS
 from gaugehouse.measurements.selection import from_epoch_us
-from gaugehouse.reports.result import load_result, result_path
+from gaugehouse.reports.result import RESULT, load_coded, result_path
 
 logger = structlog.get_logger()
 
@@ -31,6 +31,7 @@ REVISIONS_AT_ONCE = 200
 ROWS_AT_ONCE = 2_000_000  # of a batch, unless its first revision alone has more
 KEY = ("component", "metric", "kpi", "bucket_start")
 START_US = ("period", "start_us")
+TAKEN = [name for name in VALUE_ROWS.names if name in RESULT.names]
 Key = tuple[str, int]
 
 
@@ -120,7 +121,7 @@ class ValuePublisher:
     def _portions(self, revisions: Sequence[DoneRevision], unreadable: list[Key]) -> Iterator[Portion]:
         for one in revisions:
             try:
-                result = load_result(result_path(self.layout, one.report_id, one.revision))
+                result = load_coded(result_path(self.layout, one.report_id, one.revision), TAKEN)
             except Unavailable:
                 logger.warning("values_unreadable", report=one.report_id, revision=one.revision)
                 unreadable.append(one.key)
@@ -143,25 +144,19 @@ def value_rows(revision: DoneRevision, result: pa.Table) -> pa.Table:
 
     Args:
         revision: Which one.
-        result: Columns of RESULT, in any order.
+        result: Columns TAKEN of RESULT, text as dictionaries, rows in any order.
 
     Returns:
         Columns of VALUE_ROWS by component, metric (absent ones last), KPI and bucket; names as dictionaries.
     """
-    rows = result.take(pc.sort_indices(result, [(name, "ascending") for name in KEY]))
+    rows = result.take(pa.array(order_by_key(result, KEY)))
     count = rows.num_rows
     own = {
-        "report_id": pa.repeat(pa.scalar(revision.report_id, pa.string()), count),
+        "report_id": pa.repeat(pa.scalar(revision.report_id, pa.string()), count).dictionary_encode(),
         "revision": pa.repeat(pa.scalar(revision.revision, pa.int32()), count),
         "computed_at": pa.repeat(pa.scalar(revision.computed_at, TIMESTAMP), count),
     }
-    columns = {name: own[name] if name in own else rows.column(name) for name in VALUE_ROWS.names}
-    return pa.table(
-        {
-            name: column.dictionary_encode() if pa.types.is_string(column.type) else column
-            for name, column in columns.items()
-        }
-    )
+    return pa.table({name: own[name] if name in own else rows.column(name) for name in VALUE_ROWS.names})
 
 
 IS_DONE = ReportRevision.digest.is_not(None)

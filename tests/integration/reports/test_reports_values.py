@@ -1,6 +1,8 @@
 """The values of done reports are rows of one Delta table, each once, whatever happens between two steps."""
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -495,4 +497,31 @@ def test_rows_of_a_project_that_nobody_knows_any_more_are_dropped_by_the_next_st
         delete_project(session, "other")
     assert publisher_of(plant).drop_unknown_projects() == ["other"]
     assert set(read_table(plant)["project"]) == {"default"}
+    assert publish(plant) == []
+
+
+def test_a_project_that_is_deleted_while_its_batch_is_written_leaves_nothing(plant, monkeypatch):
+    with plant.database.transaction() as session:
+        create_project(session, "other")
+    store_done(plant, 1, project="other")
+    begun, going_on = threading.Event(), threading.Event()
+    load = revisions_of.load_coded
+
+    def load_slowly(*arguments):
+        begun.set()
+        assert going_on.wait(30)
+        return load(*arguments)
+
+    monkeypatch.setattr(revisions_of, "load_coded", load_slowly)
+    with ThreadPoolExecutor(2) as pool:
+        published = pool.submit(publish, plant)
+        assert begun.wait(30)
+        with plant.database.transaction() as session:
+            delete_project(session, "other")
+        deleted = pool.submit(plant.lake.delete_project, "other")
+        going_on.set()
+        assert published.result() == [1]
+        assert [one.rows for one in deleted.result() if one.table == "kpi_values"] == [4]
+    assert read_table(plant).is_empty()
+    assert not plant.lake.holds("other")
     assert publish(plant) == []
