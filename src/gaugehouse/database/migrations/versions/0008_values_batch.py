@@ -1,13 +1,13 @@
 """In which batch the values of a revision go into the lake's table `kpi_values`.
 
-Revision: 0007. After: 0006.
+Revision: 0008. After: 0007.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
