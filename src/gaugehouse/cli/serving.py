@@ -79,8 +79,6 @@ def serve_forever(*, data_dir: Path, host: str | None, port: int | None, demo: b
             is_new = settings.demo and _load_demo(runtime, report)
         stack.enter_context(answering(runtime))
         stack.enter_context(_announced(layout, url))
-        for number in range(settings.workers):
-            stack.enter_context(Worker(data_dir=settings.data_dir, number=number))
         stack.enter_context(_retention(runtime))
         stack.enter_context(_schedules(runtime))
         stack.enter_context(_values(runtime))
@@ -89,6 +87,9 @@ def serve_forever(*, data_dir: Path, host: str | None, port: int | None, demo: b
         _greet(runtime, url, is_new=is_new)
         app = create_app(runtime)
         stack.enter_context(_metrics_listener(runtime, app.state.traffic))
+        # Last: loading them must not keep the server from being ready.
+        for number in range(settings.workers):
+            stack.enter_context(Worker(data_dir=settings.data_dir, number=number))
         server = uvicorn.Server(configure_server(app, host=settings.host, port=settings.port))
         app.state.is_leaving = lambda: server.should_exit
         logger.info("serving", url=url, pid=os.getpid(), demo=settings.demo)
