@@ -33,7 +33,7 @@ from gaugehouse.reports.formulas import (
     pin_series,
     read_attributes,
 )
-from gaugehouse.reports.grouping import check_grouping
+from gaugehouse.reports.grouping import SHIFT, check_grouping
 from gaugehouse.reports.pin import Pin, PinnedComponent, PinnedSeries
 from gaugehouse.reports.planned import cut_period, pin_comparison, pin_exclusions, pin_shift_calendar
 from gaugehouse.reports.request import ComponentFilter, PeriodBounds, ReportRequest
@@ -105,6 +105,7 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
     _check_metrics(session, project_id, body.metrics)
     calendar = pin_shift_calendar(session, project_id)
     edges_us, shifts = cut_period(period, body.bucket, calendar, limit=cells_limit)
+    in_shifts = cut_period(period, SHIFT, calendar, limit=cells_limit) if body.group_by == SHIFT else None
     comparison = None
     if body.compare is not None:
         comparison = pin_comparison(
@@ -137,6 +138,8 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
     is_whole = as_of is not None  # before the first row, and for a template, nobody knows which metrics there will be
     kpis = _choose_kpis(body.kpis, series if is_whole else (), catalogue)
     _check_size(series, kpis, edges_us, cells_limit)
+    if in_shifts is not None:
+        _check_size(series, kpis, in_shifts[0], cells_limit)
     names = [one.name for one in components]
     return Pin(
         project=project,
@@ -157,6 +160,8 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
         comparison=comparison,
         rows_from=None if gone is None else gone.before,
         group_by=body.group_by,
+        group_edges_us=() if in_shifts is None else tuple(in_shifts[0].tolist()),
+        group_shifts=() if in_shifts is None else in_shifts[1],
         firmware=find_versions(source.pin(), project, names, period) if body.group_by == FIRMWARE else {},
     )
 

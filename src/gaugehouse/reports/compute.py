@@ -25,7 +25,7 @@ from gaugehouse.reports.counted import (
 )
 from gaugehouse.reports.firmware import FIRMWARE, limit_to_version, list_versions
 from gaugehouse.reports.formulas import make_catalogue, make_owners
-from gaugehouse.reports.grouping import compute_groups, find_groups
+from gaugehouse.reports.grouping import SHIFT, compute_groups, compute_shift_groups, find_groups
 from gaugehouse.reports.late import count_late
 from gaugehouse.reports.pin import Pin, PinnedSeries
 from gaugehouse.reports.result import GROUPED, RESULT, Answer
@@ -81,6 +81,16 @@ def _compute_groups(
     snapshot: Snapshot | None, pin: Pin, kept: list[tuple[Chunk, Facts]], threads: int, limits: Limits | None
 ) -> pa.Table:
     catalogue = make_catalogue(pin.definitions)
+    if pin.group_by == SHIFT:
+        in_shifts = iterate_facts(
+            snapshot,
+            pin,
+            edges_us=np.array(pin.group_edges_us, np.int64),
+            threads=threads,
+            limits=limits,
+            on_progress=say_nothing,
+        )
+        return compute_shift_groups(list(in_shifts), pin, catalogue)
     if pin.group_by != FIRMWARE:
         return compute_groups(kept, pin, catalogue, find_groups(pin))
     tables = [GROUPED.empty_table()]

@@ -83,7 +83,7 @@ class ReportBody(EdgeBody):
     group_by: str | None = Field(
         None,
         examples=["label:line"],
-        description="Also the KPIs of components together: fleet, type, or label:NAME",
+        description="Also the KPIs of components together: fleet, type, shift, firmware, or label:NAME",
     )
     title: str = Field("", description="Stands on files")
     targets: dict[str, TargetBody] = Field(default_factory=dict, description="By KPI; what values are judged against")
