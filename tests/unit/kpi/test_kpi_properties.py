@@ -37,13 +37,14 @@ ROUNDED = {
     "co_moment": (2, 0),
     "moving_range": (1, 0),
     "squares": (2, 0),
-    "ranges": (1, 0),
+    "scaled_ranges": (1, 0),
+    "border_value": (1, 0),
     "area": (1, 2),
     "linear_area": (1, 2),
     "increase": (1, 0),
 }
 TIME_S = 60 * 86_400 * 50
-REPRESENTATION = {"increase_low", "end_row", "first_row"}
+REPRESENTATION = {"increase_low", "sum_low", "end_row", "first_row"}
 
 
 def assert_same_facts(merged: Facts, whole: Facts, scale: float) -> None:
