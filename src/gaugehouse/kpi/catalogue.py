@@ -615,7 +615,7 @@ _DEFINITIONS = (
         name="oee",
         title="Overall equipment effectiveness",
         unit="%",
-        formula="oee_availability * oee_effectiveness * "
+        formula="oee_effectiveness * oee_availability * "
         "(sum(good_parts * @ideal_cycle_time_s) / sum(parts * @ideal_cycle_time_s))",
         source=OEE,
         edge="of several components the ratio of sums, ideal time of the good parts / planned busy time, never the "
