@@ -21,6 +21,7 @@ from gaugehouse.measurements.windows import NO_WINDOWS, Windows, join_windows, m
 
 SERIES_GROUPS = ("kind", "intervals", "spans", "points", "steps", "subgroups", "holds", "counters", "states")
 ADDED_HOLDS = ("covered_us", "area", "above_us", "below_us", "linear_covered_us", "linear_area")
+SPLITTER = 2.0**27 + 1  # cuts a float into halves whose products are exact (Veltkamp)
 NO_NOW_US = np.iinfo(np.int64).max // 4  # far ahead, and sums of two such instants still fit
 
 KIND_CODES = {
@@ -516,7 +517,8 @@ def _take(out: kernel.Records, source: kernel.Records, names: Sequence[str], *, 
 def _merge_moments(out: kernel.Records, a: kernel.Records, b: kernel.Records) -> None:
     """Means, squared deviations and co-moments of two samples as one (Chan, Golub, LeVeque 1979)."""
     n = np.maximum(out["n"], 1)
-    distance, t_distance = b["mean"] - a["mean"], b["t_mean_s"] - a["t_mean_s"]
+    lost = [find_rest(one["mean"], one["n"].astype(np.float64), one["sum"], one["sum_low"]) for one in (a, b)]
+    distance, t_distance = (b["mean"] - a["mean"]) + (lost[1] - lost[0]), b["t_mean_s"] - a["t_mean_s"]
     weight = a["n"] * (b["n"] / n)
     whole = (out["sum"] + out["sum_low"]) / n
     out["mean"] = np.where(a["n"] == 0, b["mean"], np.where(b["n"] == 0, a["mean"], whole))
@@ -607,3 +609,13 @@ def two_sum(a: kernel.Floats, b: kernel.Floats) -> tuple[kernel.Floats, kernel.F
     total = a + b
     back = total - a
     return total, (a - (total - back)) + (b - back)
+
+
+def find_rest(mean: kernel.Floats, n: kernel.Floats, total: kernel.Floats, low: kernel.Floats) -> kernel.Floats:
+    """Return what rounding of `mean` lost: (total + low) / n - mean, with an exact product (Dekker 1971)."""
+    product = n * mean
+    n_high, mean_high = (one * SPLITTER - (one * SPLITTER - one) for one in (n, mean))
+    n_low, mean_low = n - n_high, mean - mean_high
+    lost = ((n_high * mean_high - product) + n_high * mean_low + n_low * mean_high) + n_low * mean_low
+    rest = ((total - product) - lost + low) / np.where(n > 0, n, 1.0)
+    return np.where(np.isfinite(rest), rest, 0.0)

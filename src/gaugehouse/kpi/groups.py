@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaugehouse.kpi import kernel
+from gaugehouse.kpi.facts import find_rest
 from gaugehouse.kpi.outcome import NO_DATA, OUTSIDE, PARTIAL, UNDEFINED, Mask, Outcome, Reason, ReasonTexts, Status
 
 Places = NDArray[np.int64]
-
-SPLITTER = 2.0**27 + 1  # cuts a float into halves whose products are exact (Veltkamp)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +115,7 @@ class Groups:
         mean = np.where(counted, total, 0.0) / np.where(counted, n, 1.0)
         leader = np.minimum(self.find_first(counted), len(self.group_of) - 1)
         reference = mean[leader, np.arange(mean.shape[1])][self.group_of]
-        rest = np.where(counted, _find_rest(mean, n, total, low), 0.0)
+        rest = np.where(counted, find_rest(mean, n, total, low), 0.0)
         distance = np.where(counted, (mean - reference) + rest, 0.0)
         count = self._add(n)
         centre = self._add(n * distance) / np.where(count > 0, count, 1.0)
@@ -187,16 +186,6 @@ class Groups:
 
     def _count(self, where: Mask) -> Places:
         return self.add_up(where.astype(np.int64))
-
-
-def _find_rest(mean: kernel.Floats, n: kernel.Floats, total: kernel.Floats, low: kernel.Floats) -> kernel.Floats:
-    """Return what rounding of `mean` lost: (total + low) / n - mean, with an exact product (Dekker 1971)."""
-    product = n * mean
-    n_high, mean_high = (one * SPLITTER - (one * SPLITTER - one) for one in (n, mean))
-    n_low, mean_low = n - n_high, mean - mean_high
-    lost = ((n_high * mean_high - product) + n_high * mean_low + n_low * mean_high) + n_low * mean_low
-    rest = ((total - product) - lost + low) / np.where(n > 0, n, 1.0)
-    return np.where(np.isfinite(rest), rest, 0.0)
 
 
 def _first_of(rows: int, *choices: Places) -> Places:
