@@ -803,22 +803,13 @@ def is_inside(spans: Records, b: int, i: int) -> bool:
 
 
 @kernel
-def count_step(
-    params: SeriesParams,
-    param: Record,
-    out: Record,
-    verdict: int,
-    amount: float,
-    from_us: int,
-    to_us: int,
-    zero_us: int,
-) -> None:
+def count_step(out: Record, verdict: int, amount: float, from_us: int, to_us: int) -> None:
     if verdict == RESET:
         out.resets += 1
     if verdict == ROLLOVER:
         out.rollovers += 1
     if out.steps == 0:
-        out.from_us, out.from_clock_us = from_us, counted_us(params, param, zero_us, from_us)
+        out.from_us = from_us
     out.steps += 1
     out.moves += 1 if amount > 0.0 else 0
     out.to_us = to_us
@@ -868,12 +859,13 @@ def fill_counter(
             elif verdict >= TOO_FAST:
                 out[b].glitches += 1
             else:
-                count_step(params, param, out[b], verdict, amount, from_us, to_us, zero_us)
+                count_step(out[b], verdict, amount, from_us, to_us)
         k += passed
         if verdict <= TOO_FAST:
             last = k - 1
     for b in range(len(spans)):
         if out[b].steps > 0:
+            out[b].from_clock_us = counted_us(params, param, zero_us, out[b].from_us)
             out[b].to_clock_us = counted_us(params, param, zero_us, out[b].to_us)
 
 
@@ -964,16 +956,21 @@ def find_links(
     rows: Rows, params: SeriesParams, param: Record, classes: NDArray[np.int8], lo: int, max_hold_us: int
 ) -> NDArray[np.int8]:
     """Return for each point how it hangs together with the one before it: PARTED (also the first), BRIDGED, JOINED."""
+    times_us, qualities = rows.measured_at_us, rows.quality
+    has_windows = param.unheld_begin < param.unheld_end
     links = np.full(len(classes), PARTED, np.int8)
     last, is_clean = -1, True
     for i in range(len(classes)):
         if classes[i] < 0:
-            is_clean = is_clean and rows.quality[lo + i] >= EXCLUDED
+            is_clean = is_clean and qualities[lo + i] >= EXCLUDED
             continue
-        if last >= 0 and not is_silent(
-            params, param, rows.measured_at_us[lo + last], rows.measured_at_us[lo + i], max_hold_us
-        ):
-            links[i] = JOINED if is_clean else BRIDGED
+        if last >= 0:
+            from_us, to_us = times_us[lo + last], times_us[lo + i]
+            silent = to_us - from_us > max_hold_us
+            if has_windows:
+                silent = is_silent(params, param, from_us, to_us, max_hold_us)
+            if not silent:
+                links[i] = JOINED if is_clean else BRIDGED
         last, is_clean = i, True
     return links
 

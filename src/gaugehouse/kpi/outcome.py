@@ -55,6 +55,7 @@ class Reason(IntEnum):
     MIXED_UNITS = 23
     EXCLUDED = 24
     MOSTLY_GLITCHES = 25
+    NOTHING_HOLDS = 26
 
 
 REASON_TEXTS: dict[Reason, str | None] = {
@@ -85,6 +86,7 @@ REASON_TEXTS: dict[Reason, str | None] = {
     Reason.EXCLUDED: "the whole period is excluded",
     Reason.MOSTLY_GLITCHES: "more readings were left out as glitches than steps were counted: it may reset too often "
     "to tell them apart",
+    Reason.NOTHING_HOLDS: "no value holds at any time of the period",
 }
 
 KIND_REASONS = {

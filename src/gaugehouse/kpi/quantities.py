@@ -24,7 +24,7 @@ class Basis(Enum):
     PERIOD = "period"  # known at once
     POINTS = "points"  # null without a measurement inside
     COUNT = "count"  # of measurements: 0 without one
-    HOLDS = "holds"  # null without a value inside or carried in
+    HOLDS = "holds"  # null without a value inside or carried in, and while none holds
     DURATION = "duration"  # 0 without a value inside or carried in
     STEPS = "steps"  # null without a counted step; says what is missing at either end
     AMOUNT = "amount"  # steps of a counter, points of a delta

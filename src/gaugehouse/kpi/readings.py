@@ -115,8 +115,9 @@ def _judge(facts: Facts, value: Numbers, basis: Basis) -> Outcome:
             _mark_silence(outcome, facts, facts.points["n"] == 0, keeps_value=basis is Basis.COUNT)
         case Basis.HOLDS | Basis.DURATION:
             _mark_holds(outcome, facts)
-            is_silent = _is_unheard(facts) if basis is Basis.DURATION else facts.holds["covered_us"] == 0
-            _mark_silence(outcome, facts, is_silent, keeps_value=basis is Basis.DURATION)
+            if basis is Basis.HOLDS:
+                outcome.mark(facts.holds["covered_us"] == 0, Status.UNDEFINED, Reason.NOTHING_HOLDS)
+            _mark_silence(outcome, facts, _is_unheard(facts), keeps_value=basis is Basis.DURATION)
         case Basis.STEPS:
             _mark_steps(outcome, facts)
             _mark_silence(outcome, facts, facts.points["n"] == 0, keeps_value=False)

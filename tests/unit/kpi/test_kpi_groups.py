@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaugehouse.kpi import GROUP_RESULTS, Definition, Owners, evaluate, evaluate_groups, make_kpis, rank
+from gaugehouse.kpi import (
+    GROUP_RESULTS,
+    Definition,
+    Owners,
+    evaluate,
+    evaluate_groups,
+    kernel,
+    make_kpis,
+    rank,
+    warm_up,
+)
 from gaugehouse.kpi.catalogue import CATALOGUE
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind
 from unit.kpi.kpi_cases import METRIC_KPIS, Case, Row, attributes_of, cases, facts_of, readings
@@ -186,6 +196,14 @@ def test_energy_per_part_of_a_line_is_all_energy_by_all_parts():
 def test_a_sum_of_a_group_keeps_what_rounding_lost():
     found = together([gauge(1e16), gauge(1.0), gauge(-1e16)], "mean")
     assert found["m", "mean"]["value"] == 1 / 3
+
+
+def test_sums_of_groups_are_compiled_when_the_kernel_is_warm():
+    warm_up()
+    before = list(kernel.add_rows.signatures)
+    together([gauge(1.0, 2.0), gauge(3.0)], "mean", "std", "coverage")
+    assert kernel.add_rows.signatures == before
+    assert len(before) == 1
 
 
 def test_what_is_wrong_with_a_member_is_wrong_with_the_group():
