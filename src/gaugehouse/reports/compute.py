@@ -55,7 +55,8 @@ def compute_answer(
         limits: What is held in memory at once; the digits stay the same.
         on_progress: Told before each portion how far this is; raise in it to stop.
     """
-    kept: list[tuple[Chunk, Facts]] | None = None if pin.group_by is None else []
+    # Groups of components are made of these facts; a firmware version has rows of its own.
+    kept: list[tuple[Chunk, Facts]] | None = None if pin.group_by in {None, FIRMWARE} else []
     planned = list_passes(pin)
     expected = [
         Pass(phase=phase, rows=_count_rows_at_most(snapshot, one), series=len(one.every_series))
@@ -63,7 +64,7 @@ def compute_answer(
     ]
     passes = Passes(expected, on_progress)
     values = _compute_values(snapshot, pin, threads, limits, passes.begin(), kept)
-    groups = None if kept is None else _compute_groups(snapshot, pin, kept, threads, limits, passes)
+    groups = None if pin.group_by is None else _compute_groups(snapshot, pin, kept, threads, limits, passes)
     comparison = None
     if pin.comparison is not None:
         other = _find_compared(pin)
@@ -112,13 +113,13 @@ def _count_rows_at_most(snapshot: Snapshot | None, pin: Pin, *, enough: int | No
 def _compute_groups(
     snapshot: Snapshot | None,
     pin: Pin,
-    kept: list[tuple[Chunk, Facts]],
+    kept: list[tuple[Chunk, Facts]] | None,
     threads: int,
     limits: Limits | None,
     passes: Passes,
 ) -> pa.Table:
     catalogue = make_catalogue(pin.definitions)
-    if pin.group_by != FIRMWARE:
+    if kept is not None:
         return compute_groups(kept, pin, catalogue, find_groups(pin))
     tables = [GROUPED.empty_table()]
     for version in list_versions(pin):  # a pass for each: a component may have run several

@@ -19,6 +19,8 @@ from gaugehouse.jobs import Control, JobLost, JobStatus, claim, get_job, run_wor
 from gaugehouse.measurements.exclusions import ExclusionKind
 from gaugehouse.reports import RENDER_KIND, KpiTarget, Printer, WantedFile, queue_rendering, run_rendering
 from gaugehouse.reports.files import CHOSEN_LIMIT
+from gaugehouse.reports.passes import say_nothing
+from gaugehouse.reports.printing import never_stop
 from gaugehouse.reports.render import RenderOptions, ReportFormat
 from gaugehouse.reports.surroundings import CAUSE_GONE
 
@@ -39,7 +41,7 @@ def printer(plant):
 
 def document_of(printer, report, revision=1):
     wanted = WantedFile(report_id=report.id, revision=revision, report_format=ReportFormat.PDF)
-    return printer._load(wanted, lambda _progress: None)
+    return printer._load(wanted, say_nothing, never_stop)
 
 
 def rows_of(table, *names):
