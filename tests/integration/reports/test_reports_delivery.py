@@ -208,7 +208,7 @@ def test_a_worker_that_lost_its_job_keeps_nothing_and_the_next_one_delivers_agai
         run_delivery(job, Control(lambda _progress: None), worker=worker)
     assert len(list((worker.delivery_dir / "default" / "weekly").iterdir())) == 2  # it was delivered all the same
     assert states(plant, report) == [("folder", "pending", 0)]
-    run_delivery(replace(job, attempts=2, worker="other"), Control(lambda _p, _d: None), worker=worker)
+    run_delivery(replace(job, attempts=2, worker="other"), Control(lambda _progress: None), worker=worker)
     assert states(plant, report) == [("folder", "delivered", 1)]
 
 
