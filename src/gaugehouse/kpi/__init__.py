@@ -26,7 +26,8 @@ Choices where the rules leave room:
   in silence keep their value (count 0, completeness 0 %, coverage 0 %, up and down 0 s, unknown the whole bucket); all
   others are null. `undefined`: there is data but the formula has no value, or the KPI is not for this kind of metric.
 - An estimated interval is named as the reason of an ok completeness, and of every ok result on holds of three of them.
-- A rate runs from the reading before the first counted step to the last counted reading: what is left out ends no time.
+- A rate runs from the reading before the first counted step to the last counted reading, without excluded windows: what
+  else is left out ends no time. More than one glitch, and more glitches than steps that rose, make an increase partial.
 - A gap lies between two points (a bad row is not one), clipped to the bucket; one over a border counts once in a merge.
 - `coverage` is answered for amounts (delta) too: it measures silence, not the amount.
 - Counters: rollover is tried before dip and spike, in the order of the rules; a fall that is a rollover is therefore no
@@ -39,7 +40,14 @@ Choices where the rules leave room:
   silence says nothing of its short-term variation, and does not depend on how far back rows were read.
 - Slots of the nominal interval lie on a grid from the first edge of the question, so that adjacent buckets merge.
 - A down interval belongs to the bucket in which it ends, with its whole length: the means of adjacent buckets merge by
-  sums. It ends at the next known state of any other class; one that ends in silence or in an unknown state is censored.
+  sums. It ends at the next known state of any other class; one that ends in silence, at a bad row or in an unknown
+  state is censored. One that begins so is counted, and makes the mean partial.
+- Silence between two points: counted time beyond max hold, or any in which their alive metric was not covered. A
+  failure across it is uncertain; a bad row alone leaves a failure certain, for both points are known.
+- Autocorrelation is of the points of the period: the step over the border moves the moving range alone. So it lies
+  between -1 and 1, also with gaps.
+- A caveat that makes a member of a group partial makes the group partial.
+- OEE and its factors are covered while the state of the machine is known; OEE is undefined where one of them is.
 - Straight lines join neighbouring points at most max hold apart; a bad row between them parts them.
 """
 
@@ -68,6 +76,7 @@ from gaugehouse.kpi.facts import find_held as find_held
 from gaugehouse.kpi.facts import join_series as join_series
 from gaugehouse.kpi.facts import merge as merge
 from gaugehouse.kpi.facts import series_params as series_params
+from gaugehouse.kpi.facts import take_bucket as take_bucket
 from gaugehouse.kpi.facts import warm_up as warm_up
 from gaugehouse.kpi.kernel import SeriesParams as SeriesParams
 from gaugehouse.kpi.outcome import Status as Status

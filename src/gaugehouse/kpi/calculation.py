@@ -37,9 +37,9 @@ from gaugehouse.kpi.outcome import (
     join,
     plain,
 )
-from gaugehouse.kpi.quantities import LIMITS, QUANTITIES, Merge
+from gaugehouse.kpi.quantities import LIMITS, QUANTITIES, Merge, Quantity
 from gaugehouse.kpi.readings import Readings, find_known
-from gaugehouse.kpi.rules import Rule, Template
+from gaugehouse.kpi.rules import Caveat, Rule, Template
 from gaugehouse.kpi.terms import (
     OWN_SUBJECT,
     Aggregated,
@@ -183,15 +183,21 @@ class Calculation:
         if rule.zero is not None:
             self._say(outcome, (outcome.status == UNDEFINED) & (outcome.reason == zero), rule.zero, scope)
         for caveat in rule.caveats:
-            condition = self._fit(self._evaluate(caveat.when.term, scope), by_row=by_row)
-            where = condition.value == 1
+            where = _find_true(self._fit(self._evaluate(caveat.when.term, scope), by_row=by_row))
             if caveat.status is Status.PARTIAL:
-                where &= outcome.status < NO_DATA
+                where = (where | self._find_concerned(caveat, scope)) & (outcome.status < NO_DATA)
             outcome.mark(where, caveat.status, Reason.NONE, keeps_value=caveat.status is Status.PARTIAL)
             self._say(outcome, where, caveat.reason, scope)
         if own.kind is not SubjectKind.OWN:
             self._mark_other_kinds(outcome, rule.kinds, own, by_row=by_row)
         return outcome
+
+    def _find_concerned(self, caveat: Caveat, scope: _Scope) -> Mask | bool:
+        """Tell for which groups a caveat holds of a member: what is wrong with a part is wrong with the whole."""
+        if scope.by_row or self.groups is None:
+            return False
+        condition = self._fit(self._evaluate(caveat.when.term, scope._replace(by_row=True)), by_row=True)
+        return self.groups.find_any(_find_true(condition))
 
     def _say(self, outcome: Outcome, where: Mask, template: Template, scope: _Scope) -> None:
         """Set the reason of cells to a text, with numbers of each cell where it shows some."""
@@ -295,7 +301,7 @@ class Calculation:
         outcome = self._gather(readings.read(term.quantity), subject, exponent)
         if scope.by_row or self.groups is None:
             return outcome
-        return self._merge(outcome, quantity.merge, subject, scope, has_unit=exponent != 0)
+        return self._merge(outcome, quantity, subject, scope)
 
     def _evaluate_limit(self, term: Limit, scope: _Scope) -> Outcome:
         subject = _resolve(term.subject, scope)
@@ -307,12 +313,20 @@ class Calculation:
             return outcome
         return self.groups.merge_same(outcome, self.texts.code(f"{name} differs between the components of the group"))
 
-    def _merge(self, outcome: Outcome, merge: Merge, subject: Subject, scope: _Scope, *, has_unit: bool) -> Outcome:
+    def _read_low(self, quantity: Quantity, subject: Subject, scope: _Scope) -> kernel.Floats | None:
+        """Return what rounding of a sum lost, for each row; None where that is not kept."""
+        if not quantity.low:
+            return None
+        readings = self._planned if scope.is_planned else self._readings
+        return self._gather(plain(readings.read_low(quantity)), subject, OWN_EXPONENTS[quantity.name]).value
+
+    def _merge(self, outcome: Outcome, quantity: Quantity, subject: Subject, scope: _Scope) -> Outcome:
         """Return a quantity of groups."""
         assert self.groups is not None  # noqa: S101 - asked by the callers
+        merge = quantity.merge
         match merge:
             case Merge.SUM:
-                merged = self.groups.merge_sum(outcome, self.texts)
+                merged = self.groups.merge_sum(outcome, self.texts, low=self._read_low(quantity, subject, scope))
             case Merge.MIN:
                 merged = self.groups.merge_extreme(outcome, np.minimum, self.texts)
             case Merge.MAX:
@@ -320,13 +334,15 @@ class Calculation:
             case Merge.SPREAD:
                 by_row = scope._replace(by_row=True)
                 n, total = (self._evaluate(Fact(subject=subject, quantity=name), by_row) for name in ("n", "sum"))
-                merged = self.groups.merge_spread(outcome, n.value, total.value, self.texts)
+                low = self._read_low(QUANTITIES["sum"], subject, scope)
+                assert low is not None  # noqa: S101 - a sum keeps what it lost
+                merged = self.groups.merge_spread(outcome, n.value, total.value, low, self.texts)
             case Merge.SAME:
                 merged = self._merge_same(outcome, "it", scope)
             case Merge.NEVER | Merge.QUANTILE:
                 reason = Reason.NOT_OF_GROUPS if merge is Merge.NEVER else Reason.NO_QUANTILES_OF_GROUPS
                 merged = self.groups.merge_never(outcome, reason, self.texts)
-        if has_unit:
+        if OWN_EXPONENTS[quantity.name] != 0:
             self._mark_mixed_units(merged, (subject,))
         return merged
 
@@ -450,6 +466,12 @@ class Calculation:
             keys = [] if owners is None else zip(owners.components, owners.metrics, strict=True)
             self._series = {key: place for place, key in enumerate(keys)}
         return self._series
+
+
+def _find_true(condition: Outcome) -> Mask:
+    """Tell where a condition holds; of cells without data it cannot be told."""
+    where: Mask = (condition.value == 1) & (condition.status < NO_DATA)
+    return where
 
 
 def _resolve(subject: Subject, scope: _Scope) -> Subject:

@@ -29,6 +29,7 @@ ONE_IS_NOT_ENOUGH = "one measurement is not enough: two are needed"
 NOTHING_HOLDS = "no value holds at any time of the period"
 SILENT_ZERO = "0 with status no_data for a silent component"
 NO_VARIATION = "the values do not vary"
+NO_SUBGROUPS = "the metric has no subgroups of at least two measurements"
 # MTBF > 2 T / chi2(0.95; 2 n + 2) with n = 0 failures: chi2(0.95; 2) / 2 = -ln(0.05) = 2.996.
 NO_FAILURE = "no failure in the period: with 95 % confidence, MTBF is above {up_s / 2.996}"
 
@@ -42,7 +43,17 @@ SHORT = CaveatText(
 CUT_REPAIR = CaveatText(
     when="repairs_cut > 0",
     status=Status.PARTIAL,
-    reason="a repair began before the time that is looked back: it took longer",
+    reason="a repair began before the time that is looked back, or while nothing was known: it took longer",
+)
+NO_PAIRS = CaveatText(
+    when="inner_pairs < 1",
+    status=Status.UNDEFINED,
+    reason="no two consecutive measurements of the period are at most max hold apart",
+)
+LARGE_SUBGROUP = CaveatText(
+    when="large_subgroups > 0",
+    status=Status.UNDEFINED,
+    reason="a subgroup has more than 25 measurements: its range tells little, see std_within",
 )
 
 _DEFINITIONS = (
@@ -297,7 +308,8 @@ _DEFINITIONS = (
         formula="increase",
         source=COUNTER_AGG,
         edge="sum of the steps whose later reading lies in the period; undefined without a step; partial when "
-        "the reading before the start is missing or older than max hold, or the last steps are undecided",
+        "the reading before the start is missing or older than max hold, the last steps are undecided, or more "
+        "readings are left out as glitches than steps are counted",
         kinds=COUNTER,
     ),
     Definition(
@@ -306,7 +318,8 @@ _DEFINITIONS = (
         unit="U/s",
         formula="increase / counted_s",
         source=COUNTER_AGG,
-        edge="as counter_increase; of several components per component",
+        edge="as counter_increase; from the reading before the first step to the last one, without excluded windows; "
+        "of several components per component",
         kinds=COUNTER,
     ),
     Definition(
@@ -493,7 +506,8 @@ _DEFINITIONS = (
         unit="1",
         formula="failures",
         source=DEPENDABILITY,
-        edge="changes from up to down whose later measurement lies in the period, with at most max hold between; "
+        edge="changes from up to down whose later measurement lies in the period, with at most max hold between, or "
+        "with its alive metric covered all the time between; "
         "0 with status no_data for a silent component",
         kinds=STATE,
         higher_is_better=False,
@@ -504,7 +518,7 @@ _DEFINITIONS = (
         unit="1",
         formula="failures_uncertain",
         source=GAUGEHOUSE,
-        edge="as failures, with silence longer than max hold between up and down",
+        edge="as failures, with silence between up and down: longer than max hold, or of the alive metric",
         kinds=STATE,
         higher_is_better=False,
     ),
@@ -521,14 +535,24 @@ _DEFINITIONS = (
         higher_is_better=True,
     ),
     Definition(
+        name="mtbf_fe_plus_1",
+        title="Mean time between failures, by failures + 1",
+        unit="h",
+        formula="up_s / (failures + 1)",
+        source="ISO 22400-2, the edition that divides by FE + 1",
+        edge="beside mtbf, which divides by failures; without a failure the up time itself",
+        kinds=STATE,
+        higher_is_better=True,
+    ),
+    Definition(
         name="mttr",
         title="Mean time to restoration",
         unit="h",
         formula="repaired_s / repairs",
         source=DEPENDABILITY,
-        edge="of the down intervals that end in the period, with their part before it; partial when one began "
-        "before what is looked back; one that silence ends does not count, an open one counts into down "
-        "time only",
+        edge="of the down intervals that end in the period, with their part before it, without excluded windows; "
+        "partial when nobody saw one begin; one that silence or a bad measurement ends does not count, an open one "
+        "counts into down time only",
         kinds=STATE,
         zero="no repair ended in the period",
         caveats=(CUT_REPAIR,),
@@ -591,14 +615,28 @@ _DEFINITIONS = (
         name="oee",
         title="Overall equipment effectiveness",
         unit="%",
-        formula="sum(good_parts * @ideal_cycle_time_s) / sum(@state_metric.busy_s)",
+        formula="oee_effectiveness * oee_availability * "
+        "(sum(good_parts * @ideal_cycle_time_s) / sum(parts * @ideal_cycle_time_s))",
         source=OEE,
-        edge="availability x effectiveness x quality; of several components the ratio of sums, never the mean of "
-        "ratios; undefined when an attribute is missing or no busy time is known",
+        edge="of several components the ratio of sums, ideal time of the good parts / planned busy time, never the "
+        "mean of ratios; undefined when one of the factors is: an attribute is missing, no busy time is known, nothing "
+        "ran, no part was made",
         kinds=STATE,
-        zero="no planned busy time is known",
+        zero="no parts were made",
         is_planned=True,
         higher_is_better=True,
+    ),
+    Definition(
+        name="oee_unknown_share",
+        title="OEE: unknown share",
+        unit="%",
+        formula="sum(@state_metric.unknown_s) / sum(@state_metric.period_s)",
+        source=GAUGEHOUSE,
+        edge="share of the shifts, without what is excluded, whose state is not known: OEE and its factors are about "
+        "the rest, which is their coverage",
+        kinds=STATE,
+        is_planned=True,
+        higher_is_better=False,
     ),
     Definition(
         name="std_within",
@@ -612,14 +650,28 @@ _DEFINITIONS = (
         zero="no two consecutive measurements are at most max hold apart, and no subgroup has two",
     ),
     Definition(
+        name="std_within_ranges",
+        title="Standard deviation within, by ranges",
+        unit="U",
+        formula="subgroup_ranges / subgroups",
+        source=CAPABILITY,
+        edge="mean of range / d2 of the subgroups (Rbar / d2 where all are of one size); undefined without subgroups, "
+        "or where one has more than 25 measurements",
+        kinds=MEASURED,
+        zero=NO_SUBGROUPS,
+        caveats=(LARGE_SUBGROUP,),
+    ),
+    Definition(
         name="autocorrelation",
         title="Autocorrelation, lag 1",
         unit="1",
-        formula="(pair_deviations / pairs) / (squared_deviations / n)",
-        source="Box, Jenkins and Reinsel 1994, for the pairs that are at most max hold apart",
-        edge="undefined without pairs, or when the values do not vary",
+        formula="(pair_deviations / n) / (squared_deviations / n)",
+        source="Box, Jenkins and Reinsel 1994, r1 = c1 / c0, without the products of pairs more than max hold apart",
+        edge="between -1 and 1; of the measurements of the period alone; undefined without pairs, or when the values "
+        "do not vary; undefined for several components together",
         kinds=MEASURED,
-        zero="the values do not vary, or no two consecutive ones are at most max hold apart",
+        zero=NO_VARIATION,
+        caveats=(NO_PAIRS,),
     ),
     Definition(
         name="cp",
@@ -627,8 +679,8 @@ _DEFINITIONS = (
         unit="1",
         formula="(usl - lsl) / (6 * std_within)",
         source=CAPABILITY,
-        edge="undefined without both limits, or when the values do not vary; partial when the autocorrelation is "
-        "above 0.5",
+        edge="undefined without both limits, or when the values do not vary; partial when the autocorrelation, of "
+        "several components that of one of them, is above 0.5; see cp_ranges for Rbar / d2",
         kinds=MEASURED,
         zero=NO_VARIATION,
         caveats=(NO_ROOM, AUTOCORRELATED),
@@ -645,6 +697,31 @@ _DEFINITIONS = (
         kinds=MEASURED,
         zero=NO_VARIATION,
         caveats=(NO_ROOM, AUTOCORRELATED),
+        higher_is_better=True,
+    ),
+    Definition(
+        name="cp_ranges",
+        title="Cp, by ranges of subgroups",
+        unit="1",
+        formula="(usl - lsl) / (6 * std_within_ranges)",
+        source=CAPABILITY,
+        edge="as cp, with Rbar / d2 of the subgroups instead of their pooled deviation; undefined without subgroups",
+        kinds=MEASURED,
+        zero=NO_VARIATION,
+        caveats=(NO_ROOM,),
+        higher_is_better=True,
+    ),
+    Definition(
+        name="cpk_ranges",
+        title="Cpk, by ranges of subgroups",
+        unit="1",
+        formula="if(known(usl), if(known(lsl), least(usl - mean, mean - lsl), usl - mean), mean - lsl) / (3 * "
+        "std_within_ranges)",
+        source=CAPABILITY,
+        edge="as cp_ranges; with one limit that side's alone",
+        kinds=MEASURED,
+        zero=NO_VARIATION,
+        caveats=(NO_ROOM,),
         higher_is_better=True,
     ),
     Definition(

@@ -6,15 +6,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gaugehouse.kpi import kernel
 from gaugehouse.kpi.calculation import NOWHERE, Calculation, Owners
 from gaugehouse.kpi.catalogue import CATALOGUE, get_kpis
 from gaugehouse.kpi.definition import Kpi
 from gaugehouse.kpi.facts import KIND_CODES, Facts
 from gaugehouse.kpi.groups import Groups
 from gaugehouse.kpi.outcome import REASON_OF_KIND, STATUSES, Mask, Outcome, Reason, Status
-from gaugehouse.kpi.quantities import ratio
-from gaugehouse.kpi.readings import find_coverage
-from gaugehouse.kpi.terms import SubjectKind
+from gaugehouse.kpi.readings import find_share
+from gaugehouse.kpi.terms import Subject, SubjectKind
 from gaugehouse.kpi.units import show_unit
 from gaugehouse.measurements.metric import MetricAttributes
 
@@ -42,6 +42,8 @@ GROUP_RESULTS = pa.schema(
     ]
 )
 
+
+STATE_METRIC = Subject(kind=SubjectKind.ATTRIBUTE, name="state_metric")  # of a machine, for OEE
 
 _ORDERED_RESULTS = pa.schema([pa.field("place", pa.int32(), nullable=False), *GROUP_RESULTS])  # of the KPI as asked
 
@@ -88,7 +90,7 @@ def evaluate(
         _undefine(outcome, facts, kpi, ~applies[:, place])
         cells.value[:, place], cells.status[:, place] = outcome.value, outcome.status
         cells.reason[:, place] = outcome.reason
-    table = _build_table(facts, attributes, asked, cells, calculation.texts.texts)
+    table = _build_table(facts, attributes, asked, cells, calculation)
     if skip_inapplicable:
         table = table.filter(pa.array(np.repeat(applies.ravel(), shape[2])))
     return table
@@ -142,7 +144,7 @@ def evaluate_groups(
         groups = Groups(group_of=group_of_row, count=len(names))
         calculation = Calculation(facts, attributes, rules, rows=rows, owners=owners, groups=groups)
         if names:
-            parts.append(_build_group_table(_of_kpi(facts, kpi), attributes, calculation, groups, kpi, names, place))
+            parts.append(_build_group_table(facts, attributes, calculation, groups, kpi, names, place))
     order = [(name, "ascending") for name in ("group", "metric", "place", "bucket")]
     return pa.concat_tables(parts).sort_by(order).select(GROUP_RESULTS.names)
 
@@ -205,12 +207,27 @@ def _of_kpi(facts: Facts, kpi: Kpi) -> Facts:
     return facts.planned if facts.planned is not None and kpi.rule.is_planned else facts
 
 
+def _find_covered(facts: Facts, kpi: Kpi, calculation: Calculation) -> tuple[kernel.Integers, kernel.Integers]:
+    """Return (covered time, all time) per row: what coverage is a share of. [us]
+
+    A KPI about planned busy time is covered while the state of its machine is known, whichever metric it stands beside.
+    """
+    own = _of_kpi(facts, kpi)
+    covered_us, length_us = own.holds["covered_us"][calculation.rows], own.length_us[calculation.rows]
+    if not kpi.rule.is_planned:
+        return covered_us, length_us
+    state = calculation.find_place(STATE_METRIC).series
+    has_state, at = (state != NOWHERE)[:, None], np.maximum(state, 0)
+    known_us = (own.length_us - own.unknown_us)[at]
+    return np.where(has_state, known_us, covered_us), np.where(has_state, own.length_us[at], length_us)
+
+
 def _build_table(
     facts: Facts,
     attributes: Sequence[MetricAttributes],
     asked: Sequence[Kpi],
     cells: Outcome,
-    texts: Sequence[str | None],
+    calculation: Calculation,
 ) -> pa.Table:
     shape = cells.value.shape
     series, kpi, bucket = (np.arange(size, dtype=np.int32) for size in shape)
@@ -221,8 +238,9 @@ def _build_table(
     codes, units = _find_units(asked, attributes)
     coverage, n = np.empty(shape), np.empty(shape, np.int64)
     for place, one in enumerate(asked):
-        coverage[:, place], n[:, place] = find_coverage(_of_kpi(facts, one)), _of_kpi(facts, one).points["n"]
-    columns = _spell_cells(cells, texts) | {
+        coverage[:, place] = find_share(*_find_covered(facts, one, calculation))
+        n[:, place] = _of_kpi(facts, one).points["n"]
+    columns = _spell_cells(cells, calculation.texts.texts) | {
         "series": pa.array(spread(series[:, None, None])),
         "kpi": _spell(spread(kpi[:, None]), [item.name for item in asked]),
         "bucket": pa.array(spread(bucket)),
@@ -245,10 +263,9 @@ def _build_group_table(  # noqa: PLR0913, PLR0917 - the parts of one table
     cells = calculation.evaluate(kpi.name)
     count, buckets = cells.value.shape
     rows = calculation.rows
-    covered_us, length_us, n = (
-        groups.add_up(whole[rows]) for whole in (facts.holds["covered_us"], facts.length_us, facts.points["n"])
-    )
-    coverage = ratio(covered_us, length_us)
+    covered_us, length_us = (groups.add_up(one) for one in _find_covered(facts, kpi, calculation))
+    n = groups.add_up(_of_kpi(facts, kpi).points["n"][rows])
+    coverage = find_share(covered_us, length_us)
     units = [_find_unit(kpi, attributes[rows[row]].unit) for row in groups.firsts.tolist()]
     group = np.repeat(np.arange(count), buckets)
     columns = _spell_cells(cells, calculation.texts.texts) | {
@@ -259,7 +276,7 @@ def _build_group_table(  # noqa: PLR0913, PLR0917 - the parts of one table
         "kpi": pa.array([kpi.name] * (count * buckets)),
         "bucket": pa.array(np.tile(np.arange(buckets, dtype=np.int32), count)),
         "unit": _spell(group, units),
-        "coverage": pa.array(coverage.ravel(), mask=(length_us == 0).ravel()),
+        "coverage": pa.array(coverage.ravel(), mask=np.isnan(coverage).ravel()),
         "n": pa.array(n.ravel()),
     }
     return pa.table({name: columns[name] for name in _ORDERED_RESULTS.names}, schema=_ORDERED_RESULTS)

@@ -21,6 +21,7 @@ from gaugehouse.measurements.windows import NO_WINDOWS, Windows, join_windows, m
 
 SERIES_GROUPS = ("kind", "intervals", "spans", "points", "steps", "subgroups", "holds", "counters", "states")
 ADDED_HOLDS = ("covered_us", "area", "above_us", "below_us", "linear_covered_us", "linear_area")
+SPLITTER = 2.0**27 + 1  # cuts a float into halves whose products are exact (Veltkamp)
 NO_NOW_US = np.iinfo(np.int64).max // 4  # far ahead, and sums of two such instants still fit
 
 KIND_CODES = {
@@ -108,6 +109,21 @@ class Facts:
         """Increase of counters. [unit]"""
         increase: kernel.Floats = self.counters["increase"] + self.counters["increase_low"]
         return increase
+
+    @property
+    def counted_us(self) -> kernel.Integers:
+        """From the reading before the first counted step to the last counted one, less what is excluded. [us]"""
+        counted_us: kernel.Integers = self.counters["to_clock_us"] - self.counters["from_clock_us"]
+        return counted_us
+
+    @property
+    def lagged_products(self) -> kernel.Floats:
+        """Sum of (value - mean) x (value before - mean) over the inner pairs, about the mean of the bucket. [unit2]"""
+        steps, mean = self.steps, self.points["mean"]
+        with np.errstate(over="ignore", invalid="ignore"):
+            about_mean = (steps["later_mean"] - mean) * (steps["earlier_mean"] - mean) * steps["inner_pairs"]
+            products: kernel.Floats = np.where(steps["inner_pairs"] > 0, steps["co_moment"] + about_mean, 0.0)
+        return products
 
     @property
     def gaps(self) -> kernel.Integers:
@@ -334,6 +350,22 @@ def join_series(parts: Sequence[Facts]) -> Facts:
     )
 
 
+def take_bucket(facts: Facts, bucket: int) -> Facts:
+    """Return the facts of one bucket, as if nothing else had been asked."""
+    at = slice(bucket, bucket + 1)
+    cells = {name: getattr(facts, name)[:, at] for name in SERIES_GROUPS if name not in {"kind", "intervals"}}
+    return replace(
+        facts,
+        edges_us=facts.edges_us[bucket : bucket + 2],
+        **cells,
+        state_us=facts.state_us[:, at],
+        state_entries=facts.state_entries[:, at],
+        quantiles=None if facts.quantiles is None else facts.quantiles[:, at],
+        late_n=None if facts.late_n is None else facts.late_n[:, at],
+        planned=None if facts.planned is None else take_bucket(facts.planned, bucket),
+    )
+
+
 def warm_up() -> None:
     """Compile the kernel, or load it from numba's cache, before the first report needs it (about 10 s once)."""
     rows = SeriesRows(
@@ -345,6 +377,8 @@ def warm_up() -> None:
         quality=np.zeros(1, np.uint8),
     )
     compute_facts(rows, series_params([MetricAttributes()]), np.array([0, 1], np.int64), want=Want.EVERYTHING)
+    cell = np.zeros((1, 1))
+    kernel.add_rows(cell, np.zeros(1, np.int64), cell.copy(), cell.copy())
 
 
 def _empty_cells(series: int, buckets: int, states: int) -> kernel.Cells:
@@ -427,7 +461,7 @@ def _merge_run(facts: Facts, begin: int, end: int) -> dict[str, kernel.Records]:
         left = {
             "points": _merge_points(left, right, facts),
             "spans": _merge_spans(left["spans"], right["spans"]),
-            "steps": _merge_steps(left["steps"], right["steps"]),
+            "steps": _merge_steps(left, right),
             "subgroups": _add_records(left["subgroups"], right["subgroups"], kernel.SUBGROUPS.names or ()),
             "holds": _add_records(left["holds"], right["holds"], ADDED_HOLDS),
             "counters": _merge_counters(left["counters"], right["counters"]),
@@ -467,7 +501,9 @@ def _merge_spans(left: kernel.Records, right: kernel.Records) -> kernel.Records:
 
 def _merge_points(left: dict[str, kernel.Records], right: dict[str, kernel.Records], facts: Facts) -> kernel.Records:
     a, b = left["points"], right["points"]
-    out = _add_records(a, b, ("n", "bad_n", "inner_gaps", "sum", "outside_n", "slots"))
+    out = _add_records(a, b, ("n", "bad_n", "inner_gaps", "outside_n", "slots"))
+    out["sum"], low = two_sum(a["sum"], b["sum"])
+    out["sum_low"] = a["sum_low"] + b["sum_low"] + low
     out["slots"] -= _share_a_slot(a, b, facts)
     only_left, only_right = b["n"] == 0, a["n"] == 0
     _take(out, b, ("first", "first_us"), where=only_right)
@@ -497,22 +533,43 @@ def _take(out: kernel.Records, source: kernel.Records, names: Sequence[str], *, 
 def _merge_moments(out: kernel.Records, a: kernel.Records, b: kernel.Records) -> None:
     """Means, squared deviations and co-moments of two samples as one (Chan, Golub, LeVeque 1979)."""
     n = np.maximum(out["n"], 1)
-    distance, t_distance = b["mean"] - a["mean"], b["t_mean_s"] - a["t_mean_s"]
+    lost = [find_rest(one["mean"], one["n"].astype(np.float64), one["sum"], one["sum_low"]) for one in (a, b)]
+    distance, t_distance = (b["mean"] - a["mean"]) + (lost[1] - lost[0]), b["t_mean_s"] - a["t_mean_s"]
     weight = a["n"] * (b["n"] / n)
-    out["mean"] = np.where(a["n"] == 0, b["mean"], np.where(b["n"] == 0, a["mean"], out["sum"] / n))
+    whole = (out["sum"] + out["sum_low"]) / n
+    out["mean"] = np.where(a["n"] == 0, b["mean"], np.where(b["n"] == 0, a["mean"], whole))
     out["m2"] = a["m2"] + b["m2"] + distance * distance * weight
     out["t_mean_s"] = a["t_mean_s"] + t_distance * (b["n"] / n)
     out["t_m2"] = a["t_m2"] + b["t_m2"] + t_distance * t_distance * weight
     out["t_value"] = a["t_value"] + b["t_value"] + t_distance * distance * weight
 
 
-def _merge_steps(a: kernel.Records, b: kernel.Records) -> kernel.Records:
-    out = _add_records(a, b, ("pairs", "moving_range"))
-    pairs = np.maximum(out["pairs"], 1)
+def _merge_steps(left: dict[str, kernel.Records], right: dict[str, kernel.Records]) -> kernel.Records:
+    """The pair over the border between the two becomes an inner one."""
+    a, b = left["steps"], right["steps"]
+    is_joined = (b["border"] == 1) & (left["points"]["n"] > 0)
+    over_border = np.zeros_like(a)
+    for name, value in (
+        ("inner_pairs", 1),
+        ("later_mean", right["points"]["first"]),
+        ("earlier_mean", b["border_value"]),
+    ):
+        over_border[name] = np.where(is_joined, value, 0)
+    out = _merge_pairs(_merge_pairs(a, over_border), b)
+    only_right = left["points"]["n"] == 0
+    out["border"] = np.where(only_right, b["border"], a["border"])
+    out["border_value"] = np.where(only_right, b["border_value"], a["border_value"])
+    return out
+
+
+def _merge_pairs(a: kernel.Records, b: kernel.Records) -> kernel.Records:
+    out = _add_records(a, b, ("pairs", "inner_pairs", "moving_range"))
+    pairs = np.maximum(out["inner_pairs"], 1)
+    share = b["inner_pairs"] / pairs
     later, earlier = b["later_mean"] - a["later_mean"], b["earlier_mean"] - a["earlier_mean"]
-    out["later_mean"] = a["later_mean"] + later * (b["pairs"] / pairs)
-    out["earlier_mean"] = a["earlier_mean"] + earlier * (b["pairs"] / pairs)
-    out["co_moment"] = a["co_moment"] + b["co_moment"] + later * earlier * (a["pairs"] * (b["pairs"] / pairs))
+    out["later_mean"] = a["later_mean"] + later * share
+    out["earlier_mean"] = a["earlier_mean"] + earlier * share
+    out["co_moment"] = a["co_moment"] + b["co_moment"] + later * earlier * (a["inner_pairs"] * share)
     return out
 
 
@@ -553,11 +610,28 @@ def _merge_edges(out: kernel.Records, a: kernel.Records, b: kernel.Records) -> N
 
 
 def _merge_counters(a: kernel.Records, b: kernel.Records) -> kernel.Records:
-    out = _add_records(a, b, ("steps", "resets", "rollovers", "glitches", "undecided", "baseline_us", "increase_low"))
-    grown = a["increase"] + b["increase"]
-    back = grown - a["increase"]
-    out["increase"] = grown
-    out["increase_low"] += (a["increase"] - (grown - back)) + (b["increase"] - back)
-    _take(out, b, ("from_us",), where=a["steps"] == 0)
-    _take(out, b, ("to_us",), where=b["steps"] > 0)
+    out = _add_records(
+        a, b, ("steps", "moves", "resets", "rollovers", "glitches", "undecided", "baseline_us", "increase_low")
+    )
+    out["increase"], low = two_sum(a["increase"], b["increase"])
+    out["increase_low"] += low
+    _take(out, b, ("from_us", "from_clock_us"), where=a["steps"] == 0)
+    _take(out, b, ("to_us", "to_clock_us"), where=b["steps"] > 0)
     return out
+
+
+def two_sum(a: kernel.Floats, b: kernel.Floats) -> tuple[kernel.Floats, kernel.Floats]:
+    """Return sums and what rounding lost of each (Knuth)."""
+    total = a + b
+    back = total - a
+    return total, (a - (total - back)) + (b - back)
+
+
+def find_rest(mean: kernel.Floats, n: kernel.Floats, total: kernel.Floats, low: kernel.Floats) -> kernel.Floats:
+    """Return what rounding of `mean` lost: (total + low) / n - mean, with an exact product (Dekker 1971)."""
+    product = n * mean
+    n_high, mean_high = (one * SPLITTER - (one * SPLITTER - one) for one in (n, mean))
+    n_low, mean_low = n - n_high, mean - mean_high
+    lost = ((n_high * mean_high - product) + n_high * mean_low + n_low * mean_high) + n_low * mean_low
+    rest = ((total - product) - lost + low) / np.where(n > 0, n, 1.0)
+    return np.where(np.isfinite(rest), rest, 0.0)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaugehouse.kpi import kernel
+from gaugehouse.kpi.facts import find_rest
 from gaugehouse.kpi.outcome import NO_DATA, OUTSIDE, PARTIAL, UNDEFINED, Mask, Outcome, Reason, ReasonTexts, Status
 
 Places = NDArray[np.int64]
@@ -47,6 +48,11 @@ class Groups:
         np.logical_and.at(found, self.group_of, where)
         return found
 
+    def find_any(self, where: Mask) -> Mask:
+        """Tell for each (group, bucket) whether something is true of any of its rows; the mask is (row, bucket)."""
+        found: Mask = self.find_first(where) < len(self.group_of)
+        return found
+
     def find_mixed(self, codes: Places) -> Mask:
         """Tell for each group whether its rows have different codes; negative ones do not count."""
         smallest = np.full(self.count, np.iinfo(np.int64).max, np.int64)
@@ -62,11 +68,25 @@ class Groups:
         np.add.at(total, self.group_of, counted)
         return total
 
-    def merge_sum(self, outcome: Outcome, texts: ReasonTexts) -> Outcome:
-        """Return the sums of the rows that have a value."""
-        total = np.zeros((self.count, outcome.value.shape[1]))
-        np.add.at(total, self.group_of, np.where(np.isnan(outcome.value), 0.0, outcome.value))
-        return self._judge(total, outcome, texts)
+    def merge_sum(self, outcome: Outcome, texts: ReasonTexts, *, low: kernel.Floats | None = None) -> Outcome:
+        """Return the sums of the rows that have a value.
+
+        Args:
+            outcome: Values of each row.
+            texts: Of reasons.
+            low: What rounding of each value lost.
+        """
+        counted = ~np.isnan(outcome.value)
+        parts = (outcome.value,) if low is None else (outcome.value, low)
+        return self._judge(self._add(*(np.where(counted, one, 0.0) for one in parts)), outcome, texts)
+
+    def _add(self, *parts: kernel.Floats) -> kernel.Floats:
+        """Return compensated sums per (group, bucket) of several parts per (row, bucket), one after the other."""
+        total = np.zeros((self.count, parts[0].shape[1]))
+        low = np.zeros_like(total)
+        for one in parts:
+            kernel.add_rows(np.ascontiguousarray(one), self.group_of, total, low)
+        return np.where(np.isfinite(total), total + low, total)
 
     def merge_extreme(self, outcome: Outcome, function: Callable[..., kernel.Floats], texts: ReasonTexts) -> Outcome:
         """Return the smallest or largest value (np.minimum or np.maximum)."""
@@ -75,26 +95,32 @@ class Groups:
         function.at(extreme, self.group_of, np.where(np.isnan(outcome.value), neutral, outcome.value))  # type: ignore[attr-defined]
         return self._judge(extreme, outcome, texts)
 
-    def merge_spread(self, outcome: Outcome, n: kernel.Floats, total: kernel.Floats, texts: ReasonTexts) -> Outcome:
+    def merge_spread(
+        self, outcome: Outcome, n: kernel.Floats, total: kernel.Floats, low: kernel.Floats, texts: ReasonTexts
+    ) -> Outcome:
         """Return squared deviations about the mean of all (Chan, Golub, LeVeque 1979).
+
+        Means are taken as distances from the mean of the first row: those of values around 1e7 that differ by 1e-4 have
+        no digits left to tell them apart.
 
         Args:
             outcome: Squared deviations of each row about its own mean.
             n: Values of each row.
             total: Their sum.
+            low: What rounding of the sum lost.
             texts: Of reasons.
         """
         counted = ~np.isnan(outcome.value) & (n > 0)
-        sums = []
-        for one in (n, total):
-            added = np.zeros((self.count, outcome.value.shape[1]))
-            np.add.at(added, self.group_of, np.where(counted, one, 0.0))
-            sums.append(added)
-        mean = sums[1] / np.where(sums[0] > 0, sums[0], 1.0)
-        own_mean = np.where(counted, total, 0.0) / np.where(counted, n, 1.0)
-        distance = own_mean - mean[self.group_of]
-        squares = np.zeros_like(sums[0])
-        np.add.at(squares, self.group_of, np.where(counted, outcome.value + n * distance * distance, 0.0))
+        n = np.where(counted, n, 0.0)
+        mean = np.where(counted, total, 0.0) / np.where(counted, n, 1.0)
+        leader = np.minimum(self.find_first(counted), len(self.group_of) - 1)
+        reference = mean[leader, np.arange(mean.shape[1])][self.group_of]
+        rest = np.where(counted, find_rest(mean, n, total, low), 0.0)
+        distance = np.where(counted, (mean - reference) + rest, 0.0)
+        count = self._add(n)
+        centre = self._add(n * distance) / np.where(count > 0, count, 1.0)
+        moved = distance - centre[self.group_of]
+        squares = self._add(np.where(counted, outcome.value, 0.0), n * moved * moved)
         return self._judge(squares, outcome, texts)
 
     def merge_same(self, outcome: Outcome, differs: int) -> Outcome:

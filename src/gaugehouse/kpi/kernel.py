@@ -44,6 +44,17 @@ CLASS_UNKNOWN, CLASS_UP, CLASS_DOWN, CLASS_PLANNED, CLASS_IDLE = range(5)
 # What happened between the last accepted counter reading and the next point; those up to ROLLOVER count.
 RISE, RESET, ROLLOVER, TOO_FAST, ONE_OFF, TWO_OFF, UNDECIDED = range(7)  # ONE_OFF: TOO_FAST + 1 reading off the line
 
+# How a point hangs together with the point before it. PARTED: silence between them, longer than max hold or of the
+# metric that says whether the device is alive. BRIDGED: near, but with a bad or empty row between. JOINED: neither.
+PARTED, BRIDGED, JOINED = range(3)
+
+# Mean range of n values of a normal distribution with standard deviation 1, from n = 0 on (AIAG SPC 2nd ed., table of
+# constants). It ends at 25: the range of more values than that tells little.
+D2 = (
+    0.0, 0.0, 1.128, 1.693, 2.059, 2.326, 2.534, 2.704, 2.847, 2.970, 3.078, 3.173, 3.258, 3.336, 3.407, 3.472, 3.532,
+    3.588, 3.640, 3.689, 3.735, 3.778, 3.819, 3.858, 3.895, 3.931,
+)  # fmt: skip
+
 kernel = njit(cache=True, nogil=True, error_model="numpy")
 # Array arguments of a call that LLVM does not inline cost reference counting: small functions per row are inlined.
 inlined = njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -129,7 +140,8 @@ INTERVALS = np.dtype([("nominal_us", "f8"), ("estimated", "i8"), ("max_hold_us",
 # S' and E', the rows inside [S', E'), and how much of it excluded windows take out.
 SPANS = np.dtype([("start_us", "i8"), ("end_us", "i8"), ("first_row", "i8"), ("end_row", "i8"), ("excluded_us", "i8")])
 
-# Statistics of the points in [S', E'), all 0 when n = 0. m2: sum of squared deviations from the mean.
+# Statistics of the points in [S', E'), all 0 when n = 0. sum_low: what rounding of the sum lost. m2: sum of squared
+# deviations from the mean.
 # lead_us: from S' to the first point, trail_us: from the last one to E'; both the whole bucket when it is empty.
 # inner_*: gaps between points longer than max hold. head, tail: the first and the last three points in time order.
 # outside_n: points beyond a limit. slots: intervals of the grid from the first edge on that have a point. t_mean_s,
@@ -147,6 +159,7 @@ POINTS = np.dtype(
         ("min", "f8"),
         ("max", "f8"),
         ("sum", "f8"),
+        ("sum_low", "f8"),
         ("mean", "f8"),
         ("m2", "f8"),
         ("lead_us", "i8"),
@@ -165,15 +178,27 @@ POINTS = np.dtype(
     ]
 )
 
-# Pairs of consecutive points at most max hold apart, the later one in [S', E'): how many, means of the later and the
-# earlier values, their co-moment, and the sum of |later - earlier|.
+# Pairs of consecutive points at most max hold apart, the later one in [S', E'): how many, and the sum of
+# |later - earlier|. Of the inner ones, with the earlier one there too: how many, means of the later and the earlier
+# values, their co-moment. border: 1 where the first point has its partner before S', with the value border_value.
 STEPS = np.dtype(
-    [("pairs", "i8"), ("later_mean", "f8"), ("earlier_mean", "f8"), ("co_moment", "f8"), ("moving_range", "f8")]
+    [
+        ("pairs", "i8"),
+        ("moving_range", "f8"),
+        ("inner_pairs", "i8"),
+        ("later_mean", "f8"),
+        ("earlier_mean", "f8"),
+        ("co_moment", "f8"),
+        ("border", "i8"),
+        ("border_value", "f8"),
+    ]
 )
 
 # Subgroups of at least two points whose last one lies in [S', E'): how many, points less one, squared deviations from
-# their own means, and the sum of their ranges.
-SUBGROUPS = np.dtype([("groups", "i8"), ("degrees", "i8"), ("squares", "f8"), ("ranges", "f8")])
+# their own means, the sum of (range / d2 of its size), and how many are too large for a d2.
+SUBGROUPS = np.dtype(
+    [("groups", "i8"), ("degrees", "i8"), ("squares", "f8"), ("scaled_ranges", "f8"), ("too_large", "i8")]
+)
 
 # Covered time, area under the held values [unit x us], held time above usl and below lsl, time of the last row before
 # S' (-1: none in the look-back). linear_*: between neighbours at most max hold apart, as straight lines.
@@ -190,26 +215,30 @@ HOLDS = np.dtype(
 )
 
 # Steps whose later point lies in [S', E'). The increase is increase + increase_low (what rounding of the running sum
-# lost). from_us: time of the reading before the first counted step, to_us: of the last counted one.
+# lost). moves: counted steps that are not 0. from_us: time of the reading before the first counted step, to_us: of the
+# last counted one; *_clock_us: time that counts from the look-back until then: a clock that excluded windows stop.
 # baseline_us: time of the very first reading of the look-back when it lies in this bucket, else 0.
 COUNTERS = np.dtype(
     [
         ("increase", "f8"),
         ("increase_low", "f8"),
         ("steps", "i8"),
+        ("moves", "i8"),
         ("resets", "i8"),
         ("rollovers", "i8"),
         ("glitches", "i8"),
         ("undecided", "i8"),
         ("from_us", "i8"),
         ("to_us", "i8"),
+        ("from_clock_us", "i8"),
+        ("to_clock_us", "i8"),
         ("baseline_us", "i8"),
     ]
 )
 
 # Held time per class (unknown is the rest of the bucket), transitions from up to down, and down intervals: those that
-# end here at a known state, their whole length, those among them that began before the look-back, those that silence
-# ended, and how long the one that is open at E' has lasted.
+# end here at a known state, their whole length, those among them whose begin nobody saw, those that silence or a bad
+# row ended, and how long the one that is open at E' has lasted.
 STATES = np.dtype(
     [
         ("up_us", "i8"),
@@ -282,6 +311,16 @@ def held_us(params: SeriesParams, param: Record, from_us: int, to_us: int) -> in
     return to_us - from_us - overlap_us(params, param.unheld_begin, param.unheld_end, from_us, to_us)
 
 
+@inlined
+def is_silent(params: SeriesParams, param: Record, from_us: int, to_us: int, max_hold_us: int) -> bool:
+    """Say whether nothing was known for a while between two points: beyond max hold, or with no sign of life.
+
+    Excluded windows are taken out: neither their time nor silence in them counts.
+    """
+    gap_us = counted_us(params, param, from_us, to_us)
+    return gap_us > max_hold_us or held_us(params, param, from_us, to_us) < gap_us
+
+
 @kernel
 def find_point(values: Floats, qualities: NDArray[np.uint8], i: int, hi: int) -> int:
     """Return the first row at or after i that is a point, or hi."""
@@ -296,6 +335,15 @@ def two_sum(total: float, low: float, term: float) -> tuple[float, float]:
     grown = total + term
     back = grown - total
     return grown, low + ((total - (grown - back)) + (term - back))
+
+
+@kernel
+def add_rows(values: Floats, group_of: Integers, total: Floats, low: Floats) -> None:
+    """Add rows (row, bucket) to the running sums of their groups (group, bucket), in the order of the rows."""
+    for row in range(len(group_of)):
+        group = group_of[row]
+        for b in range(values.shape[1]):
+            total[group, b], low[group, b] = two_sum(total[group, b], low[group, b], values[row, b])
 
 
 @kernel
@@ -460,6 +508,7 @@ def fill_points(
         out.first, out.last, out.min, out.max = first, last, smallest, largest
         out.first_us, out.last_us, out.min_us, out.max_us = first_us, last_us, smallest_us, largest_us
         out.sum = total + low
+        out.sum_low = (total - out.sum) + low
         out.mean = (total + low) / n
         out.lead_us = counted_us(params, param, span.start_us, first_us)
         out.trail_us = counted_us(params, param, last_us, span.end_us)
@@ -506,7 +555,7 @@ def fill_steps(rows: Rows, span: Record, point: Record, out: Record, lo: int, ma
     last = span.first_row - 1
     while last >= lo and not is_good(values[last], qualities[last]):
         last -= 1
-    pairs = 0
+    pairs, inner = 0, 0
     centre = point.mean
     later, later_low, earlier, earlier_low = 0.0, 0.0, 0.0, 0.0
     products, products_low, ranges, ranges_low = 0.0, 0.0, 0.0, 0.0
@@ -514,19 +563,23 @@ def fill_steps(rows: Rows, span: Record, point: Record, out: Record, lo: int, ma
         if not is_good(values[i], qualities[i]):
             continue
         if last >= lo and times_us[i] - times_us[last] <= max_hold_us:
-            y, x = values[i] - centre, values[last] - centre
             pairs += 1
-            later, later_low = two_sum(later, later_low, y)
-            earlier, earlier_low = two_sum(earlier, earlier_low, x)
-            products, products_low = two_sum(products, products_low, y * x)
             ranges, ranges_low = two_sum(ranges, ranges_low, abs(values[i] - values[last]))
+            if last >= span.first_row:
+                y, x = values[i] - centre, values[last] - centre
+                inner += 1
+                later, later_low = two_sum(later, later_low, y)
+                earlier, earlier_low = two_sum(earlier, earlier_low, x)
+                products, products_low = two_sum(products, products_low, y * x)
+            else:
+                out.border, out.border_value = 1, values[last]
         last = i
-    out.pairs = pairs
-    if pairs > 0:
-        later, earlier = (later + later_low) / pairs, (earlier + earlier_low) / pairs
+    out.pairs, out.inner_pairs = pairs, inner
+    out.moving_range = ranges + ranges_low
+    if inner > 0:
+        later, earlier = (later + later_low) / inner, (earlier + earlier_low) / inner
         out.later_mean, out.earlier_mean = centre + later, centre + earlier
-        out.co_moment = products + products_low - pairs * later * earlier
-        out.moving_range = ranges + ranges_low
+        out.co_moment = products + products_low - inner * later * earlier
 
 
 @kernel
@@ -551,7 +604,10 @@ def add_subgroup(rows: Rows, begin: int, end: int, out: Record) -> None:
     out.groups += 1
     out.degrees += n - 1
     out.squares += max(0.0, squares + squares_low - rest * rest / n)
-    out.ranges += largest - smallest
+    if n < len(D2):
+        out.scaled_ranges += (largest - smallest) / D2[n]
+    else:
+        out.too_large += 1
 
 
 @kernel
@@ -747,14 +803,24 @@ def is_inside(spans: Records, b: int, i: int) -> bool:
 
 
 @kernel
-def count_step(out: Record, verdict: int, amount: float, from_us: int, to_us: int) -> None:
+def count_step(
+    params: SeriesParams,
+    param: Record,
+    out: Record,
+    verdict: int,
+    amount: float,
+    from_us: int,
+    to_us: int,
+    zero_us: int,
+) -> None:
     if verdict == RESET:
         out.resets += 1
     if verdict == ROLLOVER:
         out.rollovers += 1
     if out.steps == 0:
-        out.from_us = from_us
+        out.from_us, out.from_clock_us = from_us, counted_us(params, param, zero_us, from_us)
     out.steps += 1
+    out.moves += 1 if amount > 0.0 else 0
     out.to_us = to_us
     out.increase, out.increase_low = two_sum(out.increase, out.increase_low, amount)
 
@@ -773,7 +839,9 @@ def find_points(rows: Rows, lo: int, hi: int) -> tuple[Integers, Floats]:
 
 
 @kernel
-def fill_counter(rows: Rows, param: Record, spans: Records, out: Records, lo: int, hi: int) -> None:
+def fill_counter(
+    rows: Rows, params: SeriesParams, param: Record, spans: Records, out: Records, lo: int, hi: int, zero_us: int
+) -> None:
     """Follow the readings of one counter through look-back, buckets and the points behind the end."""
     times_us = rows.measured_at_us
     where, readings = find_points(rows, lo, hi)
@@ -800,10 +868,13 @@ def fill_counter(rows: Rows, param: Record, spans: Records, out: Records, lo: in
             elif verdict >= TOO_FAST:
                 out[b].glitches += 1
             else:
-                count_step(out[b], verdict, amount, from_us, to_us)
+                count_step(params, param, out[b], verdict, amount, from_us, to_us, zero_us)
         k += passed
         if verdict <= TOO_FAST:
             last = k - 1
+    for b in range(len(spans)):
+        if out[b].steps > 0:
+            out[b].to_clock_us = counted_us(params, param, zero_us, out[b].to_us)
 
 
 @kernel
@@ -889,10 +960,29 @@ def fill_states(
 
 
 @kernel
-def find_down_since(times_us: Integers, classes: NDArray[np.int8], lo: int, max_hold_us: int) -> Integers:
+def find_links(
+    rows: Rows, params: SeriesParams, param: Record, classes: NDArray[np.int8], lo: int, max_hold_us: int
+) -> NDArray[np.int8]:
+    """Return for each point how it hangs together with the one before it: PARTED (also the first), BRIDGED, JOINED."""
+    links = np.full(len(classes), PARTED, np.int8)
+    last, is_clean = -1, True
+    for i in range(len(classes)):
+        if classes[i] < 0:
+            is_clean = is_clean and rows.quality[lo + i] >= EXCLUDED
+            continue
+        if last >= 0 and not is_silent(
+            params, param, rows.measured_at_us[lo + last], rows.measured_at_us[lo + i], max_hold_us
+        ):
+            links[i] = JOINED if is_clean else BRIDGED
+        last, is_clean = i, True
+    return links
+
+
+@kernel
+def find_down_since(times_us: Integers, classes: NDArray[np.int8], links: NDArray[np.int8], lo: int) -> Integers:
     """Return for each row the beginning of the down interval that it belongs to, -1 for none. [us]
 
-    Silence for longer than max hold ends an interval.
+    An interval goes on while nothing unknown lies between its points: no silence, no bad row.
     """
     since_us = np.full(len(classes), -1, np.int64)
     last = -1
@@ -900,7 +990,7 @@ def find_down_since(times_us: Integers, classes: NDArray[np.int8], lo: int, max_
         if classes[i] < 0:
             continue
         if classes[i] == CLASS_DOWN:
-            goes_on = last >= 0 and since_us[last] >= 0 and times_us[lo + i] - times_us[lo + last] <= max_hold_us
+            goes_on = last >= 0 and since_us[last] >= 0 and links[i] == JOINED
             since_us[i] = since_us[last] if goes_on else times_us[lo + i]
         last = i
     return since_us
@@ -908,11 +998,11 @@ def find_down_since(times_us: Integers, classes: NDArray[np.int8], lo: int, max_
 
 @kernel
 def fill_repairs(
-    times_us: Integers,
+    rows: Rows,
     params: SeriesParams,
     param: Record,
     classes: NDArray[np.int8],
-    since_us: Integers,
+    links: NDArray[np.int8],
     spans: Records,
     out: Records,
     lo: int,
@@ -920,50 +1010,54 @@ def fill_repairs(
 ) -> None:
     """Down intervals in the bucket where they end, and those still open at E'.
 
-    One that ends in silence, or in a state that nobody knows, is censored: how long it took cannot be told. One that
-    began with the first point of the look-back is cut: it may be longer.
+    One that ends in silence, at a bad row, or in a state that nobody knows, is censored: how long it took cannot be
+    told. One that began in such a way, or with the first point of the look-back, is cut: it may be longer.
     """
-    first, last, b = -1, -1, 0
+    times_us = rows.measured_at_us
+    since_us = find_down_since(times_us, classes, links, lo)
+    last, b, is_cut = -1, 0, False
     for i in range(len(classes)):
         if classes[i] < 0:
             continue
-        first = i if first < 0 else first
         if last >= 0 and since_us[last] >= 0 and since_us[i] != since_us[last]:
             b = find_bucket(spans, b, lo + i)
             if is_inside(spans, b, lo + i):
-                if times_us[lo + i] - times_us[lo + last] > max_hold_us or classes[i] == CLASS_UNKNOWN:
+                if links[i] != JOINED or classes[i] == CLASS_UNKNOWN:
                     out[b].repairs_censored += 1
                 else:
                     out[b].repairs += 1
                     out[b].repaired_us += counted_us(params, param, since_us[last], times_us[lo + i])
-                    out[b].repairs_cut += 1 if since_us[last] == times_us[lo + first] else 0
+                    out[b].repairs_cut += 1 if is_cut else 0
+        if since_us[i] == times_us[lo + i]:
+            is_cut = last < 0 or links[i] != JOINED or classes[last] == CLASS_UNKNOWN
         last = i
     for b in range(len(spans)):
         end_us = spans[b].end_us
-        i = spans[b].end_row - 1 - lo
+        i, is_clean = spans[b].end_row - 1 - lo, True
         while i >= 0 and classes[i] < 0:
+            is_clean = is_clean and rows.quality[lo + i] >= EXCLUDED
             i -= 1
-        if i >= 0 and since_us[i] >= 0 and end_us > spans[b].start_us and end_us - times_us[lo + i] <= max_hold_us:
+        if i < 0 or since_us[i] < 0 or not is_clean or end_us == spans[b].start_us:
+            continue
+        if not is_silent(params, param, times_us[lo + i], end_us, max_hold_us):
             out[b].open_down_us = counted_us(params, param, since_us[i], end_us)
 
 
 @kernel
-def fill_failures(
-    times_us: Integers, classes: NDArray[np.int8], spans: Records, out: Records, lo: int, max_hold_us: int
-) -> None:
+def fill_failures(classes: NDArray[np.int8], links: NDArray[np.int8], spans: Records, out: Records, lo: int) -> None:
     """Transitions from up to down between consecutive points, in the bucket of the later one."""
     last = -1
     b = 0
-    for i in range(lo, lo + len(classes)):
-        if classes[i - lo] < 0:
+    for i in range(len(classes)):
+        if classes[i] < 0:
             continue
-        if last >= 0 and classes[last - lo] == CLASS_UP and classes[i - lo] == CLASS_DOWN:
-            b = find_bucket(spans, b, i)
-            if is_inside(spans, b, i):
-                if times_us[i] - times_us[last] <= max_hold_us:
-                    out[b].failures += 1
-                else:
+        if last >= 0 and classes[last] == CLASS_UP and classes[i] == CLASS_DOWN:
+            b = find_bucket(spans, b, lo + i)
+            if is_inside(spans, b, lo + i):
+                if links[i] == PARTED:
                     out[b].failures_uncertain += 1
+                else:
+                    out[b].failures += 1
         last = i
 
 
@@ -1014,7 +1108,7 @@ def fill_series(
         if param.subgroup_size > 1 or param.subgroup_us > 0:
             fill_subgroups(rows, param, spans, out.subgroups[s], origin_us)
         if param.kind == COUNTER:
-            fill_counter(rows, param, spans, out.counters[s], lo, hi)
+            fill_counter(rows, params, param, spans, out.counters[s], lo, hi, window.edges_us[0] - LOOKBACK_US)
         if param.kind == STATE:
             fill_state_series(rows, params, param, spans, out, s, lo, hi, max_hold_us)
 
@@ -1048,9 +1142,9 @@ def fill_state_series(
             lo,
             max_hold_us,
         )
-    fill_failures(times_us, classes, spans, out.states[s], lo, max_hold_us)
-    since_us = find_down_since(times_us, classes, lo, max_hold_us)
-    fill_repairs(times_us, params, param, classes, since_us, spans, out.states[s], lo, max_hold_us)
+    links = find_links(rows, params, param, classes, lo, max_hold_us)
+    fill_failures(classes, links, spans, out.states[s], lo)
+    fill_repairs(rows, params, param, classes, links, spans, out.states[s], lo, max_hold_us)
 
 
 @kernel

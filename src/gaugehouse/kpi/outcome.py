@@ -54,6 +54,7 @@ class Reason(IntEnum):
     NOT_OF_GROUPS = 22
     MIXED_UNITS = 23
     EXCLUDED = 24
+    MOSTLY_GLITCHES = 25
 
 
 REASON_TEXTS: dict[Reason, str | None] = {
@@ -82,6 +83,8 @@ REASON_TEXTS: dict[Reason, str | None] = {
     Reason.NOT_OF_GROUPS: "has no meaning over several components",
     Reason.MIXED_UNITS: "the components of the group have different units",
     Reason.EXCLUDED: "the whole period is excluded",
+    Reason.MOSTLY_GLITCHES: "more readings were left out as glitches than steps were counted: it may reset too often "
+    "to tell them apart",
 }
 
 KIND_REASONS = {

@@ -61,6 +61,7 @@ class Quantity:
         read: Makes one array of the fields; the first one by default.
         limits: Names of attributes of which one must be set.
         want: The pass over the rows that computes it.
+        low: Where `Facts` keeps what rounding of a sum lost.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Quantity:
     read: Callable[..., Numbers] | None = None
     limits: tuple[str, ...] = ()
     want: Want = Want.NOTHING
+    low: str = ""
 
     @property
     def stored_unit(self) -> str:
@@ -89,11 +91,6 @@ def ratio(numerator: Numbers, denominator: Numbers) -> kernel.Floats:
 
 def _per_interval(length_us: kernel.Integers, nominal_us: kernel.Floats) -> kernel.Floats:
     return ratio(length_us, np.broadcast_to(nominal_us[:, None], length_us.shape))
-
-
-def _seconds(to_us: kernel.Integers, from_us: kernel.Integers) -> kernel.Floats:
-    seconds: kernel.Floats = (to_us - from_us) / kernel.SECOND_US
-    return seconds
 
 
 def _total(*parts: Numbers) -> Numbers:
@@ -229,7 +226,14 @@ _QUANTITIES = (
     _value("last", "value of the last measurement", "points.last", Merge.NEVER),
     _value("min", "smallest value", "points.min", Merge.MIN),
     _value("max", "largest value", "points.max", Merge.MAX),
-    _value("sum", "sum of the values", "points.sum", Merge.SUM),
+    Quantity(
+        name="sum",
+        unit="U",
+        meaning="sum of the values",
+        fields=("points.sum",),
+        low="points.sum_low",
+        basis=Basis.POINTS,
+    ),
     Quantity(
         name="squared_deviations",
         unit="U2",
@@ -297,9 +301,9 @@ _QUANTITIES = (
     Quantity(
         name="counted_s",
         unit="s",
-        meaning="from the reading before the first counted step to the last counted reading",
-        fields=("counters.to_us", "counters.from_us"),
-        read=_seconds,
+        stored="us",
+        meaning="from the reading before the first counted step to the last counted reading, without excluded windows",
+        fields=("counted_us",),
         basis=Basis.STEPS,
         kinds=COUNTER,
     ),
@@ -328,13 +332,17 @@ _QUANTITIES = (
     _event("failures", "changes from up to down", "states.failures"),
     _event(
         "failures_uncertain",
-        "changes from up to down with silence longer than max hold between",
+        "changes from up to down with silence between: longer than max hold, or of the metric that tells life",
         "states.failures_uncertain",
     ),
     _event("repairs", "down intervals that ended in the period", "states.repairs"),
     _duration("repaired_s", "whole length of the down intervals that ended in the period", "states.repaired_us"),
-    _event("repairs_cut", "among the repairs: those that began before what is looked back", "states.repairs_cut"),
-    _event("repairs_censored", "down intervals that ended in silence", "states.repairs_censored"),
+    _event("repairs_cut", "among the repairs: those whose begin nobody saw", "states.repairs_cut"),
+    _event(
+        "repairs_censored",
+        "down intervals that ended in silence, at a bad measurement or in an unknown state",
+        "states.repairs_censored",
+    ),
     _duration("open_down_s", "how long the failure that is open at the end has lasted", "states.open_down_us"),
     Quantity(
         name="time_deviations",
@@ -379,6 +387,14 @@ _QUANTITIES = (
         basis=Basis.COUNT,
     ),
     Quantity(
+        name="subgroup_ranges",
+        unit="U",
+        meaning="sum of (largest - smallest value of a subgroup) / d2 of its size",
+        fields=("subgroups.scaled_ranges",),
+        basis=Basis.POINTS,
+    ),
+    _tally("large_subgroups", "subgroups of more than 25 measurements: no d2 is known", "subgroups.too_large"),
+    Quantity(
         name="subgroup_deviations",
         unit="U2",
         meaning="sum of the squares of (value - mean of its subgroup)",
@@ -386,10 +402,19 @@ _QUANTITIES = (
         basis=Basis.POINTS,
     ),
     Quantity(
+        name="inner_pairs",
+        unit="1",
+        meaning="among the pairs: those of two measurements in the period",
+        fields=("steps.inner_pairs",),
+        basis=Basis.COUNT,
+        merge=Merge.NEVER,
+        want=Want.STEPS,
+    ),
+    Quantity(
         name="pair_deviations",
         unit="U2",
-        meaning="sum of (value - mean) x (value before - mean of those before) over those pairs",
-        fields=("steps.co_moment",),
+        meaning="sum of (value - mean) x (value before - mean) over the inner pairs",
+        fields=("lagged_products",),
         basis=Basis.POINTS,
         merge=Merge.NEVER,
         want=Want.STEPS,

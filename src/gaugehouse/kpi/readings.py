@@ -12,7 +12,7 @@ import numpy as np
 from gaugehouse.kpi import kernel
 from gaugehouse.kpi.facts import KIND_CODES, Facts
 from gaugehouse.kpi.outcome import REASON_OF_KIND, Mask, Numbers, Outcome, Reason, ReasonTexts, Status, plain
-from gaugehouse.kpi.quantities import LIMITS, QUANTITIES, Basis, ratio
+from gaugehouse.kpi.quantities import LIMITS, QUANTITIES, Basis, Quantity, ratio
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind
 
 
@@ -34,6 +34,10 @@ class Readings:
         if name not in self._outcomes:
             self._outcomes[name] = self._read_limit(name) if name in LIMITS else self._read_quantity(name)
         return self._outcomes[name]
+
+    def read_low(self, quantity: Quantity) -> Numbers:
+        """Return what rounding of a sum lost, for every (series, bucket)."""
+        return _find_array(self.facts, quantity.low)
 
     def _read_limit(self, name: str) -> Outcome:
         values = [getattr(one, name) for one in self.attributes]
@@ -72,10 +76,10 @@ def find_known(attributes: Sequence[MetricAttributes], name: str) -> Mask:
     return np.array([getattr(one, name) is not None for one in attributes], np.bool_)
 
 
-def find_coverage(facts: Facts) -> kernel.Floats:
-    """Return covered time / bucket time, NaN for buckets without time. [1]"""
-    shares = ratio(facts.holds["covered_us"], facts.length_us)
-    shares[facts.length_us == 0] = np.nan
+def find_share(covered_us: kernel.Integers, length_us: kernel.Integers) -> kernel.Floats:
+    """Return covered time / all time, NaN where there is no time. [1]"""
+    shares = ratio(covered_us, length_us)
+    shares[length_us == 0] = np.nan
     return shares
 
 
@@ -178,6 +182,9 @@ def _mark_steps(outcome: Outcome, facts: Facts) -> None:
     )
     old = counted & (start_us - counters["from_us"] > facts.intervals["max_hold_us"][:, None])
     outcome.mark(old, Status.PARTIAL, Reason.OLD_PREDECESSOR, keeps_value=True)
+    # A single glitch is what glitches are; more than there are steps are resets that came too soon to be told.
+    mostly = (counters["glitches"] > 1) & (counters["glitches"] > counters["moves"])
+    outcome.mark(counted & mostly, Status.PARTIAL, Reason.MOSTLY_GLITCHES, keeps_value=True)
     undecided = counters["undecided"] > 0
     outcome.mark(counted & undecided, Status.PARTIAL, Reason.UNDECIDED_STEPS, keeps_value=True)
     outcome.mark(counters["steps"] == 0, Status.UNDEFINED, Reason.NO_STEP)

@@ -71,7 +71,7 @@ def check_allowance(pin: Pin, snapshot: Snapshot | None, allowance: Allowance) -
 def _check_groups(pin: Pin, limit_bytes: int) -> None:
     if pin.group_by is None:
         return
-    series, buckets = len(pin.every_series), len(pin.edges_us) - 1
+    series, buckets = len(pin.every_series), max(len(pin.edges_us), len(pin.group_edges_us)) - 1
     limit = limit_bytes // FACTS_BYTES
     if series * buckets > limit:
         raise TooLarge(

@@ -26,7 +26,7 @@ from gaugehouse.reports.counted import (
 )
 from gaugehouse.reports.firmware import FIRMWARE, limit_to_version, list_versions
 from gaugehouse.reports.formulas import make_catalogue, make_owners
-from gaugehouse.reports.grouping import compute_groups, find_groups
+from gaugehouse.reports.grouping import SHIFT, compute_groups, compute_shift_groups, find_groups
 from gaugehouse.reports.late import count_late
 from gaugehouse.reports.passes import COMPARING, COMPUTING, COUNTING, GROUPING, Pass, Passes
 from gaugehouse.reports.passes import OnProgress as OnProgress
@@ -55,8 +55,8 @@ def compute_answer(
         limits: What is held in memory at once; the digits stay the same.
         on_progress: Told before each portion how far this is; raise in it to stop.
     """
-    # Groups of components are made of these facts; a firmware version has rows of its own.
-    kept: list[tuple[Chunk, Facts]] | None = None if pin.group_by in {None, FIRMWARE} else []
+    # Groups of components are made of these facts; a firmware version or a shift has a pass of its own.
+    kept: list[tuple[Chunk, Facts]] | None = None if pin.group_by in {None, FIRMWARE, SHIFT} else []
     planned = list_passes(pin)
     expected = [
         Pass(phase=phase, rows=_count_rows_at_most(snapshot, one), series=len(one.every_series))
@@ -79,6 +79,8 @@ def list_passes(pin: Pin) -> list[tuple[str, Pin]]:
     passes = [(COMPUTING, pin)]
     if pin.group_by == FIRMWARE:
         passes += [(GROUPING, limit_to_version(pin, version)) for version in list_versions(pin)]
+    if pin.group_by == SHIFT:
+        passes.append((GROUPING, pin))
     other = _find_compared(pin)
     return passes if other is None else [*passes, (COMPARING, other)]
 
@@ -119,6 +121,16 @@ def _compute_groups(
     passes: Passes,
 ) -> pa.Table:
     catalogue = make_catalogue(pin.definitions)
+    if pin.group_by == SHIFT:
+        in_shifts = iterate_facts(
+            snapshot,
+            pin,
+            edges_us=np.array(pin.group_edges_us, np.int64),
+            threads=threads,
+            limits=limits,
+            on_progress=passes.begin(),
+        )
+        return compute_shift_groups(list(in_shifts), pin, catalogue)
     if kept is not None:
         return compute_groups(kept, pin, catalogue, find_groups(pin))
     tables = [GROUPED.empty_table()]
@@ -258,16 +270,16 @@ def _stays_together(pin: Pin, catalogue: Mapping[str, Kpi]) -> bool:
 
 def _select(pin: Pin, catalogue: Mapping[str, Kpi]) -> Iterator[tuple[Selection, Sequence[PinnedSeries]]]:
     """Yield which rows a report needs, of which series."""
-    end = min(pin.period.end, pin.asked_at) if pin.period.start < pin.asked_at else pin.period.start
+    end = find_counted_end(pin)
     every = pin.every_series
     together = _stays_together(pin, catalogue)
-    portions = [(find_lookback(every), every)] if together and every else _group_by_lookback(every)
+    portions = [(find_lookback(every), every)] if together and every else group_by_lookback(every)
     for lookback, series in portions:
         selection = Selection(
             project=pin.project,
             components=tuple(dict.fromkeys(one.component for one in series)),
             metrics=tuple(sorted({one.metric for one in series})),
-            start=_limit_lookback(pin, pin.period.start - lookback),
+            start=limit_lookback(pin, pin.period.start - lookback),
             end=end,
             as_of=pin.as_of,
         )
@@ -276,19 +288,25 @@ def _select(pin: Pin, catalogue: Mapping[str, Kpi]) -> Iterator[tuple[Selection,
 
 def find_needed_from(pin: Pin, period: Period) -> datetime:
     """Return how old the rows are that the numbers of a period need, or what was left of them when it was asked."""
-    return _limit_lookback(pin, period.start - find_lookback(pin.every_series))
+    return limit_lookback(pin, period.start - find_lookback(pin.every_series))
 
 
-def _limit_lookback(pin: Pin, start: datetime) -> datetime:
+def find_counted_end(pin: Pin) -> datetime:
+    """Return where the part of the period ends that is over: of a running one, when it was asked about."""
+    return max(pin.period.start, min(pin.period.end, pin.asked_at))
+
+
+def limit_lookback(pin: Pin, start: datetime) -> datetime:
+    """Return where look-back ends: not before what retention had left."""
     return start if pin.rows_from is None else max(start, pin.rows_from)
 
 
 def find_lookback(series: Sequence[PinnedSeries]) -> timedelta:
     """Return how far before the period the oldest row lies that the numbers of a report can need."""
-    return max((lookback for lookback, _series in _group_by_lookback(series)), default=timedelta(0))
+    return max((lookback for lookback, _series in group_by_lookback(series)), default=timedelta(0))
 
 
-def _group_by_lookback(series: Sequence[PinnedSeries]) -> Iterator[tuple[timedelta, list[PinnedSeries]]]:
+def group_by_lookback(series: Sequence[PinnedSeries]) -> Iterator[tuple[timedelta, list[PinnedSeries]]]:
     """Yield series with how far before the period their rows matter.
 
     A sensor that reports each second has three million rows in 35 days, and a report on one day needs none of them but

@@ -1,6 +1,6 @@
 """Series for KPI tests: what to build them from, and hypothesis strategies. Times are whole seconds after START_S."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from hypothesis import strategies as st
@@ -15,7 +15,17 @@ SECOND_US = 1_000_000
 START_S = 1_700_000_000
 DAY_S = 86_400
 
-# What the oracles answer; KPIs that came later have tests of their own.
+# Answered beside a component, from the metrics that its attributes name: test_kpi_oee.py.
+MACHINE_KPIS = [
+    "parts",
+    "good_parts",
+    "oee_availability",
+    "oee_effectiveness",
+    "oee_quality",
+    "oee",
+    "oee_unknown_share",
+]
+# What both oracles answer.
 ORACLE_KPIS = [
     "count",
     "min",
@@ -40,15 +50,59 @@ ORACLE_KPIS = [
     "downtime",
     "unknown_time",
 ]
+# What the first oracle answers: all there is of one metric.
+METRIC_KPIS = [
+    *ORACLE_KPIS,
+    "time_weighted_mean_linear",
+    "integral",
+    "integral_hours",
+    "integral_linear",
+    "late",
+    "completeness_slots",
+    "gap_count",
+    "longest_gap",
+    "bad_count",
+    "rate_per_hour",
+    "counter_resets",
+    "counter_glitches",
+    "time_above",
+    "time_above_share",
+    "time_below",
+    "time_below_share",
+    "time_outside",
+    "time_outside_share",
+    "planned_time",
+    "planned_share",
+    "idle_time",
+    "idle_share",
+    "unknown_share",
+    "failures",
+    "failures_uncertain",
+    "mtbf",
+    "mtbf_fe_plus_1",
+    "mttr",
+    "std_within",
+    "std_within_ranges",
+    "autocorrelation",
+    "cp",
+    "cpk",
+    "cp_ranges",
+    "cpk_ranges",
+    "pp",
+    "ppk",
+    "trend",
+    "trend_r2",
+]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One stored row: seconds after START_S, value (None: null), quality."""
+    """One stored row: seconds after START_S, value (None: null), quality, and whether it came too late."""
 
     at_s: float
     value: float | None
     quality: int = 0
+    is_late: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,7 +153,7 @@ def facts_of(cases, *, threads=1, want=Want.EVERYTHING):
         subgroups=[(case.subgroup[0], case.subgroup[1] * SECOND_US) for case in cases],
     )
     first = cases[0]
-    return compute_facts(
+    facts = compute_facts(
         pack([case.rows for case in cases]),
         params,
         np.array([to_us(edge_s) for edge_s in first.edges_s], np.int64),
@@ -107,6 +161,17 @@ def facts_of(cases, *, threads=1, want=Want.EVERYTHING):
         threads=threads,
         want=want,
     )
+    return replace(
+        facts, late_n=np.array([_count_late(case, spans) for case, spans in zip(cases, facts.spans, strict=True)])
+    )
+
+
+def _count_late(case, spans):
+    """Return how many late points each bucket has, as whoever reads rows counts them."""
+    late_us = [to_us(row.at_s) for row in case.rows if row.is_late and row.quality < 2 and row.value is not None]
+    windows = [(to_us(a), to_us(b)) for a, b in case.excluded_s]
+    counted_us = [at_us for at_us in late_us if not any(a <= at_us < b for a, b in windows)]
+    return [sum(span["start_us"] <= at_us < span["end_us"] for at_us in counted_us) for span in spans]
 
 
 def _windows(windows_s):
@@ -138,7 +203,7 @@ def rows_of(draw, values, *, max_size=40):
     for value in draw(st.lists(values, max_size=max_size)):
         quality = draw(st.sampled_from([0, 0, 0, 0, 0, 1, 2]))
         null = quality == 2 and draw(st.booleans())
-        rows.append(Row(at_s, None if null else value, quality))
+        rows.append(Row(at_s, None if null else value, quality, is_late=draw(st.booleans())))
         at_s += draw(steps_s)
     return tuple(rows)
 
@@ -162,6 +227,7 @@ def attributes_of(draw, kind):
         rollover_at=draw(st.sampled_from([None, 100.0])),
         max_rate=draw(st.sampled_from([None, 0.1, 1.0])),
         state_classes=STATE_CLASSES,
+        lateness_s=draw(st.sampled_from([None, 600.0])),
     )
 
 

@@ -197,6 +197,32 @@ def test_values_that_follow_one_another_make_cp_partial_but_not_with_subgroups()
     assert (found["value"], found["status"]) == (pytest.approx(6 / (6 * within), rel=1e-9), "ok")
 
 
+def test_within_may_be_told_from_ranges_of_subgroups():
+    case = replace(shafts(lsl=19.9, usl=20.1), subgroup=(5, 0))
+    within = np.mean([np.ptp(SHAFTS_MM[:5]), np.ptp(SHAFTS_MM[5:])]) / 2.326
+    mean = np.mean(SHAFTS_MM)
+    assert answer_of(case, "std_within_ranges")["value"] == pytest.approx(within, rel=1e-9)
+    assert answer_of(case, "cp_ranges")["value"] == pytest.approx(0.2 / (6 * within), rel=1e-9)
+    assert answer_of(case, "cpk_ranges")["value"] == pytest.approx(
+        min(20.1 - mean, mean - 19.9) / (3 * within), rel=1e-9
+    )
+    assert (
+        answer_of(shafts(usl=20.1), "cpk_ranges")["reason"]
+        == "the metric has no subgroups of at least two measurements"
+    )
+    large = Case(readings(*SHAFTS_MM * 3), case.attributes, (0, HOUR_S), subgroup=(26, 0))
+    assert answer_of(large, "std_within_ranges")["reason"].startswith("a subgroup has more than 25 measurements")
+
+
+def test_mtbf_is_published_by_failures_and_by_failures_plus_one():
+    attributes = MetricAttributes(kind=MetricKind.STATE, max_hold_s=float(HOUR_S))
+    rows = (Row(0, 1.0), Row(3_600, 0.0), Row(7_200, 1.0))
+    found = answers_of(Case(rows, attributes, (0, 3 * HOUR_S)), ["mtbf", "mtbf_fe_plus_1"])[0]
+    assert [row["value"] for row in found.values()] == [2, 1]
+    never = answer_of(Case(rows[:1], attributes, (0, HOUR_S)), "mtbf_fe_plus_1")
+    assert (never["value"], never["status"]) == (1, "ok")
+
+
 def test_capability_needs_pairs_that_are_close():
     far = Case(readings(1.0, 2.0, step_s=600), MetricAttributes(usl=5.0, max_hold_s=60.0), (0, HOUR_S))
     words = "no two consecutive measurements are at most max hold apart, and no subgroup has two"
@@ -275,7 +301,10 @@ def test_repairs_count_where_they_end_with_their_whole_length():
     never = Case((Row(0, 1.0),), attributes, (0, 300))
     assert answer_of(never, "mttr")["reason"] == "no repair ended in the period"
     cut = answer_of(Case((Row(0, 0.0), Row(60, 1.0)), attributes, (30, 300)), "mttr")
-    assert cut["reason"] == "a repair began before the time that is looked back: it took longer"
+    assert (
+        cut["reason"]
+        == "a repair began before the time that is looked back, or while nothing was known: it took longer"
+    )
     assert cut["status"] == "partial"
 
 

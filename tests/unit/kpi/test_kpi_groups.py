@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gaugehouse.kpi import GROUP_RESULTS, Definition, Owners, evaluate, evaluate_groups, make_kpis, rank
 from gaugehouse.kpi.catalogue import CATALOGUE
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind
-from unit.kpi.kpi_cases import ORACLE_KPIS, Case, Row, attributes_of, cases, facts_of, readings
+from unit.kpi.kpi_cases import METRIC_KPIS, Case, Row, attributes_of, cases, facts_of, readings
 
 HOUR_S = 3_600
 STATE = MetricAttributes(kind=MetricKind.STATE, max_hold_s=60.0)
@@ -63,8 +63,8 @@ def test_moments_of_a_group_are_those_of_all_its_points(drawn):
 def test_a_group_of_one_is_its_component(case):
     facts = facts_of([case])
     owners = Owners(components=["c"], metrics=["m"])
-    never = {"median", "p05", "p95", "first", "last", "change"}
-    kpis = [name for name in ORACLE_KPIS if name not in never]
+    never = {"median", "p05", "p95", "first", "last", "change", "autocorrelation", "trend", "trend_r2"}
+    kpis = [name for name in METRIC_KPIS if name not in never]
     alone = evaluate(facts, [case.attributes], kpis, owners=owners, skip_inapplicable=True).to_pylist()
     grouped = evaluate_groups(facts, [case.attributes], kpis, {"c": "all"}, owners=owners).to_pylist()
     names = ("kpi", "bucket", "value", "unit", "coverage", "n", "status", "reason")
@@ -183,6 +183,21 @@ def test_energy_per_part_of_a_line_is_all_energy_by_all_parts():
     assert (row["metric"], row["components"], row["value"]) == (None, 2, 2)
 
 
+def test_a_sum_of_a_group_keeps_what_rounding_lost():
+    found = together([gauge(1e16), gauge(1.0), gauge(-1e16)], "mean")
+    assert found["m", "mean"]["value"] == 1 / 3
+
+
+def test_what_is_wrong_with_a_member_is_wrong_with_the_group():
+    drift, calm = gauge(*[0.1 * k for k in range(40)], usl=5.0), gauge(*[1.0, 2.0, 1.0] * 13, usl=5.0)
+    words = ("partial", "autocorrelated: use subgroups")
+    for series in ([drift, drift], [drift, calm], [calm, drift]):
+        found = together(series, "cpk", "ppk")
+        assert (found["m", "cpk"]["status"], found["m", "cpk"]["reason"]) == words
+        assert (found["m", "cpk"]["value"] > 0, found["m", "ppk"]["status"]) == (True, "ok")
+    assert together([calm, calm], "cpk")["m", "cpk"]["status"] == "ok"
+
+
 # --- OEE, worked by hand ----------------------------------------------------------------------------------------------
 
 
@@ -246,6 +261,46 @@ def test_oee_without_an_attribute_says_which_one():
     assert {row["kpi"] for row in table} == set(OEE_KPIS)
 
 
+def test_oee_is_undefined_where_one_of_its_factors_is():
+    owners = Owners(components=["m1"] * 3, metrics=METRICS, attributes={"m1": {**NAMED, "ideal_cycle_time_s": 9.0}})
+    for series, reasons in (
+        (machine(0, 50, 0, 0), ("not running at any known time of the period", "no parts were made")),
+        (machine(40, 10, 0, 0), ("no parts were made", "no parts were made")),
+    ):
+        facts, attributes = facts_of(series), [one.attributes for one in series]
+        table = evaluate(facts, attributes, OEE_KPIS, owners=owners, skip_inapplicable=True).to_pylist()
+        found = {row["kpi"]: row for row in table}
+        assert [found[kpi]["value"] for kpi in ("oee_quality", "oee")] == [None, None]
+        assert (found["oee"]["reason"], found["oee_quality"]["reason"]) == reasons
+        assert found["oee_availability"]["value"] == pytest.approx(
+            100 * sum(series[0].rows[k].value for k in range(50)) / 50
+        )
+
+
+def test_the_coverage_of_oee_is_the_time_whose_state_is_known():
+    owners = Owners(components=["m1"] * 3, metrics=METRICS, attributes={"m1": {**NAMED, "ideal_cycle_time_s": 9.0}})
+    unmapped, parts, scrap = state(*[1.0] * 30, *[7.0] * 30), *machine(40, 10, 200, 20)[1:]
+    series = [unmapped, parts, scrap]
+    kpis = (*OEE_KPIS, "oee_unknown_share", "uptime")
+    facts, attributes = facts_of(series), [one.attributes for one in series]
+    table = evaluate(facts, attributes, kpis, owners=owners, skip_inapplicable=True).to_pylist()
+    found = {row["kpi"]: row for row in table}
+    assert {row["coverage"] for kpi, row in found.items() if kpi != "uptime"} == {0.5}
+    assert (found["oee_unknown_share"]["value"], found["uptime"]["coverage"]) == (50, 1)
+    grouped = together(
+        [*series, *machine(60, 0, 200, 0)],
+        *kpis,
+        owners=replace(
+            owners,
+            components=["m1"] * 3 + ["m2"] * 3,
+            metrics=METRICS * 2,
+            attributes={name: {**NAMED, "ideal_cycle_time_s": 9.0} for name in ("m1", "m2")},
+        ),
+    )
+    assert {row["coverage"] for (_, kpi), row in grouped.items() if kpi != "uptime"} == {0.75}
+    assert grouped[None, "oee_unknown_share"]["value"] == 25
+
+
 def test_oee_of_a_fleet_is_a_ratio_of_sums():
     series = [*machine(40, 10, 200, 20), *machine(10, 40, 10, 0)]
     attributes = {"m1": {**NAMED, "ideal_cycle_time_s": 9.0}, "m2": {**NAMED, "ideal_cycle_time_s": 60.0}}
@@ -268,14 +323,25 @@ def test_the_best_and_the_worst_are_found_and_ties_go_by_name():
     series = [gauge(2.0), gauge(1.0), gauge(2.0), gauge(3.0), replace(gauge(1.0), rows=())]
     table = evaluate(facts_of(series), [one.attributes for one in series], ["mean", "count"])
     names = [owners[row] for row in table["series"].to_pylist()]
-    table = table.append_column("component", [names])
+    table = table.append_column("component", [names]).append_column("metric", [["level"] * len(names)])
     best = rank(table, names=["component"], count=3).to_pylist()
     shown = [(row["kpi"], row["rank"], row["component"]) for row in best]
     assert shown[:3] == [("mean", 1, "b"), ("mean", 2, "c"), ("mean", 3, "d")]
     assert shown[3:] == [("count", 1, "a"), ("count", 2, "b"), ("count", 3, "c")]
     worst = rank(table, names=["component"], count=1, lowest=True).to_pylist()
-    assert [(row["kpi"], row["component"]) for row in worst] == [("mean", "a"), ("count", "silent")]
+    assert [(row["kpi"], row["component"]) for row in worst] == [("mean", "a"), ("count", "a")]  # silence is no 0
     assert rank(table.slice(0, 0), names=["component"], count=3).num_rows == 0
+
+
+def test_each_metric_has_a_ranking_of_its_own():
+    table = evaluate(facts_of([gauge(20.0), gauge(30.0), gauge(101_325.0)]), [gauge(1.0).attributes] * 3, ["mean"])
+    table = table.append_column("component", [["a", "b", "a"]])
+    table = table.append_column("metric", [["temperature", "temperature", "pressure"]])
+    best = rank(table, names=["component"], count=1).to_pylist()
+    assert [(row["metric"], row["component"], row["rank"]) for row in best] == [
+        ("temperature", "b", 1),
+        ("pressure", "a", 1),
+    ]
 
 
 @given(st.lists(attributes_of(MetricKind.GAUGE), min_size=1, max_size=4))

@@ -1,6 +1,7 @@
 """Properties of facts: merging, threads, exactness."""
 
 import math
+import random
 from fractions import Fraction
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaugehouse.kpi import Facts, Want, evaluate, kernel, merge
+from gaugehouse.kpi import Facts, Owners, Want, evaluate, evaluate_groups, kernel, merge
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind
 from unit.kpi.kpi_cases import EDGES, Case, Row, cases, facts_of
 
@@ -37,13 +38,14 @@ ROUNDED = {
     "co_moment": (2, 0),
     "moving_range": (1, 0),
     "squares": (2, 0),
-    "ranges": (1, 0),
+    "scaled_ranges": (1, 0),
+    "border_value": (1, 0),
     "area": (1, 2),
     "linear_area": (1, 2),
     "increase": (1, 0),
 }
 TIME_S = 60 * 86_400 * 50
-REPRESENTATION = {"increase_low", "end_row", "first_row"}
+REPRESENTATION = {"increase_low", "sum_low", "end_row", "first_row"}
 
 
 def assert_same_facts(merged: Facts, whole: Facts, scale: float) -> None:
@@ -123,6 +125,69 @@ def test_mean_has_13_digits_and_std_9_of_the_exact_rational_result(values):
     # Values that differ by less than their own rounding have no digits to compare.
     smallest = 1e-15 * max(abs(value) for value in values)
     assert table[1]["value"] == pytest.approx(math.sqrt(variance), rel=1e-9, abs=smallest)
+
+
+DICE = random.Random(5)  # noqa: S311 - the same points in every run
+MANY_POINTS = 100_000
+HOSTILE = {
+    "around 1e7, tiny spread": [1e7 + DICE.uniform(0, 1e-4) for _ in range(MANY_POINTS)],
+    "around 1e7, a few last bits": [1e7 + DICE.randrange(3) * 2**-29 for _ in range(MANY_POINTS)],
+    "alternating, nothing left": [(-1) ** k * (1e7 + DICE.uniform(0, 1e-3)) for k in range(MANY_POINTS)],
+    "alternating, all sizes": [*((-1) ** k * 1e16 * DICE.random() for k in range(MANY_POINTS)), 1e-3],
+}
+
+
+def exact_moments(values):
+    """Return the mean and the variance (n - 1) as fractions."""
+    exact = [Fraction(value) for value in values]
+    mean = sum(exact) / len(exact)
+    return mean, sum((value - mean) ** 2 for value in exact) / (len(exact) - 1)
+
+
+def assert_digits(mean, std, values):
+    """Check 13 digits of the mean and 9 of the standard deviation."""
+    exact_mean, variance = exact_moments(values)
+    assert abs(Fraction(mean) - exact_mean) <= abs(exact_mean) / 10**13
+    assert abs(Fraction(std) ** 2 - variance) <= variance * 2 / 10**9
+
+
+def split(values, parts):
+    size = len(values) // parts
+    return [values[at : at + size] for at in range(0, size * parts, size)]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_1e5_hostile_points_keep_their_digits(name):
+    values = HOSTILE[name]
+    case = Case(tuple(Row(k, value) for k, value in enumerate(values)), MetricAttributes(), (0, len(values)))
+    table = evaluate(facts_of([case], want=Want.NOTHING), [case.attributes], ["mean", "std"])
+    assert_digits(*table["value"].to_pylist(), values)
+
+
+@pytest.mark.parametrize("name", list(HOSTILE)[:3])
+@pytest.mark.parametrize("parts", [2, 50])
+def test_hostile_points_keep_their_digits_over_components_and_over_buckets(name, parts):
+    lists = split(HOSTILE[name][:5_000], parts)
+    values = [value for one in lists for value in one]
+    series = [
+        Case(tuple(Row(k, value) for k, value in enumerate(one)), MetricAttributes(), (0, len(values))) for one in lists
+    ]
+    owners = Owners(components=[str(k) for k in range(parts)], metrics=["m"] * parts)
+    groups = dict.fromkeys(owners.components, "all")
+    attributes = [one.attributes for one in series]
+    table = evaluate_groups(facts_of(series), attributes, ["mean", "std"], groups, owners=owners)
+    assert_digits(*table["value"].to_pylist(), values)
+    edges_s = tuple(range(0, len(values) + 1, len(lists[0])))
+    case = Case(tuple(Row(k, value) for k, value in enumerate(values)), MetricAttributes(), edges_s)
+    table = evaluate(merge(facts_of([case], want=Want.NOTHING)), [case.attributes], ["mean", "std"])
+    assert_digits(*table["value"].to_pylist(), values)
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e7 + 0.1, -7.7e15, 1e-7])
+def test_values_that_do_not_vary_have_no_deviation(value):
+    for n in (2, 3, 7, 1_000, 4_097):
+        case = Case(tuple(Row(k, value) for k in range(n)), MetricAttributes(), (0, n))
+        assert facts_of([case], want=Want.NOTHING).points["m2"][0, 0] == 0
 
 
 def test_a_long_series_of_tenths_has_an_exact_mean():

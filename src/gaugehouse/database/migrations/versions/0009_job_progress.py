@@ -1,13 +1,13 @@
 """Jobs say their phase, rows and estimated end, why they failed in one word, and when they were claimed last.
 
-Revision: 0007_job_progress. After: 0006.
+Revision: 0009. After: 0008.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0007_job_progress"
-down_revision = "0006"
+revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
