@@ -1,6 +1,7 @@
 """The worker's part: wait for the lake, compute, write the result, finish."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -132,11 +133,18 @@ def _store(worker: ReportWorker, job: Job, revision: int, answer: Answer, digest
     paths = {name: result_path(worker.layout, job.subject_id, revision, name) for name in answer.tables}
     is_repeated = bool(job.payload.get("is_automatic")) and _says_the_same(worker, job.subject_id, revision, answer)
     unfinished: dict[str, Path] = {}
+
+    def write() -> None:
+        try:
+            for name, table in answer.tables.items():
+                unfinished[name] = write_result(table, paths[name], digest=digest, attempt=job.attempts)
+                control.check()
+        except BaseException:  # left behind, it clears up after itself
+            _remove(unfinished)
+            raise
+
     try:
-        for name, table in answer.tables.items():
-            control.check()
-            unfinished[name] = write_result(table, paths[name], digest=digest, attempt=job.attempts)
-        control.check()
+        control.run(write)
         with worker.database.transaction() as session:
             finish(
                 session, job, {"digest": digest, "rows": answer.values.num_rows}
@@ -155,8 +163,12 @@ def _store(worker: ReportWorker, job: Job, revision: int, answer: Answer, digest
             for name, path in paths.items():
                 publish_result(unfinished[name], path)
     finally:
-        for file in unfinished.values():
-            file.unlink(missing_ok=True)
+        _remove(unfinished)
+
+
+def _remove(unfinished: Mapping[str, Path]) -> None:
+    for file in list(unfinished.values()):
+        file.unlink(missing_ok=True)
 
 
 def _says_the_same(worker: ReportWorker, report_id: str, revision: int, answer: Answer) -> bool:

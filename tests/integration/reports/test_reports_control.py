@@ -28,6 +28,7 @@ from gaugehouse.reports import (
     printing,
     queue_rendering,
     request_report,
+    run,
     run_rendering,
     run_report,
 )
@@ -335,3 +336,28 @@ def test_a_report_whose_lake_went_away_says_so(plant, working):
     failed = plant.follow(report)
     assert (failed.status, failed.reason_code) == ("failed", "lake_not_committed")
     assert "is the service running?" in failed.reason
+
+
+def test_a_cancel_while_the_result_is_written_leaves_no_file_behind(plant, working, monkeypatch):
+    plant.deliver(hourly("a", 10))
+    began, go_on, written = threading.Event(), threading.Event(), []
+    write_result = run.write_result
+
+    def slow(*arguments, **options):
+        began.set()
+        go_on.wait(60)
+        written.append(write_result(*arguments, **options))
+        return written[-1]
+
+    monkeypatch.setattr(run, "write_result", slow)
+    report = plant.ask(kpis=("mean",))
+    plant.lake.flush()
+    working()
+    assert began.wait(30)
+    cancel(plant, report)
+    go_on.set()
+    deadline_s = time.monotonic() + 30
+    while not written or written[-1].exists():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    assert not list((plant.layout.reports_dir / report.id).iterdir())
