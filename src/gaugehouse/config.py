@@ -107,6 +107,16 @@ class Settings(BaseSettings):
     report_cells_limit: int = Field(
         default=2_000_000, ge=1, description="Most result values (series x KPIs x buckets) of one report"
     )
+    report_max_rows: int = Field(
+        default=500_000_000, ge=1, description="Most measurements that one report may have to read, by its files"
+    )
+    report_jobs: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most reports that are computed at once, over all workers; without it as many as there are workers",
+    )
+    report_jobs_per_project: int = Field(default=2, ge=1, description="Most reports of one project computed at once")
+    report_jobs_waiting: int = Field(default=200, ge=1, description="Most reports of one project that may wait")
     reissue_s: float = Field(
         default=60.0, gt=0, description="How often reports of templates are looked at for rows that came late [s]"
     )

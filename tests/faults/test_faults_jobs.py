@@ -24,7 +24,7 @@ from faults.differences import assert_same_result
 from faults.nursery import PHASES
 from functional.installation import own_environment, wait_until
 from gaugehouse.database.engine import BUSY_TIMEOUT_S
-from gaugehouse.database.tables import Job, Metric, Report
+from gaugehouse.database.tables import Job, Metric, ReportRevision
 from gaugehouse.kpi import CATALOGUE
 from gaugehouse.lake import open_snapshot
 from gaugehouse.reports import Answer, compute_report, decode_pin, digest_result, encode_pin, read_result
@@ -156,7 +156,7 @@ def is_done(plant, report):
 def judge(plant, report):
     """Compare a report with its pin computed once more, in peace; there is one result file, and no other."""
     with plant.database.reading() as session:
-        row = session.get(Report, report.id)
+        row = session.get(ReportRevision, (report.id, 1))
         job = session.scalars(select(Job).where(Job.id == row.job_id)).one()
         assert (job.status, job.lease_until, job.progress_percent) == ("done", None, 100)
     pin = decode_pin(row.pin)
@@ -236,10 +236,10 @@ def test_a_report_whose_worker_is_killed_at_any_moment_is_done_once_by_the_next(
     """Also within the calls of libraries: half a file, half a commit."""
     rng, reports = random.Random(kills), [ask(plant)]  # noqa: S311 - reproducible, not secret
     length_s = finish(plant, workers, reports[0])
-    for _ in range(kills):
+    for turn in range(kills):
         reports.append(ask(plant))
         pid = workers.start()
-        time.sleep(rng.uniform(0.0, length_s))
+        time.sleep((turn + rng.random()) / kills * length_s)  # spread evenly: few kills shall not all come late
         workers.kill(pid)
         tally["workers killed at any moment"] += not is_done(plant, reports[-1])
         finish(plant, workers, reports[-1])
@@ -295,7 +295,7 @@ def can_write(plant, report):
                 connection.execute("BEGIN IMMEDIATE")
         else:
             with plant.database.engine.connect() as connection:
-                job = select(Job.id).join(Report, Report.job_id == Job.id).where(Report.id == report.id)
+                job = select(Job.id).where(Job.subject_id == report.id)
                 connection.execute(job.with_for_update(of=Job, nowait=True))
     except (sqlite3.OperationalError, DBAPIError):
         return False

@@ -5,7 +5,7 @@ Reading needs no running server; issuing again does, for its worker computes.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from gaugehouse.access import Caller
 from gaugehouse.cli.owning import checked, owner_client
 from gaugehouse.cli.progress import DataTable, Report, out, print_table, progress_bar
-from gaugehouse.cli.reporting import find_file_format
+from gaugehouse.cli.reporting import describe_progress, find_file_format
 from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database
 from gaugehouse.errors import AlreadyExists, Unavailable
@@ -95,7 +95,7 @@ def show_reports(*, data_dir: Path, project: str, limit: int) -> None:
         page = list_reports(shelf.session, shelf.caller, limit=limit)
     table = _table("id", "period", "asked", "by", "revision", "state", "values")
     for view in page.items:
-        state = view.status if view.status == "done" else f"{view.status} {view.progress_percent:.0f} %"
+        state = _say_state(view)
         values = NONE if view.result_rows is None else f"{view.result_rows:,}"
         table.add(
             view.id, _period(view), _instant(view.created_at), view.requested_by, str(view.revision), state, values
@@ -104,6 +104,14 @@ def show_reports(*, data_dir: Path, project: str, limit: int) -> None:
         print_table(table)
     else:
         out.print("no report was asked for yet: POST /v1/reports, or the page of reports")
+
+
+def _say_state(view: ReportView) -> str:
+    if view.status == "running":
+        return f"running {view.progress_percent:.0f} %, {describe_progress(asdict(view))}".rstrip(", ")
+    if view.status == "failed":
+        return f"failed: {view.reason or 'no reason given'}"
+    return view.status
 
 
 def show_report(*, data_dir: Path, project: str, report_id: str) -> None:
@@ -168,7 +176,7 @@ def save_report(*, data_dir: Path, project: str, report_id: str, revision: int |
 def _make(shelf: Shelf, wanted: WantedFile, report: Report) -> bytes:
     printer = Printer(database=shelf.database, layout=shelf.layout)
     doing = f"writing {wanted.report_format.value}"
-    return printer.make(wanted, lambda percent, _doing: report(doing, round(percent), PERCENT))
+    return printer.make(wanted, lambda step: report(doing, round(step.percent), PERCENT))
 
 
 def show_changes(*, data_dir: Path, project: str, report_id: str, since: int | None, revision: int | None) -> None:
@@ -210,7 +218,7 @@ def verify_report(*, data_dir: Path, project: str, report_id: str, revision: int
             stored=stored,
             gone=read_gone(shelf.layout, project, "measurements"),
             threads=threads,
-            on_progress=lambda percent, _doing: report("recomputing", round(percent), PERCENT),
+            on_progress=lambda step: report("recomputing", round(step.percent), PERCENT),
         )
     _show_verification(view, verification)
     return verification.verdict in {Verdict.SAME, Verdict.GONE}

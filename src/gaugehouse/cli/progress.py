@@ -1,7 +1,8 @@
 """Progress bars on stderr, so that stdout stays what scripts read; tables on stdout."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -21,7 +22,11 @@ PIPE_COLUMNS = 240  # one line per row, for whoever reads it
 errors = Console(stderr=True)
 out = Console()
 
-Report = Callable[[str, int, int], None]
+
+class Report(Protocol):
+    """Moves one bar per `doing`; `note` stands behind it."""
+
+    def __call__(self, doing: str, done: int, total: int, /, note: str = "") -> None: ...
 
 
 class DataTable(Table):
@@ -43,7 +48,7 @@ def print_table(table: Table) -> None:
 
 @contextmanager
 def progress_bar() -> Iterator[Report]:
-    """Give a function (what, done, total) that moves one bar per `what`."""
+    """Give a function (what, done, total[, note]) that moves one bar per `what`."""
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description:<24}"),
@@ -51,15 +56,16 @@ def progress_bar() -> Iterator[Report]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}", style="dim"),
         console=errors,
         transient=False,
     )
     tasks: dict[str, TaskID] = {}
 
-    def report(doing: str, done: int, total: int) -> None:
+    def report(doing: str, done: int, total: int, /, note: str = "") -> None:
         if doing not in tasks:
-            tasks[doing] = bar.add_task(doing, total=total)
-        bar.update(tasks[doing], completed=done, total=total)
+            tasks[doing] = bar.add_task(doing, total=total, note="")
+        bar.update(tasks[doing], completed=done, total=total, note=note)
 
     with bar:
         yield report

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, get_args
@@ -24,6 +25,7 @@ from gaugehouse.inventory import get_project
 from gaugehouse.logs import configure_logs
 from gaugehouse.measurements.comparison import Against
 from gaugehouse.reports import (
+    Allowance,
     Answer,
     Issue,
     KpiTarget,
@@ -176,12 +178,15 @@ def _compute_here(
                 body=question,
                 asked_at=runtime.database.now(session),
                 cells_limit=settings.report_cells_limit,
+                allowance=Allowance.from_settings(settings),
             )
         answer = compute_answer(
             runtime.lake.pin(),
             pin,
             threads=settings.worker_threads,
-            on_progress=lambda percent, _doing: report("computing", round(percent), PERCENT),
+            on_progress=lambda step: report(
+                "computing", round(step.percent), PERCENT, note=describe_progress(asdict(step))
+            ),
         )
         digest = digest_result(encode_pin(pin), answer)
         file = None
@@ -217,7 +222,7 @@ def _print_here(
         snapshot=runtime.lake.pin(),
         gone=runtime.lake.gone(pin.project, "measurements"),
         threads=runtime.settings.worker_threads,
-        on_progress=lambda percent, _doing: report(f"writing {file_format.value}", round(percent), PERCENT),
+        on_progress=lambda step: report(f"writing {file_format.value}", round(step.percent), PERCENT),
     )
     return render(make_document(issue, find_surroundings(issue, None, reading)), file_format)
 
@@ -278,12 +283,29 @@ def _fetch(client: httpx.Client, location: str, file_format: ReportFormat, repor
 def _follow(ask: Callable[[], dict[str, Any]], report: Report) -> dict[str, Any]:
     while True:
         state = ask()
-        report("computing", round(state["progress_percent"]), PERCENT)
+        report("computing", round(state["progress_percent"]), PERCENT, note=describe_progress(state))
         if state["status"] == "done":
             return state
         if state["status"] in {"failed", "cancelled"}:
-            raise GaugehouseError(f"the report {state['status']}: {state.get('reason') or 'no reason given'}")
+            reason = state.get("reason") or "no reason given"
+            raise GaugehouseError(f"the report {state['status']}: {reason}", code=state.get("reason_code"))
         time.sleep(POLL_S)
+
+
+def describe_progress(state: Mapping[str, Any]) -> str:
+    """Return what a report is at, in words: phase, rows, and by the clock of this machine when it will be done.
+
+    >>> describe_progress({"phase": "computing", "rows_read": 1000, "rows_total": 34_500_000})
+    'computing, 1,000 of 34,500,000 rows'
+    """
+    said = [state.get("phase") or ""]
+    if state.get("rows_read") is not None and state.get("rows_total") is not None:
+        said.append(f"{state['rows_read']:,} of {state['rows_total']:,} rows")
+    end = state.get("estimated_end_at")
+    if end is not None:
+        instant = datetime.fromisoformat(end) if isinstance(end, str) else end
+        said.append(f"done about {instant.astimezone():%H:%M:%S}")
+    return ", ".join(one for one in said if one)
 
 
 def _print(computed: Computed) -> None:

@@ -30,7 +30,7 @@ from gaugehouse.demo.load import load_first_fleet, register_host
 from gaugehouse.errors import GaugehouseError, StartRefused
 from gaugehouse.jobs import keep_ticking, run_worker
 from gaugehouse.logs import configure_logs
-from gaugehouse.reports import SCHEDULE_KIND, Asker, Reach, ValuePublisher, ask_scheduled, reissue_late
+from gaugehouse.reports import SCHEDULE_KIND, Allowance, Asker, Reach, ValuePublisher, ask_scheduled, reissue_late
 from gaugehouse.runtime import Runtime, announce_owner, open_runtime, withdraw_owner
 from gaugehouse.tracing import close_tracing, configure_tracing
 from gaugehouse.upkeep import answering
@@ -263,9 +263,18 @@ def _schedules(runtime: Runtime) -> Iterator[None]:
             thread.join(FLUSH_AT_STOP_S)
 
 
+def _make_asker(runtime: Runtime) -> Asker:
+    return Asker(
+        database=runtime.database,
+        source=runtime.lake,
+        cells_limit=runtime.settings.report_cells_limit,
+        allowance=Allowance.from_settings(runtime.settings),
+    )
+
+
 def _keep_asking(runtime: Runtime, stopping: threading.Event, asking: threading.Event) -> None:
     """Run the jobs that ask for scheduled reports; `asking` ends one run of the worker, `stopping` all."""
-    asker = Asker(database=runtime.database, source=runtime.lake, cells_limit=runtime.settings.report_cells_limit)
+    asker = _make_asker(runtime)
     while not stopping.is_set():
         try:
             run_worker(
@@ -284,7 +293,7 @@ def _keep_asking(runtime: Runtime, stopping: threading.Event, asking: threading.
 
 def _keep_reissuing(runtime: Runtime, stopping: threading.Event) -> None:
     """Issue reports again that late rows have made stale, as their templates wish."""
-    asker = Asker(database=runtime.database, source=runtime.lake, cells_limit=runtime.settings.report_cells_limit)
+    asker = _make_asker(runtime)
     while not stopping.wait(runtime.settings.reissue_s):
         try:
             reissue_late(asker, runtime.lake.pin())

@@ -19,7 +19,7 @@ from gaugehouse import __version__
 from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database
 from gaugehouse.installation import open_database
-from gaugehouse.jobs import run_worker
+from gaugehouse.jobs import Ceilings, run_worker
 from gaugehouse.kpi import warm_up
 from gaugehouse.logs import configure_logs
 from gaugehouse.reports import (
@@ -76,6 +76,7 @@ def work_forever(*, data_dir: Path, with_parent: bool) -> None:
             worker=name,
             lease_s=settings.lease_s,
             stop=stop,
+            ceilings=Ceilings(running=settings.report_jobs, running_per_project=settings.report_jobs_per_project),
         )
     database.dispose()
     if with_parent:

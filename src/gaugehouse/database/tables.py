@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, MetaData, String, Text, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, String, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -234,6 +234,7 @@ class Job(Base):
     __table_args__ = (
         Index(None, "status", "run_at"),
         Index(None, "subject_id"),
+        Index(None, "project_id", "kind", "claimed_at"),
     )
 
     id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
@@ -251,9 +252,15 @@ class Job(Base):
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     progress_percent: Mapped[float] = mapped_column(default=0.0)
     doing: Mapped[str] = mapped_column(Text, default="")
+    phase: Mapped[str] = mapped_column(String(32), default="")
+    rows_read: Mapped[int | None] = mapped_column(BigInteger)
+    rows_total: Mapped[int | None] = mapped_column(BigInteger)
+    estimated_end_at: Mapped[datetime | None]
     reason: Mapped[str | None] = mapped_column(Text)
+    reason_code: Mapped[str | None] = mapped_column(String(64))
     result: Mapped[dict[str, Any] | None] = mapped_column(NULLABLE_JSON_COLUMN)
     created_at: Mapped[datetime] = mapped_column(default=database_now())
+    claimed_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 

@@ -5,7 +5,8 @@ Entry: `enqueue` inside the transaction that creates the job's subject; `run_wor
 May import: access, database, measurements, config, errors.
 Invariants: every write of a worker is fenced by (worker, attempt); leases compare the database's clock only; a job may
 run more than once (its worker died, or was thought dead) but only one run can finish it; a fire time of a schedule has
-at most one job, however many processes tick.
+at most one job, however many processes tick; with ceilings, no more jobs run at once than they say, and projects take
+turns.
 """
 
 from gaugehouse.jobs.calendar import Recurrence as Recurrence
@@ -14,6 +15,8 @@ from gaugehouse.jobs.control import Control as Control
 from gaugehouse.jobs.control import JobCancelled as JobCancelled
 from gaugehouse.jobs.control import JobInterrupted as JobInterrupted
 from gaugehouse.jobs.control import JobLost as JobLost
+from gaugehouse.jobs.control import Pace as Pace
+from gaugehouse.jobs.control import Progress as Progress
 from gaugehouse.jobs.queue import EndCallback as EndCallback
 from gaugehouse.jobs.queue import Job as Job
 from gaugehouse.jobs.queue import JobStatus as JobStatus
@@ -21,6 +24,7 @@ from gaugehouse.jobs.queue import JobView as JobView
 from gaugehouse.jobs.queue import claim as claim
 from gaugehouse.jobs.queue import enqueue as enqueue
 from gaugehouse.jobs.queue import fail as fail
+from gaugehouse.jobs.queue import find_cancelled as find_cancelled
 from gaugehouse.jobs.queue import finish as finish
 from gaugehouse.jobs.queue import get_job as get_job
 from gaugehouse.jobs.queue import hasten as hasten
@@ -40,5 +44,7 @@ from gaugehouse.jobs.schedules import pause_schedule as pause_schedule
 from gaugehouse.jobs.schedules import replace_schedule as replace_schedule
 from gaugehouse.jobs.schedules import resume_schedule as resume_schedule
 from gaugehouse.jobs.schedules import tick as tick
+from gaugehouse.jobs.turns import Ceilings as Ceilings
+from gaugehouse.jobs.turns import refuse_too_many_waiting as refuse_too_many_waiting
 from gaugehouse.jobs.worker import Handler as Handler
 from gaugehouse.jobs.worker import run_worker as run_worker

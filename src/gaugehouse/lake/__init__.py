@@ -22,6 +22,7 @@ from gaugehouse.lake.backup import BackedLake as BackedLake
 from gaugehouse.lake.backup import Pool as Pool
 from gaugehouse.lake.backup import drop_unlisted as drop_unlisted
 from gaugehouse.lake.backup import restore_lake as restore_lake
+from gaugehouse.lake.extent import count_rows_at_most as count_rows_at_most
 from gaugehouse.lake.groups import CONFLICTS as CONFLICTS
 from gaugehouse.lake.groups import Appended as Appended
 from gaugehouse.lake.groups import Delivery as Delivery

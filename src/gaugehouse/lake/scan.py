@@ -66,14 +66,14 @@ def read_file_rows(path: Path, entry: FileEntry, selection: Selection) -> RowPar
         with pq.ParquetFile(
             path, read_dictionary=["component", "metric"], page_checksum_verification=True, pre_buffer=False
         ) as file:
-            groups = _wanted_groups(file.metadata, selection)
+            groups = find_wanted_groups(file.metadata, selection)
             table = file.read_row_groups(groups, columns=columns)
     except (OSError, pa.ArrowException) as exc:
         raise Unavailable("a file of the lake cannot be read; the answer would be incomplete") from exc
     return _selected(table, selection, needs_received_at=needs_received_at)
 
 
-def _wanted_groups(metadata: pq.FileMetaData, selection: Selection) -> list[int]:
+def find_wanted_groups(metadata: pq.FileMetaData, selection: Selection) -> list[int]:
     """Return the row groups whose statistics admit a wanted row."""
     names = [metadata.schema.column(i).name for i in range(metadata.num_columns)]
     component, instant = names.index("component"), names.index("measured_at")

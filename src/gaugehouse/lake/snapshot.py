@@ -150,7 +150,7 @@ class Snapshot:
         Raises:
             Unavailable: one of them is damaged: in quarantine, or found to be so now.
         """
-        entries = [entry for entry in self.files[table] if _may_hold(entry, selection)]
+        entries = [entry for entry in self.files[table] if may_hold(entry, selection)]
         refuse_quarantined(self.quarantined, table, entries)
         self.proofs.refuse_changed(table, entries)
         return entries
@@ -158,10 +158,10 @@ class Snapshot:
     def load_series(self, selection: Selection) -> SeriesRows:
         """Return the measurements of a selection as sorted series, the shape that facts are computed on."""
         selection = self._bounded(selection)
-        parts: RowParts = [
-            read_file_rows(self.lake_dir / "measurements" / entry.path, entry, selection)
-            for entry in sorted(self.prune(selection), key=lambda entry: entry.instants_us)
-        ]
+        parts: RowParts = []
+        for entry in sorted(self.prune(selection), key=lambda entry: entry.instants_us):
+            self.engine.check()  # file by file: who is to stop does not read them all first
+            parts.append(read_file_rows(self.lake_dir / "measurements" / entry.path, entry, selection))
         view = self.hot.get("measurements")
         if view is not None:
             rows = view.select(selection)
@@ -282,7 +282,7 @@ def _conditions(selection: Selection, spec: TableSpec) -> tuple[list[str], dict[
     return conditions, bound
 
 
-def _may_hold(entry: FileEntry, selection: Selection) -> bool:
+def may_hold(entry: FileEntry, selection: Selection) -> bool:
     if entry.project != selection.project:
         return False
     bounds = (

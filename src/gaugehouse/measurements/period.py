@@ -28,6 +28,15 @@ DAY = timedelta(days=1)
 LAST_INSTANT = datetime(9000, 1, 1, tzinfo=UTC)  # the rest of the calendar is room for one longest bucket
 MAX_MONTHS = 1_200  # of one bucket
 MAX_DAYS = 36_525  # of one bucket, and of last_N_days
+CALENDAR_BUCKETS_LIMIT = 200_000  # each is found by itself: 23 years of hours, 548 of days
+LENGTHS: dict[str, timedelta] = {  # about
+    "hour": HOUR,
+    "day": DAY,
+    "week": 7 * DAY,
+    "month": 30 * DAY,
+    "quarter": 91 * DAY,
+    "year": 365 * DAY,
+}
 MONTHS = {"month": 1, "quarter": 3, "year": 12}
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -359,7 +368,7 @@ def bucket_edges_us(period: Period, every: str | None, *, limit: int) -> NDArray
     Args:
         period: What is cut.
         every: See `parse_every`; None is one bucket.
-        limit: Most buckets.
+        limit: Most buckets; of those on the calendar CALENDAR_BUCKETS_LIMIT, whatever it is.
 
     Raises:
         PeriodRefused: Not a bucket length, shifts (see `shifts.find_shift_buckets`), or more buckets than the limit.
@@ -374,6 +383,8 @@ def bucket_edges_us(period: Period, every: str | None, *, limit: int) -> NDArray
         if buckets > limit:
             raise too_many_buckets(period, parsed.expression, limit)
         return np.append(np.arange(start_us, end_us, parsed.duration_us, dtype=np.int64), end_us)
+    limit = min(limit, CALENDAR_BUCKETS_LIMIT)
+    refuse_hopeless(period, parsed.expression, LENGTHS[parsed.unit or "day"] * parsed.count, limit)
     edges_us = [start_us]
     for instant in _find_borders(period, parsed):
         if instant >= period.end:
@@ -422,6 +433,22 @@ def refuse_shifts(every: Every) -> None:
             "buckets of shifts need the project's shift calendar, which only reports look at; use hour or day here",
             fields={"every": every.expression},
         )
+
+
+def refuse_hopeless(period: Period, every: str, length: timedelta, limit: int) -> None:
+    """Refuse a period that has clearly more buckets than the limit, before they are looked for one by one.
+
+    Args:
+        period: What is cut.
+        every: The bucket, in words.
+        length: Of one bucket, about.
+        limit: Most buckets.
+
+    Raises:
+        PeriodRefused: There are at least a tenth more, so that clocks and calendar make no difference.
+    """
+    if (period.end - period.start) / length > 1.1 * limit + 1:
+        raise too_many_buckets(period, every, limit)
 
 
 def too_many_buckets(period: Period, every: str, limit: int) -> PeriodRefused:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaugehouse.errors import PeriodRefused
-from gaugehouse.measurements.period import Period, too_many_buckets
+from gaugehouse.measurements.period import CALENDAR_BUCKETS_LIMIT, Period, too_many_buckets
 from gaugehouse.measurements.selection import to_epoch_us
 from gaugehouse.measurements.shift_calendar import Shift, ShiftCalendar
 from gaugehouse.measurements.wall_clock import DAY, find_wall_instant, find_zone
@@ -81,11 +81,14 @@ def find_shift_buckets(period: Period, calendar: ShiftCalendar, *, limit: int) -
     Args:
         period: What is cut.
         calendar: Its zone says when shifts start, whatever zone the period has.
-        limit: Most buckets.
+        limit: Most buckets, CALENDAR_BUCKETS_LIMIT at most.
 
     Raises:
         PeriodRefused: Not one shift lies in the period, or there are more buckets than the limit.
     """
+    limit = min(limit, CALENDAR_BUCKETS_LIMIT)
+    if _count_at_least(period, calendar) > limit:
+        raise too_many_buckets(period, "shift", limit)
     start_us, end_us = to_epoch_us(period.start), to_epoch_us(period.end)
     edges_us: list[int] = [start_us]
     shifts: list[ShiftBucket | None] = []
@@ -106,6 +109,18 @@ def find_shift_buckets(period: Period, calendar: ShiftCalendar, *, limit: int) -
         edges_us.append(end_us)
         shifts.append(None)
     return ShiftBuckets(edges_us=np.array(edges_us, np.int64), shifts=tuple(shifts))
+
+
+def _count_at_least(period: Period, calendar: ShiftCalendar) -> int:
+    """Return how many shifts a period has at least, without a look at any."""
+    zone = find_zone(calendar.timezone)
+    first, last = period.start.astimezone(zone).date(), period.end.astimezone(zone).date()
+    found = 0
+    for shift in calendar.shifts:
+        begin, end = max(first, shift.valid_from or first), min(last, shift.valid_until or last)
+        whole_weeks = max(0, (end - begin).days - 2) // 7  # the days at both ends may be cut
+        found += max(0, whole_weeks * len(shift.days) - len(calendar.holidays))
+    return found * 9 // 10  # a short shift may be skipped by clocks once a year
 
 
 def find_busy(calendar: ShiftCalendar, start: datetime, end: datetime, *, excluded: Windows = NO_WINDOWS) -> Windows:

@@ -16,6 +16,7 @@ what is to be delivered is written down in that same transaction; a receiver get
 under the same id; secrets are in no answer and no log.
 """
 
+from gaugehouse.reports.allowance import Allowance as Allowance
 from gaugehouse.reports.ask import DEFAULT_KPIS as DEFAULT_KPIS
 from gaugehouse.reports.ask import PinSource as PinSource
 from gaugehouse.reports.ask import make_pin as make_pin

@@ -24,6 +24,7 @@ from gaugehouse.measurements.metric import MetricKind
 from gaugehouse.measurements.period import Period, explicit_period, parse_instant, parse_period
 from gaugehouse.query import resolve_components
 from gaugehouse.query.components import show_name
+from gaugehouse.reports.allowance import Allowance, check_allowance
 from gaugehouse.reports.compute import find_needed_from
 from gaugehouse.reports.firmware import FIRMWARE, find_versions
 from gaugehouse.reports.formulas import (
@@ -47,6 +48,7 @@ DEFAULT_KPIS: Mapping[MetricKind, tuple[str, ...]] = {
     MetricKind.DELTA: ("count", "total", "completeness"),
     MetricKind.STATE: ("availability", "uptime", "downtime", "unknown_time", "coverage"),
 }
+DEFAULT_ALLOWANCE = Allowance()
 _DEFAULT_NAMES = tuple(dict.fromkeys(name for names in DEFAULT_KPIS.values() for name in names))
 
 
@@ -76,6 +78,7 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
     asked_at: datetime,
     cells_limit: int,
     period: Period | None = None,
+    allowance: Allowance = DEFAULT_ALLOWANCE,
 ) -> Pin:
     """Resolve a question to everything its numbers depend on.
 
@@ -88,12 +91,13 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
         asked_at: The `now` of named and running periods.
         cells_limit: Most values (series x KPIs x buckets).
         period: What the question's period was resolved to before; `last_week` of a later revision is the same week.
+        allowance: What else it may cost.
 
     Raises:
         PeriodRefused: Period, zone or bucket cannot be understood, or shifts are asked for where there are none.
         NotFound: Components or metrics that the project does not have.
         Refused: KPIs that nobody knows, or that no chosen metric can have.
-        TooLarge: More values than the limit, or more exclusion windows; the numbers are named.
+        TooLarge: More values than the limit, more exclusion windows, or more rows to read; the numbers are named.
     """
     period = period or _read_period(body, asked_at)
     gone = source.gone(project, "measurements")
@@ -141,7 +145,7 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
     if in_shifts is not None:
         _check_size(series, kpis, in_shifts[0], cells_limit)
     names = [one.name for one in components]
-    return Pin(
+    pin = Pin(
         project=project,
         as_of=as_of,
         asked_at=asked_at,
@@ -164,6 +168,8 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
         group_shifts=() if in_shifts is None else in_shifts[1],
         firmware=find_versions(source.pin(), project, names, period) if body.group_by == FIRMWARE else {},
     )
+    check_allowance(pin, source.pin(), allowance)
+    return pin
 
 
 def refuse_gone(gone: Gone | None, needed_from: datetime) -> None:

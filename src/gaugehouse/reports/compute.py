@@ -1,6 +1,6 @@
 """From a pin and a snapshot to the rows of a report: the same for a worker, the command line and a test."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gaugehouse.jobs import Progress
 from gaugehouse.kpi import Facts, Kpi, Want, evaluate, find_wanted
-from gaugehouse.lake import Snapshot
+from gaugehouse.lake import Snapshot, count_rows_at_most
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind
 from gaugehouse.measurements.period import Period
 from gaugehouse.measurements.schema import TIMESTAMP
@@ -27,17 +28,14 @@ from gaugehouse.reports.firmware import FIRMWARE, limit_to_version, list_version
 from gaugehouse.reports.formulas import make_catalogue, make_owners
 from gaugehouse.reports.grouping import SHIFT, compute_groups, compute_shift_groups, find_groups
 from gaugehouse.reports.late import count_late
+from gaugehouse.reports.passes import COMPARING, COMPUTING, COUNTING, GROUPING, Pass, Passes
+from gaugehouse.reports.passes import OnProgress as OnProgress
+from gaugehouse.reports.passes import say_nothing as say_nothing
 from gaugehouse.reports.pin import Pin, PinnedSeries
 from gaugehouse.reports.result import GROUPED, RESULT, Answer
 
 HOLDS_PER_INTERVAL = 3  # KPI.md: max hold is three nominal intervals where it is not set
 NEVER_SENT = "this component has never sent a measurement"
-
-OnProgress = Callable[[float, str], None]
-
-
-def say_nothing(_percent: float, _doing: str) -> None:
-    """Tell nobody about progress."""
 
 
 def compute_answer(
@@ -55,30 +53,72 @@ def compute_answer(
         pin: What is asked, and all that the numbers depend on.
         threads: Series are shared among this many threads; the digits stay the same.
         limits: What is held in memory at once; the digits stay the same.
-        on_progress: Called before each portion with per cent done and what follows; raise in it to stop.
+        on_progress: Told before each portion how far this is; raise in it to stop.
     """
-    kept: list[tuple[Chunk, Facts]] | None = None if pin.group_by is None else []
-    share = 1.0 if pin.comparison is None or pin.comparison.period is None else 0.5
-    values = _compute_values(
-        snapshot, pin, threads, limits, lambda percent, doing: on_progress(share * percent, doing), kept
-    )
-    groups = None if kept is None else _compute_groups(snapshot, pin, kept, threads, limits)
+    # Groups of components are made of these facts; a firmware version or a shift has a pass of its own.
+    kept: list[tuple[Chunk, Facts]] | None = None if pin.group_by in {None, FIRMWARE, SHIFT} else []
+    planned = list_passes(pin)
+    expected = [
+        Pass(phase=phase, rows=_count_rows_at_most(snapshot, one), series=len(one.every_series))
+        for phase, one in planned
+    ]
+    passes = Passes(expected, on_progress)
+    values = _compute_values(snapshot, pin, threads, limits, passes.begin(), kept)
+    groups = None if pin.group_by is None else _compute_groups(snapshot, pin, kept, threads, limits, passes)
     comparison = None
     if pin.comparison is not None:
-        others = None
-        if pin.comparison.period is not None:
-            other = replace(pin, period=pin.comparison.period, edges_us=pin.comparison.edges_us, shifts=())
-            half = 100 * share
-            others = _compute_values(
-                snapshot, other, threads, limits, lambda percent, doing: on_progress(half + share * percent, doing)
-            )
+        other = _find_compared(pin)
+        others = None if other is None else _compute_values(snapshot, other, threads, limits, passes.begin())
         comparison = compare_values(values, others, pin, pin.comparison)
-    on_progress(100, "putting the result together")
+    passes.finish("putting the result together")
     return Answer(values=values, comparison=comparison, groups=groups)
 
 
+def list_passes(pin: Pin) -> list[tuple[str, Pin]]:
+    """Return what a report is read for, in that order, and with what it pins for each."""
+    passes = [(COMPUTING, pin)]
+    if pin.group_by == FIRMWARE:
+        passes += [(GROUPING, limit_to_version(pin, version)) for version in list_versions(pin)]
+    if pin.group_by == SHIFT:
+        passes.append((GROUPING, pin))
+    other = _find_compared(pin)
+    return passes if other is None else [*passes, (COMPARING, other)]
+
+
+def _find_compared(pin: Pin) -> Pin | None:
+    """Return the same question about the period that it is compared with."""
+    if pin.comparison is None or pin.comparison.period is None:
+        return None
+    return replace(pin, period=pin.comparison.period, edges_us=pin.comparison.edges_us, shifts=())
+
+
+def count_rows_to_read(snapshot: Snapshot | None, pin: Pin, *, enough: int) -> int:
+    """Return how many rows a report has to read at most, all passes together: no row is read for it.
+
+    Args:
+        snapshot: What the lake shows now.
+        pin: What is asked.
+        enough: A smaller number needs no closer look; see `lake.count_rows_at_most`.
+    """
+    pins = [one for _, one in list_passes(pin)]
+    rows = sum(_count_rows_at_most(snapshot, one) for one in pins)
+    return rows if rows <= enough else sum(_count_rows_at_most(snapshot, one, enough=0) for one in pins)
+
+
+def _count_rows_at_most(snapshot: Snapshot | None, pin: Pin, *, enough: int | None = None) -> int:
+    if snapshot is None or pin.as_of is None:
+        return 0
+    selected = _select(pin, make_catalogue(pin.definitions))
+    return sum(count_rows_at_most(snapshot, selection, enough=enough) for selection, _ in selected)
+
+
 def _compute_groups(
-    snapshot: Snapshot | None, pin: Pin, kept: list[tuple[Chunk, Facts]], threads: int, limits: Limits | None
+    snapshot: Snapshot | None,
+    pin: Pin,
+    kept: list[tuple[Chunk, Facts]] | None,
+    threads: int,
+    limits: Limits | None,
+    passes: Passes,
 ) -> pa.Table:
     catalogue = make_catalogue(pin.definitions)
     if pin.group_by == SHIFT:
@@ -88,16 +128,16 @@ def _compute_groups(
             edges_us=np.array(pin.group_edges_us, np.int64),
             threads=threads,
             limits=limits,
-            on_progress=say_nothing,
+            on_progress=passes.begin(),
         )
         return compute_shift_groups(list(in_shifts), pin, catalogue)
-    if pin.group_by != FIRMWARE:
+    if kept is not None:
         return compute_groups(kept, pin, catalogue, find_groups(pin))
     tables = [GROUPED.empty_table()]
     for version in list_versions(pin):  # a pass for each: a component may have run several
         limited = limit_to_version(pin, version)
         facts = iterate_facts(
-            snapshot, limited, edges_us=pin.edges_us, threads=threads, limits=limits, on_progress=say_nothing
+            snapshot, limited, edges_us=pin.edges_us, threads=threads, limits=limits, on_progress=passes.begin()
         )
         running = {one.component: version for one in limited.series}
         tables.append(compute_groups(list(facts), limited, catalogue, running))
@@ -170,17 +210,26 @@ def iterate_facts(  # noqa: PLR0913 - a report, its buckets, how to compute them
         edges_us: Borders of the buckets, from the start of the period to its end. [us]
         threads: Series are shared among this many threads.
         limits: What is held in memory at once.
-        on_progress: Called before each portion with per cent done and what follows.
+        on_progress: Told before each portion how far this is.
         want: Which of the dearer facts; None: those that the KPIs of the pin rest on.
     """
     reads = snapshot if pin.as_of is not None else None
     catalogue = make_catalogue(pin.definitions)
-    on_progress(0, "counting rows")
+    on_progress(Progress(percent=0, doing="counting rows", phase=COUNTING))
     work = list(_plan(reads, pin, catalogue, len(edges_us) - 1, limits or Limits()))
     total = max(1, sum(chunk.rows + len(chunk.series) for _, chunk in work))
-    done = 0
+    rows_total = sum(chunk.rows for _, chunk in work)
+    done = rows_read = 0
     for selection, chunk in work:
-        on_progress(100 * done / total, f"computing {chunk.series[0].component}")
+        on_progress(
+            Progress(
+                percent=100 * done / total,
+                doing=f"computing {chunk.series[0].component}",
+                phase=COMPUTING,
+                rows_read=rows_read,
+                rows_total=rows_total,
+            )
+        )
         wanted = find_wanted(_find_kpis(chunk, pin), catalogue) if want is None else want
         # A straight line leads to the next row, as far away as a value can hold.
         look_ahead = find_lookback(chunk.series) if Want.LINES in wanted else None
@@ -194,6 +243,7 @@ def iterate_facts(  # noqa: PLR0913 - a report, its buckets, how to compute them
             facts = replace(facts, planned=planned)
         yield chunk, facts
         done += chunk.rows + len(chunk.series)
+        rows_read += chunk.rows
 
 
 def _find_kpis(chunk: Chunk, pin: Pin) -> list[str]:
@@ -204,11 +254,25 @@ def _plan(
     snapshot: Snapshot | None, pin: Pin, catalogue: Mapping[str, Kpi], buckets: int, limits: Limits
 ) -> Iterator[tuple[Selection, Chunk]]:
     """Yield the portions of a report, each with the rows that it needs."""
+    together = _stays_together(pin, catalogue)
+    for selection, series in _select(pin, catalogue):
+        rows_of = {} if snapshot is None else count_rows(snapshot, selection)
+        for chunk in split_series(series, rows_of, buckets=buckets, limits=limits, together=together):
+            yield selection, chunk
+
+
+def _stays_together(pin: Pin, catalogue: Mapping[str, Kpi]) -> bool:
+    """Tell whether a series' numbers rest on others of its component."""
+    return any(catalogue[name].looks_around for names in pin.kpis.values() for name in names) or any(
+        one.attributes.alive_metric is not None for one in pin.every_series
+    )
+
+
+def _select(pin: Pin, catalogue: Mapping[str, Kpi]) -> Iterator[tuple[Selection, Sequence[PinnedSeries]]]:
+    """Yield which rows a report needs, of which series."""
     end = find_counted_end(pin)
     every = pin.every_series
-    together = any(catalogue[name].looks_around for names in pin.kpis.values() for name in names) or any(
-        one.attributes.alive_metric is not None for one in every
-    )
+    together = _stays_together(pin, catalogue)
     portions = [(find_lookback(every), every)] if together and every else group_by_lookback(every)
     for lookback, series in portions:
         selection = Selection(
@@ -219,9 +283,7 @@ def _plan(
             end=end,
             as_of=pin.as_of,
         )
-        rows_of = {} if snapshot is None else count_rows(snapshot, selection)
-        for chunk in split_series(series, rows_of, buckets=buckets, limits=limits, together=together):
-            yield selection, chunk
+        yield selection, series
 
 
 def find_needed_from(pin: Pin, period: Period) -> datetime:

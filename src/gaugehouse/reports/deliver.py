@@ -134,7 +134,7 @@ def _read(job: Job, worker: DeliveryWorker) -> _Asked | None:
 
 def _attempt(asked: _Asked, worker: DeliveryWorker, control: Control) -> Outcome:
     control.progress(0, "gathering the files")
-    parcel = _pack(asked, worker)
+    parcel = control.run(lambda: _pack(asked, worker))  # a file that nobody has asked for yet is made now
     if isinstance(parcel, Outcome):
         return parcel
     control.progress(50, "sending")

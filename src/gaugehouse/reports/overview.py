@@ -109,7 +109,7 @@ def compute_overview(
             whole,
             threads=threads,
             limits=limits,
-            on_progress=lambda percent, _: on_progress(percent / 2, "totals"),
+            on_progress=lambda step: on_progress(replace(step, percent=step.percent / 2, doing="totals")),
         )
     start_us, end_us = whole.edges_us.tolist()
     edges_us = np.unique(np.linspace(start_us, end_us, CHART_POINTS + 1).astype(np.int64))
@@ -122,7 +122,7 @@ def compute_overview(
         edges_us=edges_us,
         threads=threads,
         limits=limits,
-        on_progress=lambda percent, _: on_progress(50 + percent / 2, "charts"),
+        on_progress=lambda step: on_progress(replace(step, percent=50 + step.percent / 2, doing="charts")),
         want=Want.NOTHING,
     ):
         shown = _find_shown(chunk.series, pin)

@@ -2,7 +2,8 @@
 
 import secrets
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ from gaugehouse.database import Database, database_now
 from gaugehouse.database.tables import Job as JobRow
 from gaugehouse.database.tables import Report, ReportRevision
 from gaugehouse.errors import AlreadyExists, NotFound
-from gaugehouse.jobs import Control, Job, JobStatus, JobView, enqueue, finish, get_job
+from gaugehouse.jobs import Control, Job, JobStatus, JobView, Progress, enqueue, finish, get_job
 from gaugehouse.lake import open_snapshot, read_gone
 from gaugehouse.reports.chunks import Limits
-from gaugehouse.reports.compute import OnProgress, say_nothing
 from gaugehouse.reports.documents import DEFAULT_TITLE, Issue, make_document
 from gaugehouse.reports.files import WantedFile, decode_wanted, encode_wanted, publish_file, write_file
 from gaugehouse.reports.parcel import FileSource, ReportFile
+from gaugehouse.reports.passes import OnProgress, say_nothing
 from gaugehouse.reports.pin import decode_pin
 from gaugehouse.reports.render.document import ReportDocument
 from gaugehouse.reports.render.formats import MEDIA_TYPES, ReportFormat, compose_name, render
@@ -35,6 +36,14 @@ FAILURE_SHOWN_S = 60.0  # whoever asks so soon is told why it failed; later, it 
 COMPUTED_PERCENT = 60.0
 RENDERED_PERCENT = 95.0
 ONE_TABLE = frozenset({ReportFormat.CSV, ReportFormat.PARQUET})
+RENDERING, WRITING = "rendering", "writing"
+
+OnStop = Callable[[Callable[[], None]], None]
+"""Is handed what breaks off a reading, for whoever must stop."""
+
+
+def never_stop(_interrupt: Callable[[], None]) -> None:
+    """Break nothing off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +85,19 @@ class Printer:
         path = wanted.find_path(self.layout)
         with self.lock:
             if not path.exists():
-                unfinished = write_file(self._make(wanted, say_nothing), path, writer=secrets.token_hex(8), attempt=0)
+                unfinished = write_file(
+                    self._make(wanted, say_nothing, never_stop), path, writer=secrets.token_hex(8), attempt=0
+                )
                 publish_file(unfinished, path)
         return path
 
-    def make(self, wanted: WantedFile, on_progress: OnProgress = say_nothing) -> bytes:
+    def make(self, wanted: WantedFile, on_progress: OnProgress = say_nothing, on_stop: OnStop = never_stop) -> bytes:
         """Return the bytes of a file, which nobody keeps.
+
+        Args:
+            wanted: Which file.
+            on_progress: Is told how far this is; raise in it to stop.
+            on_stop: Is handed what interrupts the questions to the lake.
 
         Raises:
             NotFound: There is no such revision.
@@ -90,28 +106,30 @@ class Printer:
             TooLarge: The format cannot hold it.
         """
         with self.lock:
-            return self._make(wanted, on_progress)
+            return self._make(wanted, on_progress, on_stop)
 
-    def _make(self, wanted: WantedFile, on_progress: OnProgress) -> bytes:
+    def _make(self, wanted: WantedFile, on_progress: OnProgress, on_stop: OnStop) -> bytes:
         with span("report.print", report=wanted.report_id, format=wanted.report_format.value):
-            document = self._load(wanted, on_progress)
-            on_progress(COMPUTED_PERCENT, f"writing {wanted.report_format.value}")
+            document = self._load(wanted, on_progress, on_stop)
+            doing = f"writing {wanted.report_format.value}"
+            on_progress(Progress(percent=COMPUTED_PERCENT, doing=doing, phase=RENDERING))
             return render(document, wanted.report_format, wanted.options)
 
-    def _load(self, wanted: WantedFile, on_progress: OnProgress) -> ReportDocument:
+    def _load(self, wanted: WantedFile, on_progress: OnProgress, on_stop: OnStop) -> ReportDocument:
         issue, before = load_issue(self.database, self.layout, wanted.report_id, wanted.revision)
         if wanted.report_format in ONE_TABLE and wanted.options.table == VALUES:
             return make_document(issue)  # nobody would see what surrounds them
         snapshot = None
         if issue.pin.as_of is not None:
             snapshot = open_snapshot(self.layout.lake_dir, memory_bytes=self.query_memory_bytes)
+            on_stop(snapshot.engine.interrupt)
         share = COMPUTED_PERCENT / 100
         reading = Reading(
             snapshot=snapshot,
             gone=read_gone(self.layout, issue.pin.project, "measurements"),
             threads=self.threads,
             limits=self.limits,
-            on_progress=lambda percent, doing: on_progress(share * percent, doing),
+            on_progress=lambda step: on_progress(replace(step, percent=share * step.percent)),
         )
         return make_document(issue, find_surroundings(issue, before, reading))
 
@@ -225,8 +243,8 @@ def run_rendering(job: Job, control: Control, *, printer: Printer) -> None:
     unfinished = None
     try:
         if not path.exists():
-            content = printer.make(wanted, control.progress)
-            control.progress(RENDERED_PERCENT, "writing the file")
+            content = control.run(lambda: printer.make(wanted, control.tell, control.on_cancel))
+            control.tell(Progress(percent=RENDERED_PERCENT, doing="writing the file", phase=WRITING))
             unfinished = write_file(content, path, writer=job.id, attempt=job.attempts)
         with printer.database.transaction() as session:
             finish(session, job, {"format": wanted.report_format.value})  # the fence: raises before anything shows

@@ -134,6 +134,7 @@ def write_result(result: pa.Table, path: Path, *, digest: str, attempt: int) -> 
             os.fsync(file.fileno())
         _fsync_folder(path.parent.parent)
     except OSError as exc:
+        unfinished.unlink(missing_ok=True)  # what fits of it would take the room that others need
         raise StorageFull("the result of the report could not be written to the disk") from exc
     return unfinished
 

@@ -15,11 +15,12 @@ from gaugehouse.database import Database, database_now, new_id
 from gaugehouse.database.tables import Job, Report, ReportRevision
 from gaugehouse.errors import AlreadyExists, Forbidden, NotFound
 from gaugehouse.inventory.pages import Page, load_page, read_order
-from gaugehouse.jobs import JobStatus, enqueue, request_cancel
+from gaugehouse.jobs import JobStatus, enqueue, refuse_too_many_waiting, request_cancel
 from gaugehouse.measurements.names import find_name_problem
 from gaugehouse.measurements.selection import from_epoch_us
 from gaugehouse.query.components import show_name
-from gaugehouse.reports.ask import PinSource, make_pin
+from gaugehouse.reports.allowance import Allowance
+from gaugehouse.reports.ask import DEFAULT_ALLOWANCE, PinSource, make_pin
 from gaugehouse.reports.deliveries import DeliveryView, find_deliveries
 from gaugehouse.reports.pin import Pin, decode_pin, encode_pin
 from gaugehouse.reports.request import ReportRequest, check_wording, decode_request, encode_request, find_extra_tables
@@ -67,7 +68,12 @@ class ReportView:
         status: queued, running, done, failed or cancelled.
         progress_percent: 0 to 100. [%]
         doing: What the worker is at, in words.
+        phase: In one word: waiting, counting, computing, grouping, comparing, finishing, writing; empty unless it runs.
+        rows_read: Measurements that were read by now; null before the first.
+        rows_total: Measurements to be read; until they are counted, as many as the files that are needed hold.
+        estimated_end_at: When it will be done, by the pace since computing began; null while there is none.
         reason: Why it failed, in words.
+        reason_code: The same for programs.
         request: The question as asked.
         period_start: Inclusive, UTC.
         period_end: Exclusive, UTC.
@@ -91,7 +97,12 @@ class ReportView:
     status: str
     progress_percent: float
     doing: str
+    phase: str
+    rows_read: int | None
+    rows_total: int | None
+    estimated_end_at: datetime | None
     reason: str | None
+    reason_code: str | None
     request: dict[str, Any]
     period_start: datetime
     period_end: datetime
@@ -114,13 +125,14 @@ class ReportView:
     finished_at: datetime | None
 
 
-def request_report(
+def request_report(  # noqa: PLR0913 - who asks what, of what, and how large
     database: Database,
     source: ReportSource,
     caller: Caller,
     body: ReportRequest,
     *,
     cells_limit: int,
+    allowance: Allowance = DEFAULT_ALLOWANCE,
     occasion: Occasion = OWN_QUESTION,
 ) -> ReportView:
     """Pin a question, then store the report and its job in one transaction.
@@ -133,10 +145,12 @@ def request_report(
         caller: Who asks; the project is theirs.
         body: The question.
         cells_limit: Most values of one report.
+        allowance: What else it may cost.
         occasion: Of a template or a schedule.
 
     Raises:
         PeriodRefused, NotFound, Refused, TooLarge: See `make_pin`.
+        Throttled: Too many reports of the project wait.
         Forbidden: The caller sees one component only.
     """
     _check_sees_project(caller)
@@ -151,11 +165,19 @@ def request_report(
             body=body,
             asked_at=asked_at,
             cells_limit=cells_limit,
+            allowance=allowance,
         )
     with database.transaction() as session:
+        _check_waiting(session, caller, allowance)
         view = _queue(session, caller, body, pin, occasion)
     source.request_flush()
     return view
+
+
+def _check_waiting(session: Session, caller: Caller, allowance: Allowance) -> None:
+    refuse_too_many_waiting(
+        session, kind=JOB_KIND, project_id=caller.project_id, limit=allowance.waiting, what="reports"
+    )
 
 
 def _queue(session: Session, caller: Caller, body: ReportRequest, pin: Pin, occasion: Occasion) -> ReportView:
@@ -207,7 +229,7 @@ def _queue_revision(  # noqa: PLR0913 - a revision, and why there is one
     session.flush()
 
 
-def reissue_report(  # noqa: PLR0913 - a question, who asks it again, and why
+def reissue_report(  # noqa: PLR0913 - who asks for what again, why, and how large
     database: Database,
     source: ReportSource,
     caller: Caller,
@@ -215,6 +237,7 @@ def reissue_report(  # noqa: PLR0913 - a question, who asks it again, and why
     *,
     because: str,
     cells_limit: int,
+    allowance: Allowance = DEFAULT_ALLOWANCE,
     is_automatic: bool = False,
 ) -> ReportView:
     """Ask the question of a report once more, of what is known by now: its next revision.
@@ -229,12 +252,14 @@ def reissue_report(  # noqa: PLR0913 - a question, who asks it again, and why
         report_id: Of the report.
         because: Why, in words.
         cells_limit: Most values of one report.
+        allowance: What else it may cost.
         is_automatic: Nobody asked: it is delivered only if it says something else than the revision before.
 
     Raises:
         NotFound, Forbidden: See `get_report`.
         AlreadyExists: Its newest revision is not ended yet.
         Refused: Measurements that it needs were dropped meanwhile.
+        Throttled: Too many reports of the project wait.
     """
     with database.reading() as session:
         newest = get_report(session, caller, report_id)
@@ -248,10 +273,12 @@ def reissue_report(  # noqa: PLR0913 - a question, who asks it again, and why
             body=decode_request(newest.request),
             asked_at=first.asked_at,
             cells_limit=cells_limit,
+            allowance=allowance,
             period=first.period,
         )
     revision = newest.revision + 1
     with database.transaction() as session:
+        _check_waiting(session, caller, allowance)
         # Of two that ask at the same time one counts up; the other finds that somebody has.
         counted = session.scalars(
             update(Report)
@@ -431,7 +458,12 @@ def _view(
         status=job.status,
         progress_percent=job.progress_percent,
         doing=job.doing if is_running else "",
+        phase=job.phase if is_running else "",
+        rows_read=job.rows_read,
+        rows_total=job.rows_total,
+        estimated_end_at=job.estimated_end_at if is_running else None,
         reason=None if is_running or job.status == JobStatus.DONE else job.reason,
+        reason_code=None if is_running or job.status == JobStatus.DONE else job.reason_code,
         request=report.request,
         period_start=from_epoch_us(pin["period"]["start_us"]),
         period_end=from_epoch_us(pin["period"]["end_us"]),

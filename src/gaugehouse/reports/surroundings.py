@@ -1,6 +1,6 @@
 """What files say around the values of a revision, read from the lake at the revision's pin."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -104,7 +104,14 @@ def _find_others(issue: Issue, reading: Reading) -> tuple[pa.Table | None, str]:
     if gone is not None and find_needed_from(issue.pin, other) < gone.before:
         return None, f"measurements before {gone.before:%Y-%m-%d} are gone (retention)"
     whole = as_one(issue.pin, other)
-    return compute_report(reading.snapshot, whole, threads=reading.threads, limits=reading.limits), ""
+    totals = compute_report(
+        reading.snapshot,
+        whole,
+        threads=reading.threads,
+        limits=reading.limits,
+        on_progress=lambda step: reading.on_progress(replace(step, percent=100, doing="totals of the other period")),
+    )
+    return totals, ""
 
 
 def _find_changes(issue: Issue, before: Issue, reading: Reading) -> pa.Table:

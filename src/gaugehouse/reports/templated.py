@@ -13,6 +13,8 @@ from gaugehouse.database import Database
 from gaugehouse.database.tables import Project
 from gaugehouse.errors import NotFound
 from gaugehouse.jobs import Control, Job, finish
+from gaugehouse.reports.allowance import Allowance
+from gaugehouse.reports.ask import DEFAULT_ALLOWANCE
 from gaugehouse.reports.request import PeriodBounds, ReportRequest
 from gaugehouse.reports.store import Occasion, ReportSource, ReportView, request_report
 from gaugehouse.reports.templates import Template, find_template, find_template_by_id
@@ -26,11 +28,13 @@ class Asker:
         database: Templates, reports and jobs.
         source: The lake, opened by this process: only its owner knows what was acknowledged last.
         cells_limit: Most values of one report.
+        allowance: What else one may cost.
     """
 
     database: Database
     source: ReportSource
     cells_limit: int
+    allowance: Allowance = DEFAULT_ALLOWANCE
 
 
 def request_templated(
@@ -46,7 +50,7 @@ def request_templated(
 
     Raises:
         NotFound: The project has no such template, or lacks what the template asks about.
-        PeriodRefused, Refused, TooLarge, Forbidden: See `request_report`.
+        PeriodRefused, Refused, TooLarge, Throttled, Forbidden: See `request_report`.
     """
     with asker.database.reading() as session:
         template = find_template(session, caller.project_id, name)
@@ -110,4 +114,12 @@ def _request(
     body = _as_question(template)
     if period is not None:
         body = replace(body, period=period, timezone=timezone or body.timezone)
-    return request_report(asker.database, asker.source, caller, body, cells_limit=asker.cells_limit, occasion=occasion)
+    return request_report(
+        asker.database,
+        asker.source,
+        caller,
+        body,
+        cells_limit=asker.cells_limit,
+        allowance=asker.allowance,
+        occasion=occasion,
+    )

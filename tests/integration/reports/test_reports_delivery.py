@@ -96,7 +96,7 @@ def attempt(plant, worker):
     """Run the jobs of deliveries that are due, as a worker does; return how many there were."""
     count = 0
     while (job := take(plant)) is not None:
-        run_delivery(job, Control(lambda _percent, _doing: None), worker=worker)
+        run_delivery(job, Control(lambda _progress: None), worker=worker)
         count += 1
     return count
 
@@ -226,10 +226,10 @@ def test_a_worker_that_lost_its_job_keeps_nothing_and_the_next_one_delivers_agai
     with plant.database.transaction() as session:  # its lease runs out, another worker takes over
         session.execute(update(Job).where(Job.id == job.id).values(attempts=2, worker="other"))
     with pytest.raises(JobLost):
-        run_delivery(job, Control(lambda _percent, _doing: None), worker=worker)
+        run_delivery(job, Control(lambda _progress: None), worker=worker)
     assert len(list((worker.delivery_dir / "default" / "weekly").iterdir())) == 2  # it was delivered all the same
     assert states(plant, report) == [("folder", "pending", 0)]
-    run_delivery(replace(job, attempts=2, worker="other"), Control(lambda _p, _d: None), worker=worker)
+    run_delivery(replace(job, attempts=2, worker="other"), Control(lambda _progress: None), worker=worker)
     assert states(plant, report) == [("folder", "delivered", 1)]
 
 
@@ -249,7 +249,7 @@ def test_a_job_that_the_queue_gave_up_fails_its_delivery(plant, deliver_to):
 
 def test_an_attempt_that_is_interrupted_does_not_count(plant, worker, deliver_to):
     report = deliver_to(WebhookDestination(url="http://127.0.0.1:9/"))
-    control = Control(lambda _percent, _doing: None)
+    control = Control(lambda _progress: None)
     files = worker.files
 
     def stop_meanwhile(*asked):
@@ -700,7 +700,7 @@ def test_a_worker_that_stops_breaks_a_webhook_off(plant, worker, deliver_to):
     over = threading.Event()
     with Receiver(lambda _number: lambda _handler: over.wait(20)).listening() as receiver:
         report = deliver_to(WebhookDestination(url=receiver.url()))
-        control = Control(lambda _percent, _doing: None)
+        control = Control(lambda _progress: None)
         threading.Timer(0.3, control.stop, ["interrupted"]).start()
         began_s = time.monotonic()
         with pytest.raises(JobInterrupted):

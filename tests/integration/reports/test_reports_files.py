@@ -19,6 +19,8 @@ from gaugehouse.jobs import Control, JobLost, JobStatus, claim, get_job, run_wor
 from gaugehouse.measurements.exclusions import ExclusionKind
 from gaugehouse.reports import RENDER_KIND, KpiTarget, Printer, WantedFile, queue_rendering, run_rendering
 from gaugehouse.reports.files import CHOSEN_LIMIT
+from gaugehouse.reports.passes import say_nothing
+from gaugehouse.reports.printing import never_stop
 from gaugehouse.reports.render import RenderOptions, ReportFormat
 from gaugehouse.reports.surroundings import CAUSE_GONE
 
@@ -39,7 +41,7 @@ def printer(plant):
 
 def document_of(printer, report, revision=1):
     wanted = WantedFile(report_id=report.id, revision=revision, report_format=ReportFormat.PDF)
-    return printer._load(wanted, lambda _percent, _doing: None)
+    return printer._load(wanted, say_nothing, never_stop)
 
 
 def rows_of(table, *names):
@@ -230,7 +232,7 @@ def take(plant, worker="printing"):
 
 
 def quietly():
-    return Control(lambda _percent, _doing: None)
+    return Control(lambda _progress: None)
 
 
 @pytest.fixture
@@ -349,13 +351,13 @@ database = Database.open(url)
 printer = Printer(database=database, layout=Layout(Path(folder)))
 
 def handle(job, control):
-    report = control.progress
-    def progress(percent, doing):
-        report(percent, doing)
-        if stop_at and doing.startswith(stop_at):
+    tell = control.tell
+    def stand_still(progress):
+        tell(progress)
+        if stop_at and progress.doing.startswith(stop_at):
             print("standing still", flush=True)
             threading.Event().wait()
-    control.progress = progress
+    control.tell = stand_still
     run_rendering(job, control, printer=printer)
 
 run_worker(database, {RENDER_KIND: handle}, worker=name, lease_s=1.0, stop=threading.Event(), poll_s=0.05)

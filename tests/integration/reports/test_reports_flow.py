@@ -346,14 +346,14 @@ def test_a_running_report_stops_between_portions(plant):
     spoken = []
 
     def slow(job, control):
-        def progress(percent, doing):
-            spoken.append(doing)
-            if doing.startswith("computing a"):
+        def tell(progress):
+            spoken.append(progress.doing)
+            if progress.doing.startswith("computing a"):
                 began.set()
                 go_on.wait(30)
-            Control.progress(control, percent, doing)
+            Control.tell(control, progress)
 
-        control.progress = progress
+        control.tell = tell
         run_report(job, control, worker=plant.worker())
 
     plant.limits = type(plant.limits)(rows=10, cells=10)
@@ -437,7 +437,7 @@ def test_a_worker_that_lost_its_job_stores_nothing(plant):
     slow = claimed(plant, "slow")
     threading.Event().wait(0.05)  # its lease runs out
     fast = claimed(plant, "fast")
-    control = Control(lambda _percent, _doing: None)
+    control = Control(lambda _progress: None)
     with pytest.raises(JobLost):
         run_report(slow, control, worker=plant.worker())
     folder = plant.layout.reports_dir / report.id
@@ -466,7 +466,7 @@ def test_a_failed_commit_can_be_run_again_with_the_same_digest(plant, monkeypatc
     report = plant.ask()
     plant.lake.flush()
     job = claimed(plant, "first")
-    control = Control(lambda _percent, _doing: None)
+    control = Control(lambda _progress: None)
 
     def broken(*_):
         raise Unavailable("the database is gone")

@@ -28,13 +28,13 @@ database = Database.open(url)
 worker = ReportWorker(database=database, layout=Layout(Path(folder)), limits=Limits(rows=10, cells=10))
 
 def handle(job, control):
-    report = control.progress
-    def progress(percent, doing):
-        report(percent, doing)
-        if stop_at and doing.startswith(stop_at):
+    tell = control.tell
+    def stand_still(progress):
+        tell(progress)
+        if stop_at and progress.doing.startswith(stop_at):
             print("standing still", flush=True)
             threading.Event().wait()
-    control.progress = progress
+    control.tell = stand_still
     run_report(job, control, worker=worker)
 
 run_worker(database, {"report": handle}, worker=name, lease_s=1.0, stop=threading.Event(), poll_s=0.05)

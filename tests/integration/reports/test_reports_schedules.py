@@ -76,7 +76,7 @@ def ask_all(plant):
     while (job := take(plant)) is not None:
         count += 1
         try:
-            ask_scheduled(job, Control(lambda _percent, _doing: None), asker=asker(plant))
+            ask_scheduled(job, Control(lambda _progress: None), asker=asker(plant))
         except (Refused, NotFound) as exc:
             fail_job(plant.database, job, exc.message, retry=False)
     return count
@@ -354,7 +354,7 @@ def test_a_fire_time_leads_to_one_report_however_often_its_job_is_run(plant, tem
     schedule(plant)
     tick(plant.database, now=MONDAY)
     job = take(plant)
-    control = Control(lambda _percent, _doing: None)
+    control = Control(lambda _progress: None)
     ask_scheduled(job, control, asker=asker(plant))
     with pytest.raises(JobLost):  # as a worker that was thought dead
         ask_scheduled(job, control, asker=asker(plant))
@@ -384,7 +384,7 @@ def test_a_lake_that_is_away_for_a_moment_delays_a_report_only(plant, temperatur
 
     job = take(plant)
     with pytest.raises(Unavailable):
-        ask_scheduled(job, Control(lambda _percent, _doing: None), asker=replace(asker(plant), source=Away()))
+        ask_scheduled(job, Control(lambda _progress: None), asker=replace(asker(plant), source=Away()))
     fail_job(plant.database, job, "the lake is busy", retry=True)
     assert history(plant)[0].outcome == "queued"
     with plant.database.transaction() as session:

@@ -59,7 +59,8 @@ def test_asking_for_scheduled_reports_goes_on_after_whatever_happened(monkeypatc
     monkeypatch.setattr(serving, "run_worker", run_worker)
     monkeypatch.setattr(serving, "ASK_POLL_S", 0.01)
     monkeypatch.setattr(serving, "keep_ticking", lambda _database, stop: stop.wait(10))
-    settings = SimpleNamespace(report_cells_limit=1, lease_s=1.0, reissue_s=60.0)
+    sizes = {"report_cells_limit": 1, "report_max_rows": 1, "report_jobs_waiting": 1}
+    settings = SimpleNamespace(**sizes, lease_s=1.0, reissue_s=60.0)
     with serving._schedules(SimpleNamespace(database=None, lake=None, settings=settings)):
         assert third.wait(10)
     assert len(calls) == 3

@@ -12,7 +12,7 @@ from gaugehouse.errors import PeriodRefused
 from gaugehouse.measurements.period import bucket_edges_us, explicit_period, parse_every, parse_period
 from gaugehouse.measurements.selection import from_epoch_us, to_epoch_us
 from gaugehouse.measurements.shift_calendar import Holiday, Shift, ShiftCalendar
-from gaugehouse.measurements.shifts import find_busy, find_shift_buckets
+from gaugehouse.measurements.shifts import _count_at_least, find_busy, find_shift_buckets
 from gaugehouse.measurements.windows import merge_windows
 from unit.measurements.calendar_oracle import DAY, ZONES, clock, first_instant
 
@@ -148,6 +148,12 @@ def test_more_buckets_than_the_limit_are_refused():
         cut("2026", plant(*THREE), limit=20)
 
 
+def test_hopelessly_many_shifts_are_refused_without_a_look_at_one(monkeypatch):
+    monkeypatch.setattr("gaugehouse.measurements.shifts._find_occurrences", None)
+    with pytest.raises(PeriodRefused, match="more than 200000 buckets"):
+        cut("1970-01-02/8999-01-01", plant(*THREE), limit=10**9)
+
+
 def test_shifts_are_a_bucket_that_needs_a_calendar():
     assert parse_every("shift").unit == "shift"
     period = parse_period("2026-11-20", timezone="UTC", now=NOW)
@@ -233,6 +239,7 @@ def test_buckets_are_contiguous_and_each_shift_is_where_its_clocks_say(calendar,
         if one is not None
     }
     assert found == expected
+    assert _count_at_least(period, calendar) <= len(found)
     assert all(a is not None or b is not None for a, b in pairwise(buckets.shifts))  # free time is one bucket
 
 

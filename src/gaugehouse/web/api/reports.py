@@ -152,12 +152,17 @@ class ReportBody(EdgeBody):
 def ask(runtime: InRuntime, caller: Manager, body: ReportBody, response: Response) -> ReportView:
     """Pin the question to this moment and queue it; `Location` is where to follow it."""
     cells_limit = runtime.settings.report_cells_limit
+    allowance = reports.Allowance.from_settings(runtime.settings)
     if body.template is not None:
-        asker = reports.Asker(database=runtime.database, source=runtime.lake, cells_limit=cells_limit)
+        asker = reports.Asker(
+            database=runtime.database, source=runtime.lake, cells_limit=cells_limit, allowance=allowance
+        )
         view = reports.request_templated(asker, caller, body.template, period=body.own_period())
     else:
         question = body.as_request()
-        view = reports.request_report(runtime.database, runtime.lake, caller, question, cells_limit=cells_limit)
+        view = reports.request_report(
+            runtime.database, runtime.lake, caller, question, cells_limit=cells_limit, allowance=allowance
+        )
     response.headers["Location"] = f"/v1/reports/{view.id}"
     return view
 
@@ -173,7 +178,7 @@ def list_reports(
 
 @router.get("/{report_id}", summary="Follow a report", operation_id="read_report", responses=refusals(*SECURED, 404))
 def follow(runtime: InRuntime, caller: ReportReader, report_id: ReportId) -> ReportView:
-    """Return status, progress in per cent, and what the worker is doing."""
+    """Return status, progress in per cent and rows, what the worker is doing, and when it will be done."""
     with runtime.database.reading() as session:
         return reports.get_report(session, caller, report_id)
 
@@ -261,7 +266,13 @@ def reissue(
     """Ask the same question, over the same period, of what is known now; earlier revisions stay as they are."""
     limit = runtime.settings.report_cells_limit
     view = reports.reissue_report(
-        runtime.database, runtime.lake, caller, report_id, because=body.because, cells_limit=limit
+        runtime.database,
+        runtime.lake,
+        caller,
+        report_id,
+        because=body.because,
+        cells_limit=limit,
+        allowance=reports.Allowance.from_settings(runtime.settings),
     )
     response.headers["Location"] = f"/v1/reports/{view.id}"
     return view
