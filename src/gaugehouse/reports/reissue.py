@@ -91,6 +91,7 @@ def reissue_late(asker: Asker, snapshot: Snapshot) -> list[str]:
             report_id,
             because=because,
             cells_limit=asker.cells_limit,
+            allowance=asker.allowance,
             is_automatic=True,
         )
 

@@ -100,7 +100,8 @@ class FireView:
         outcome: skipped (missed and left out), queued or running (asking), done (the report was asked for), failed or
             cancelled.
         skipped: How many earlier fire times were missed and left out.
-        reason: Why it failed, in words.
+        reason: Why it failed, or else why its report did, in words.
+        reason_code: The same as a code.
         report_id: The report it led to.
         report_status: How that report is.
         noticed_at: When a server saw to it.
@@ -111,6 +112,7 @@ class FireView:
     skipped: int
     job_id: str | None
     reason: str | None
+    reason_code: str | None
     report_id: str | None
     report_status: str | None
     noticed_at: datetime
@@ -243,8 +245,8 @@ def list_fires(
     fires, next_cursor, total = load_page(session, statement, order, limit=limit, cursor=cursor)
     asking = _load_jobs(session, [one.job_id for one in fires if one.job_id is not None])
     reports = [job.result["report_id"] for job in asking.values() if job.result]
-    statuses = _find_report_statuses(session, reports)
-    items = tuple(_view_fire(one, asking.get(one.job_id or ""), statuses) for one in fires)
+    computing = _find_report_jobs(session, reports)
+    items = tuple(_view_fire(one, asking.get(one.job_id or ""), computing) for one in fires)
     return Page(items=items, next_cursor=next_cursor, total=total)
 
 
@@ -313,14 +315,14 @@ def _load_jobs(session: Session, ids: list[str]) -> dict[str, Job]:
     return {job.id: job for job in session.scalars(select(Job).where(Job.id.in_(ids)))} if ids else {}
 
 
-def _find_report_statuses(session: Session, ids: list[str]) -> dict[str, str]:
+def _find_report_jobs(session: Session, ids: list[str]) -> dict[str, Job]:
     statement = (
-        select(Report.id, Job.status)
+        select(Report.id, Job)
         .join(ReportRevision, and_(ReportRevision.report_id == Report.id, ReportRevision.revision == Report.revision))
         .join(Job, Job.id == ReportRevision.job_id)
         .where(Report.id.in_(ids))
     )
-    return {row.id: row.status for row in session.execute(statement)} if ids else {}
+    return {row.id: row.Job for row in session.execute(statement)} if ids else {}
 
 
 def _find_template_name(session: Session, schedule: Schedule) -> str:
@@ -348,15 +350,18 @@ def _view(schedule: Schedule, template: str) -> ScheduleView:
     )
 
 
-def _view_fire(fire: ScheduleFire, job: Job | None, statuses: dict[str, str]) -> FireView:
+def _view_fire(fire: ScheduleFire, job: Job | None, computing: dict[str, Job]) -> FireView:
     report_id = job.result["report_id"] if job is not None and job.result else None
+    report_job = computing.get(report_id) if report_id else None
+    told = report_job if job is not None and not job.reason else job
     return FireView(
         fire_at=fire.fire_at,
         outcome=SKIPPED if job is None else job.status,
         skipped=fire.skipped,
         job_id=fire.job_id,
-        reason=None if job is None else job.reason,
+        reason=None if told is None else told.reason,
+        reason_code=None if told is None else told.reason_code,
         report_id=report_id,
-        report_status=statuses.get(report_id) if report_id else None,
+        report_status=None if report_job is None else report_job.status,
         noticed_at=fire.created_at,
     )
