@@ -218,7 +218,10 @@ class Killer:
         """Let a server run that has said in time that it is ready."""
         if self._is_running():
             return
+        is_first = self.installation.process is None
         took_s = self.installation.start_until_ready()
+        if is_first:  # nothing was killed yet, and on a new machine it compiles what later ones find compiled
+            return
         self.longest_start_s = max(self.longest_start_s, took_s)
         assert took_s <= self._ready_limit_s, f"ready after {took_s:.2f} s"
 

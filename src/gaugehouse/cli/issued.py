@@ -10,12 +10,12 @@ from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
-from rich.table import Table
+from rich.markup import escape
 from sqlalchemy.orm import Session
 
 from gaugehouse.access import Caller
 from gaugehouse.cli.owning import checked, owner_client
-from gaugehouse.cli.progress import Report, out, print_table, progress_bar
+from gaugehouse.cli.progress import DataTable, Report, out, print_table, progress_bar
 from gaugehouse.cli.reporting import find_file_format
 from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database
@@ -24,6 +24,9 @@ from gaugehouse.installation import open_database
 from gaugehouse.inventory import get_project
 from gaugehouse.lake import open_snapshot, read_gone
 from gaugehouse.reports import (
+    COMPARISON,
+    GROUPS,
+    Answer,
     Pin,
     Printer,
     ReportView,
@@ -39,7 +42,6 @@ from gaugehouse.reports import (
     list_reports,
     list_revisions,
     read_answer,
-    read_result,
     verify_revision,
 )
 from gaugehouse.runtime import find_owner
@@ -66,10 +68,10 @@ class Shelf:
     caller: Caller
     session: Session
 
-    def result(self, view: ReportView) -> tuple[Pin, pa.Table]:
+    def result(self, view: ReportView) -> tuple[Pin, Answer]:
         """Return pin and result of a revision."""
         pin = get_pin(self.session, self.caller, view.id, view.revision)
-        return pin, read_result(self.layout, view)
+        return pin, read_answer(self.layout, view)
 
 
 @contextmanager
@@ -95,7 +97,7 @@ def show_reports(*, data_dir: Path, project: str, limit: int) -> None:
     for view in page.items:
         state = view.status if view.status == "done" else f"{view.status} {view.progress_percent:.0f} %"
         values = NONE if view.result_rows is None else f"{view.result_rows:,}"
-        table.add_row(
+        table.add(
             view.id, _period(view), _instant(view.created_at), view.requested_by, str(view.revision), state, values
         )
     if page.items:
@@ -117,7 +119,7 @@ def show_report(*, data_dir: Path, project: str, report_id: str) -> None:
     )
     table = _table("revision", "state", "knows what came up to", "because", "digest")
     for view in views:
-        table.add_row(
+        table.add(
             str(view.revision),
             view.status,
             _instant(view.as_of),
@@ -133,8 +135,8 @@ def show_report(*, data_dir: Path, project: str, report_id: str) -> None:
             f"[yellow]stale[/yellow]: {stale.late_rows:,} rows of {stale.late_series:,} series came later, measured"
             f" from {_instant(stale.late_from)} to {_instant(stale.late_to)}"
         )
-    for change in stale.changed_attributes[:SHOWN]:
-        out.print(f"[yellow]stale[/yellow]: {change} changed")
+    for change in [f"{one} changed" for one in stale.changed_attributes][:SHOWN] + list(stale.changed_rules):
+        out.print(f"[yellow]stale[/yellow]: {escape(change)}")
     out.print(f"issue it again with: gaugehouse report reissue {report_id} --because ...", style="dim")
 
 
@@ -219,6 +221,8 @@ def _show_verification(view: ReportView, found: Verification) -> None:
     out.print(VERDICTS[found.verdict])
     for name, digest in (("issued", found.digest), ("stored", found.stored_digest), ("today", found.recomputed_digest)):
         out.print(f"{name:>7}  {digest or NONE}", style="dim", highlight=False)
+    for other in found.other_versions:
+        out.print(f"computed by {escape(other)}", style="dim", highlight=False)
     if found.differences.num_rows:
         print_table(_changes_table(found.differences))
 
@@ -238,12 +242,18 @@ def reissue(*, data_dir: Path, project: str, report_id: str, because: str) -> No
     out.print(f"revision {view['revision']} is queued; see it with: gaugehouse report show {report_id}")
 
 
-def _changes_table(changes: pa.Table) -> Table:
+def _changes_table(changes: pa.Table) -> DataTable:
     table = _table("component", "metric", "KPI", "from", "old", "new", "because")
+    beside = {COMPARISON: " (compared with)", GROUPS: " (group)"}
     for row in changes.slice(0, SHOWN).to_pylist():
         values = [_value(row[f"{age}_value"], row[f"{age}_status"]) for age in ("old", "new")]
-        table.add_row(
-            row["component"], row["metric"] or NONE, row["kpi"], _instant(row["bucket_start"]), *values, row["because"]
+        table.add(
+            row["component"] + beside.get(row["table"], ""),
+            row["metric"] or NONE,
+            row["kpi"],
+            _instant(row["bucket_start"]),
+            *values,
+            row["because"],
         )
     if changes.num_rows > SHOWN:
         table.caption = f"{changes.num_rows - SHOWN:,} more"
@@ -256,8 +266,8 @@ def _value(value: float | None, status: str | None) -> str:
     return status if value is None else f"{value:,.9g}"
 
 
-def _table(*names: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+def _table(*names: str) -> DataTable:
+    table = DataTable()
     for name in names:
         table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=name in {"id", "state"})
     return table

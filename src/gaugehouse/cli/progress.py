@@ -15,12 +15,24 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
-PIPE_COLUMNS = 160
+PIPE_COLUMNS = 240  # one line per row, for whoever reads it
 errors = Console(stderr=True)
 out = Console()
 
 Report = Callable[[str, int, int], None]
+
+
+class DataTable(Table):
+    """A table of what people and machines sent: `pump[/x]` is a name, not markup."""
+
+    def __init__(self) -> None:
+        super().__init__(box=None, pad_edge=False, header_style="bold")
+
+    def add(self, *cells: str | Text) -> None:
+        """Append a row of texts as they are."""
+        self.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
 
 
 def print_table(table: Table) -> None:

@@ -37,7 +37,7 @@ OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write .pdf, .html, .xlsx, .csv, .json or .parquet")
 ]
 CompareOption = Annotated[str | None, typer.Option("--compare", help="Beside each value that of previous, year_before")]
-GroupOption = Annotated[str | None, typer.Option("--group-by", help="fleet, type, firmware or label:NAME")]
+GroupOption = Annotated[str | None, typer.Option("--group-by", help="fleet, type, shift, firmware or label:NAME")]
 TitleOption = Annotated[str, typer.Option("--title", help="Stands on files")]
 TargetOption = Annotated[
     list[str] | None, typer.Option("--target", help="availability=95 or mean=18..24; repeat it for more KPIs")

@@ -13,10 +13,11 @@ import httpx
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from rich.table import Table
+from rich.markup import escape
+from rich.text import Text
 
 from gaugehouse.cli.owning import checked, owner_client
-from gaugehouse.cli.progress import Report, out, progress_bar
+from gaugehouse.cli.progress import DataTable, Report, out, progress_bar
 from gaugehouse.config import Layout, Settings
 from gaugehouse.errors import GaugehouseError, Refused, UnsupportedFormat
 from gaugehouse.inventory import get_project
@@ -289,25 +290,25 @@ def _print(computed: Computed) -> None:
     """Print one line per series and bucket, a column per KPI; a long list of KPIs one line each."""
     kpis = pc.unique(computed.result.column("kpi")).to_pylist()
     table = _wide(computed.result, kpis) if len(kpis) <= MAX_KPI_COLUMNS else _long(computed.result)
-    out.print(f"[bold]{computed.title}[/bold]")
+    out.print(f"[bold]{escape(computed.title)}[/bold]")
     out.print(table)
     undefined = computed.result.filter(pc.is_null(computed.result.column("value")))
     if undefined.num_rows:
         reasons = undefined.group_by("reason").aggregate([("kpi", "count")]).sort_by([("kpi_count", "descending")])
         for row in reasons.slice(0, 5).to_pylist():
-            out.print(f"{UNDEFINED} {row['kpi_count']:,} x {row['reason']}", style="dim")
+            out.print(f"{UNDEFINED} {row['kpi_count']:,} x {escape(row['reason'] or '')}", style="dim")
     out.print(f"digest {computed.digest}", style="dim")
 
 
-def _format(value: float | None, unit: str) -> str:
+def _format(value: float | None, unit: str) -> Text:
     if value is None:
-        return f"[dim]{UNDEFINED}[/dim]"
-    return f"{value:,.6g} [dim]{unit}[/dim]" if unit not in {"", "1"} else f"{value:,.6g}"
+        return Text(UNDEFINED, "dim")
+    return Text.assemble(f"{value:,.6g} ", (unit, "dim")) if unit not in {"", "1"} else Text(f"{value:,.6g}")
 
 
-def _wide(result: pa.Table, kpis: list[str]) -> Table:
+def _wide(result: pa.Table, kpis: list[str]) -> DataTable:
     has_buckets = len(pc.unique(result.column("bucket_start"))) > 1
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = DataTable()
     for name in ("component", "metric", *(("from",) if has_buckets else ())):
         table.add_column(name)
     for kpi in kpis:
@@ -321,7 +322,7 @@ def _wide(result: pa.Table, kpis: list[str]) -> Table:
         cells.setdefault(key, {})[row["kpi"]] = row
     for (component, metric, start), by_kpi in list(cells.items())[:MAX_PRINTED_ROWS]:
         covers = [row["coverage"] for row in by_kpi.values() if row["coverage"] is not None]
-        table.add_row(
+        table.add(
             component,
             metric,
             *((f"{start:%Y-%m-%d %H:%M}",) if has_buckets else ()),
@@ -333,8 +334,8 @@ def _wide(result: pa.Table, kpis: list[str]) -> Table:
     return table
 
 
-def _long(result: pa.Table) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+def _long(result: pa.Table) -> DataTable:
+    table = DataTable()
     for name in ("component", "metric", "kpi"):
         table.add_column(name)
     for name in ("value", "coverage"):
@@ -343,7 +344,7 @@ def _long(result: pa.Table) -> Table:
     for row in result.slice(0, MAX_PRINTED_ROWS).to_pylist():
         coverage = UNDEFINED if row["coverage"] is None else f"{row['coverage']:.1%}"
         value = _format(row["value"], row["unit"])
-        table.add_row(row["component"], row["metric"], row["kpi"], value, coverage, row["status"])
+        table.add(row["component"], row["metric"] or UNDEFINED, row["kpi"], value, coverage, row["status"])
     if result.num_rows > MAX_PRINTED_ROWS:
         table.caption = f"{result.num_rows - MAX_PRINTED_ROWS:,} more; write them all with --output FILE"
     return table

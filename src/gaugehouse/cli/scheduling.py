@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy.orm import Session
 
 from gaugehouse import reports
 from gaugehouse.access import Caller, Scope
-from gaugehouse.cli.progress import out
+from gaugehouse.cli.progress import DataTable, out, print_table
 from gaugehouse.config import Settings
 from gaugehouse.database import Database
 from gaugehouse.errors import Refused
@@ -24,7 +22,6 @@ from gaugehouse.reports import FireTime, ReportScheduleWishes, ScheduleView
 
 OPERATOR = "operator"
 NONE = "-"
-WIDE = 240  # of what is no terminal: one line per row, for whoever reads it [characters]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,20 +132,15 @@ def show_history(*, data_dir: Path, project: str, name: str, count: int) -> None
         for one in reports.list_fires(session, caller, name, limit=count).items:
             due = f"{one.fire_at.astimezone(zone):%Y-%m-%d %H:%M %Z}"
             report = (one.report_id or NONE, one.report_status or NONE, one.reason or "")
-            table.add_row(due, one.outcome, str(one.skipped or ""), *report)
-    _print(table)
+            table.add(due, one.outcome, str(one.skipped or ""), *report)
+    print_table(table)
 
 
-def _table(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+def _table(*headings: str) -> DataTable:
+    table = DataTable()
     for heading in headings:
         table.add_column(heading, overflow="fold")  # an id that is cut short is none
     return table
-
-
-def _print(table: Table) -> None:
-    console = out if out.is_terminal else Console(width=WIDE)
-    console.print(table)
 
 
 def _show(views: Sequence[ScheduleView]) -> None:
@@ -156,13 +148,13 @@ def _show(views: Sequence[ScheduleView]) -> None:
     for one in views:
         zone = find_zone(one.timezone)
         due = "paused" if one.next_at is None else f"{one.next_at.astimezone(zone):%Y-%m-%d %H:%M %Z}"
-        table.add_row(one.name, one.template, one.recurrence, one.timezone, one.period or NONE, one.catch_up, due)
-    _print(table)
+        table.add(one.name, one.template, one.recurrence, one.timezone, one.period or NONE, one.catch_up, due)
+    print_table(table)
 
 
 def _show_ahead(times: Sequence[FireTime]) -> None:
     table = _table("due", "UTC", "period from", "to (UTC)")
     for one in times:
         bounds = [NONE if edge is None else f"{edge:%Y-%m-%d %H:%M}" for edge in (one.period_start, one.period_end)]
-        table.add_row(f"{one.local:%a %Y-%m-%d %H:%M %Z}", f"{one.fire_at:%Y-%m-%d %H:%M}", *bounds)
-    _print(table)
+        table.add(f"{one.local:%a %Y-%m-%d %H:%M %Z}", f"{one.fire_at:%Y-%m-%d %H:%M}", *bounds)
+    print_table(table)

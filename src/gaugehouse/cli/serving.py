@@ -30,7 +30,7 @@ from gaugehouse.demo.load import load_first_fleet, register_host
 from gaugehouse.errors import GaugehouseError, StartRefused
 from gaugehouse.jobs import keep_ticking, run_worker
 from gaugehouse.logs import configure_logs
-from gaugehouse.reports import SCHEDULE_KIND, Asker, Reach, ask_scheduled, reissue_late
+from gaugehouse.reports import SCHEDULE_KIND, Asker, Reach, ValuePublisher, ask_scheduled, reissue_late
 from gaugehouse.runtime import Runtime, announce_owner, open_runtime, withdraw_owner
 from gaugehouse.tracing import close_tracing, configure_tracing
 from gaugehouse.upkeep import answering
@@ -46,6 +46,7 @@ FLUSH_AT_STOP_S = 8.0  # with the drain of open requests, a stop ends within 20 
 BACKLOG = 2048
 RETENTION_FIRST_S, RETENTION_PERIOD_S = 60.0, 3600.0
 ASK_POLL_S = 1.0
+VALUES_PERIOD_S, VALUES_RETRY_LAST_S = 2.0, 60.0
 
 
 def read_settings(*, data_dir: Path, host: str | None, port: int | None, demo: bool) -> Settings:
@@ -78,15 +79,17 @@ def serve_forever(*, data_dir: Path, host: str | None, port: int | None, demo: b
             is_new = settings.demo and _load_demo(runtime, report)
         stack.enter_context(answering(runtime))
         stack.enter_context(_announced(layout, url))
-        for number in range(settings.workers):
-            stack.enter_context(Worker(data_dir=settings.data_dir, number=number))
         stack.enter_context(_retention(runtime))
         stack.enter_context(_schedules(runtime))
+        stack.enter_context(_values(runtime))
         if settings.demo:
             stack.enter_context(_host_collector(runtime))
         _greet(runtime, url, is_new=is_new)
         app = create_app(runtime)
         stack.enter_context(_metrics_listener(runtime, app.state.traffic))
+        # Last: loading them must not keep the server from being ready.
+        for number in range(settings.workers):
+            stack.enter_context(Worker(data_dir=settings.data_dir, number=number))
         server = uvicorn.Server(configure_server(app, host=settings.host, port=settings.port))
         app.state.is_leaving = lambda: server.should_exit
         logger.info("serving", url=url, pid=os.getpid(), demo=settings.demo)
@@ -287,6 +290,44 @@ def _keep_reissuing(runtime: Runtime, stopping: threading.Event) -> None:
             reissue_late(asker, runtime.lake.pin())
         except Exception:  # the next round may do better
             logger.exception("reissuing_failed")
+
+
+@contextmanager
+def _values(runtime: Runtime) -> Iterator[None]:
+    """Keep the lake's table of reports' values up to date."""
+    stopping = threading.Event()
+    thread = threading.Thread(target=_keep_publishing, args=(runtime, stopping), name="values", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        runtime.lake.values.close(FLUSH_AT_STOP_S)  # a batch under way is left to the next start
+        thread.join(FLUSH_AT_STOP_S)
+
+
+def _keep_publishing(runtime: Runtime, stopping: threading.Event) -> None:
+    """Look over the table once, then publish what is done and look after its files, over and over."""
+    table = runtime.lake.values
+    publisher = ValuePublisher(database=runtime.database, layout=runtime.layout, table=table)
+    is_looked_over = False
+    wait_s = 0.0
+    while not stopping.wait(wait_s):
+        try:
+            if not is_looked_over:
+                table.mend()
+                publisher.drop_unknown_projects()
+                is_looked_over = True
+            while not stopping.is_set() and publisher.publish_next():
+                pass
+            table.tidy()
+            wait_s = VALUES_PERIOD_S
+        except Exception as exc:  # whatever it is: nothing is lost, the next round may do better
+            if stopping.is_set():
+                return
+            is_expected = isinstance(exc, (GaugehouseError, OSError))
+            logger.exception("publishing_values_failed", error=type(exc).__name__, exc_info=not is_expected)
+            wait_s = min(2 * max(wait_s, VALUES_PERIOD_S), VALUES_RETRY_LAST_S)
 
 
 @contextmanager

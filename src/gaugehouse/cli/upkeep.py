@@ -11,9 +11,12 @@ from gaugehouse.cli.json_output import print_json
 from gaugehouse.cli.lake_tables import show_dropped, show_repair, show_status, show_verdict, size_text
 from gaugehouse.cli.progress import out, progress_bar
 from gaugehouse.config import Layout, Settings
+from gaugehouse.errors import Unavailable
 from gaugehouse.lake import Pool, Repair, repair_lake
-from gaugehouse.lake.findings import Verdict
+from gaugehouse.lake.findings import Finding, Verdict
+from gaugehouse.lake.rows import VALUES
 from gaugehouse.lake.status import read_status
+from gaugehouse.lake.valuecheck import find_value_projects
 from gaugehouse.lake.verify import broken_files, set_broken_aside, verify_lake
 from gaugehouse.lock import OwnerLock
 from gaugehouse.logs import configure_logs
@@ -89,11 +92,36 @@ def verify(*, data_dir: Path, as_json: bool, keep_in_place: bool) -> bool:
                 verdict.quarantined = set_broken_aside(layout, verdict)
         finally:
             lock.release()
+    verdict.findings += _find_unknown_projects(settings, layout)
     if as_json:
         print_json({"verdict": "damaged" if verdict.is_damaged else "sound", **msgspec.to_builtins(verdict)})
     else:
         show_verdict(verdict)
     return not verdict.is_damaged
+
+
+def _find_unknown_projects(settings: Settings, layout: Layout) -> list[Finding]:
+    """Find rows of reports whose project is gone; a database that cannot be asked is no matter of the lake."""
+    slugs = find_value_projects(layout)
+    if not slugs or (settings.database_url is None and not layout.database_path.exists()):
+        return []
+    # Only a lake with reports needs the database: no other verification starts with it.
+    from gaugehouse.database import Database, sqlite_url  # noqa: PLC0415 - see above
+    from gaugehouse.inventory import find_projects  # noqa: PLC0415 - see above
+
+    database = Database.open(settings.database_url or sqlite_url(layout.database_path))
+    try:
+        with database.reading() as session:
+            known = {project.slug for project in find_projects(session)}
+    except Unavailable:
+        return []
+    finally:
+        database.dispose()
+    what = "the database does not know the project of these rows; the next start removes them"
+    return [
+        Finding(code="values_unowned", is_damage=False, what=what, table=VALUES.name, project=slug)
+        for slug in sorted(slugs - known)
+    ]
 
 
 def _verify_beside_owner(layout: Layout, settings: Settings, *, keep_in_place: bool) -> Verdict:

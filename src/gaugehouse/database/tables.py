@@ -118,6 +118,7 @@ class Component(Base):
     search_text: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(default=database_now())
     updated_at: Mapped[datetime] = mapped_column(default=database_now())
+    commissioned_at: Mapped[datetime | None]
     retired_at: Mapped[datetime | None]
 
 
@@ -278,10 +279,22 @@ class Report(Base):
 
 
 class ReportRevision(Base):
-    """One answer to a report's question: its pin and what came of it; how far it is, its job `job_id` says."""
+    """One answer to a report's question: its pin and what came of it; how far it is, its job `job_id` says.
+
+    `values_batch` is the batch in which its values go into the lake's table; they are there once that is committed.
+    """
 
     __tablename__ = "report_revisions"
-    __table_args__ = (Index(None, "job_id"),)
+    __table_args__ = (
+        Index(None, "job_id"),
+        # Of done ones only: asked every few seconds, and a pin may be megabytes long.
+        Index(
+            None,
+            "values_batch",
+            sqlite_where=text("digest IS NOT NULL"),
+            postgresql_where=text("digest IS NOT NULL"),
+        ),
+    )
 
     report_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("reports.id", ondelete="CASCADE"), primary_key=True)
     revision: Mapped[int] = mapped_column(primary_key=True)
@@ -294,6 +307,7 @@ class ReportRevision(Base):
     digest: Mapped[str | None] = mapped_column(String(128))
     result_path: Mapped[str | None] = mapped_column(Text)
     result_rows: Mapped[int | None]
+    values_batch: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(default=database_now())
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from types import EllipsisType
 from typing import Any
 
 from sqlalchemy import Select, insert, or_, select
@@ -41,6 +42,7 @@ class NewComponent:
     labels: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, object] = field(default_factory=dict)
     oee: Mapping[str, object] = field(default_factory=dict)
+    commissioned_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,7 @@ class ComponentView:
     oee: OeeAttributes | None
     created_at: datetime
     updated_at: datetime
+    commissioned_at: datetime | None
     retired_at: datetime | None
     hints: tuple[str, ...] = ()
 
@@ -101,8 +104,12 @@ def update_component(  # noqa: PLR0913 - one keyword per thing that can change
     labels: Mapping[str, str | None] | None = None,
     attributes: Mapping[str, object] | None = None,
     oee: Mapping[str, object] | None = None,
+    commissioned_at: datetime | EllipsisType | None = ...,
 ) -> ComponentView:
-    """Change what is given; labels, attributes and oee are merged key by key, and a key given as None is removed."""
+    """Change what is given; labels, attributes and oee are merged key by key, and a key given as None is removed.
+
+    `commissioned_at` is aware; None says that nobody knows since when the component is in service.
+    """
     row = _get_row(session, project_id, name_or_id)
     changed = NewComponent(
         name=row.name,
@@ -117,6 +124,8 @@ def update_component(  # noqa: PLR0913 - one keyword per thing that can change
         raise RowsRefused(problems, bad_rows=1)
     row.title, row.type = changed.title, changed.type
     row.labels, row.attributes, row.oee = dict(changed.labels), dict(changed.attributes), dict(changed.oee) or None
+    if not isinstance(commissioned_at, EllipsisType):
+        row.commissioned_at = commissioned_at
     row.search_text = search_text(row.name, row.title)
     row.updated_at = session.scalars(select(database_now())).one()
     session.flush()
@@ -305,6 +314,7 @@ def _row(project_id: str, component: NewComponent, now: datetime | None) -> dict
         "search_text": search_text(component.name, component.title),
         "created_at": now,
         "updated_at": now,
+        "commissioned_at": component.commissioned_at,
         "retired_at": None,
     }
 
@@ -325,5 +335,6 @@ def _view(row: Component) -> ComponentView:
         oee=read_oee(row.oee),
         created_at=row.created_at,
         updated_at=row.updated_at,
+        commissioned_at=row.commissioned_at,
         retired_at=row.retired_at,
     )

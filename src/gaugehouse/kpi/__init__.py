@@ -76,6 +76,7 @@ from gaugehouse.kpi.facts import find_held as find_held
 from gaugehouse.kpi.facts import join_series as join_series
 from gaugehouse.kpi.facts import merge as merge
 from gaugehouse.kpi.facts import series_params as series_params
+from gaugehouse.kpi.facts import take_bucket as take_bucket
 from gaugehouse.kpi.facts import warm_up as warm_up
 from gaugehouse.kpi.kernel import SeriesParams as SeriesParams
 from gaugehouse.kpi.outcome import Status as Status

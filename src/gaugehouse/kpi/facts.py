@@ -350,6 +350,22 @@ def join_series(parts: Sequence[Facts]) -> Facts:
     )
 
 
+def take_bucket(facts: Facts, bucket: int) -> Facts:
+    """Return the facts of one bucket, as if nothing else had been asked."""
+    at = slice(bucket, bucket + 1)
+    cells = {name: getattr(facts, name)[:, at] for name in SERIES_GROUPS if name not in {"kind", "intervals"}}
+    return replace(
+        facts,
+        edges_us=facts.edges_us[bucket : bucket + 2],
+        **cells,
+        state_us=facts.state_us[:, at],
+        state_entries=facts.state_entries[:, at],
+        quantiles=None if facts.quantiles is None else facts.quantiles[:, at],
+        late_n=None if facts.late_n is None else facts.late_n[:, at],
+        planned=None if facts.planned is None else take_bucket(facts.planned, bucket),
+    )
+
+
 def warm_up() -> None:
     """Compile the kernel, or load it from numba's cache, before the first report needs it (about 10 s once)."""
     rows = SeriesRows(

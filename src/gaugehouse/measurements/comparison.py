@@ -162,19 +162,32 @@ def _name_instants(start: datetime, end: datetime) -> str:
 # --- Buckets ---------------------------------------------------------------------------------------------------------
 
 
-def pair_buckets(buckets: int, compared: int) -> Pairs:
+def pair_buckets(
+    edges_us: NDArray[np.int64],
+    compared_us: NDArray[np.int64],
+    is_cut: NDArray[np.bool_],
+    is_compared_cut: NDArray[np.bool_],
+) -> Pairs:
     """Return bucket i beside bucket i: the first hour beside the first hour, the tenth day beside the tenth.
 
+    A bucket that a border of its period cuts off stands beside one of the same length only: the first week of October
+    may have four days, and that of September six.
+
     Args:
-        buckets: How many the period has.
-        compared: How many the period has that it is compared with.
+        edges_us: Borders of the buckets of the period. [us]
+        compared_us: Those of the period that it is compared with. [us]
+        is_cut: Which buckets are cut, see `find_cut`.
+        is_compared_cut: Likewise, of the other period.
     """
-    index = np.arange(buckets, dtype=np.int64)
-    reason = f"the period it is compared with has {compared} buckets"
-    return Pairs(
-        partner=np.where(index < compared, index, -1),
-        reasons=(None,) * min(buckets, compared) + (reason,) * (buckets - compared),
-    )
+    buckets, compared = len(is_cut), len(is_compared_cut)
+    partner = np.full(buckets, -1, np.int64)
+    reasons: list[str | None] = [f"the period it is compared with has {compared} buckets"] * buckets
+    lengths_us, compared_lengths_us = np.diff(edges_us), np.diff(compared_us)
+    for n in range(min(buckets, compared)):
+        is_short = (is_cut[n] or is_compared_cut[n]) and lengths_us[n] != compared_lengths_us[n]
+        partner[n] = -1 if is_short else n
+        reasons[n] = "one of the two buckets is cut off by the border of its period" if is_short else None
+    return Pairs(partner=partner, reasons=tuple(reasons))
 
 
 def pair_shifts(

@@ -6,7 +6,7 @@ exist. Every border here is therefore found as an instant first and compared as 
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import count
@@ -89,6 +89,16 @@ def parse_instant(text: str, *, timezone: str | None = None) -> datetime:
     if instant.astimezone(find_zone(timezone)).replace(tzinfo=None) != parsed.replace(fold=0):
         raise PeriodRefused(f"the local time {text!r} does not exist in {timezone}: its clocks skip it")
     return instant
+
+
+def is_naive_time(text: str) -> bool:
+    """Say whether a text is a time of day that nobody can place without a zone."""
+    if ":" not in text and "T" not in text:  # a day, or a week of a year
+        return False
+    try:
+        return datetime.fromisoformat(text).tzinfo is None
+    except ValueError:
+        return False
 
 
 def _to_utc(instant: datetime, text: str) -> datetime:
@@ -373,6 +383,32 @@ def bucket_edges_us(period: Period, every: str | None, *, limit: int) -> NDArray
         if len(edges_us) > limit:
             raise too_many_buckets(period, parsed.expression, limit)
     return np.array([*edges_us, end_us], np.int64)
+
+
+def find_cut(period: Period, every: str | None, edges_us: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which buckets of a period its borders cut off: at most the first and the last.
+
+    Args:
+        period: What was cut.
+        every: See `parse_every`; None is one bucket, as long as the period.
+        edges_us: Of `bucket_edges_us`. [us]
+    """
+    is_cut = np.zeros(len(edges_us) - 1, np.bool_)
+    if every is None:
+        return is_cut
+    parsed = parse_every(every)
+    if parsed.duration_us is not None:
+        is_cut[-1] = edges_us[-1] - edges_us[-2] < parsed.duration_us
+        return is_cut
+    is_cut[0] = not _is_border(period, period.start, every)
+    is_cut[-1] |= not _is_border(period, period.end, every)
+    return is_cut
+
+
+def _is_border(period: Period, instant: datetime, every: str) -> bool:
+    moment = timedelta(microseconds=1)
+    around = replace(period, start=instant - moment, end=instant + moment)
+    return len(bucket_edges_us(around, every, limit=3)) > len((around.start, around.end))
 
 
 def refuse_shifts(every: Every) -> None:

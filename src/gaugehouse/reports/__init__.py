@@ -8,6 +8,7 @@ Entry: `request_report` and `reissue_report`; `run_report` as the handler of job
 workers; `make_document` for what they say.
 `request_templated`, and `ask_scheduled` as the handler of jobs of kind `ask_report` where the lake is open;
 `run_delivery` as the handler of jobs of kind `deliver_report`; `reissue_late` now and then, where the lake is open.
+`ValuePublisher` there too: it brings the values of done revisions into the lake's table `kpi_values`.
 May import: jobs, inventory, query, lake, kpi, measurements, database, access, config, errors.
 Invariants: everything the numbers depend on is in the pin, so the same pin gives the same digest; every series of the
 pin has a row per KPI and bucket, also when it was silent; a result appears together with the end of its job, or not;
@@ -63,6 +64,8 @@ from gaugehouse.reports.request import ComponentFilter as ComponentFilter
 from gaugehouse.reports.request import KpiTarget as KpiTarget
 from gaugehouse.reports.request import PeriodBounds as PeriodBounds
 from gaugehouse.reports.request import ReportRequest as ReportRequest
+from gaugehouse.reports.result import COMPARISON as COMPARISON
+from gaugehouse.reports.result import GROUPS as GROUPS
 from gaugehouse.reports.result import RESULT as RESULT
 from gaugehouse.reports.result import Answer as Answer
 from gaugehouse.reports.result import rank_result as rank_result
@@ -113,3 +116,4 @@ from gaugehouse.reports.templates import get_template as get_template
 from gaugehouse.reports.templates import list_templates as list_templates
 from gaugehouse.reports.templates import list_versions as list_versions
 from gaugehouse.reports.templates import replace_template as replace_template
+from gaugehouse.reports.values import ValuePublisher as ValuePublisher

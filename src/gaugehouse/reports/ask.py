@@ -5,7 +5,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +33,7 @@ from gaugehouse.reports.formulas import (
     pin_series,
     read_attributes,
 )
-from gaugehouse.reports.grouping import check_grouping
+from gaugehouse.reports.grouping import SHIFT, check_grouping
 from gaugehouse.reports.pin import Pin, PinnedComponent, PinnedSeries
 from gaugehouse.reports.planned import cut_period, pin_comparison, pin_exclusions, pin_shift_calendar
 from gaugehouse.reports.request import ComponentFilter, PeriodBounds, ReportRequest
@@ -105,6 +105,7 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
     _check_metrics(session, project_id, body.metrics)
     calendar = pin_shift_calendar(session, project_id)
     edges_us, shifts = cut_period(period, body.bucket, calendar, limit=cells_limit)
+    in_shifts = cut_period(period, SHIFT, calendar, limit=cells_limit) if body.group_by == SHIFT else None
     comparison = None
     if body.compare is not None:
         comparison = pin_comparison(
@@ -134,8 +135,11 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
     if body.metrics is not None:  # a component that measures other things is not part of the question
         concerned = {component for component, _ in keys}
         components = tuple(one for one in components if one.name in concerned)
-    kpis = _choose_kpis(body.kpis, series, catalogue)
+    is_whole = as_of is not None  # before the first row, and for a template, nobody knows which metrics there will be
+    kpis = _choose_kpis(body.kpis, series if is_whole else (), catalogue)
     _check_size(series, kpis, edges_us, cells_limit)
+    if in_shifts is not None:
+        _check_size(series, kpis, in_shifts[0], cells_limit)
     names = [one.name for one in components]
     return Pin(
         project=project,
@@ -147,9 +151,7 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
         components=components,
         series=series,
         kpis=kpis,
-        catalogue_version=find_catalogue_version(),
-        tzdata_version=find_tzdata_version(),
-        code_version=__version__,
+        **find_versions_of_now(),
         supporting=supporting,
         definitions=definitions,
         shift_calendar=calendar,
@@ -158,6 +160,8 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
         comparison=comparison,
         rows_from=None if gone is None else gone.before,
         group_by=body.group_by,
+        group_edges_us=() if in_shifts is None else tuple(in_shifts[0].tolist()),
+        group_shifts=() if in_shifts is None else in_shifts[1],
         firmware=find_versions(source.pin(), project, names, period) if body.group_by == FIRMWARE else {},
     )
 
@@ -185,6 +189,23 @@ def refuse_gone_of(gone: Gone | None, pin: Pin) -> None:
     """Refuse a report that cannot be computed from its pin any more. Raises as `refuse_gone`."""
     for period in pin.periods:
         refuse_gone(gone, find_needed_from(pin, period))
+
+
+class Versions(TypedDict):
+    """By what a report is computed, as a pin names it: formulas, rules of time zones, code."""
+
+    catalogue_version: str
+    tzdata_version: str
+    code_version: str
+
+
+def find_versions_of_now() -> Versions:
+    """Return by what a report is computed now."""
+    return {
+        "catalogue_version": find_catalogue_version(),
+        "tzdata_version": find_tzdata_version(),
+        "code_version": __version__,
+    }
 
 
 def find_catalogue_version() -> str:
@@ -230,7 +251,7 @@ def _pin_components(
     else:
         chosen = resolve_components(session, project_id, names=body.components)
     statement = (
-        select(Component.name, Component.type, Component.labels, Component.retired_at)
+        select(Component.name, Component.type, Component.labels, Component.commissioned_at, Component.retired_at)
         .where(Component.project_id == project_id)
         .order_by(Component.name)
     )
@@ -242,6 +263,7 @@ def _pin_components(
             name=row.name,
             type=row.type,
             labels=dict(row.labels),
+            commissioned_at=row.commissioned_at,
             retired_at=row.retired_at,
         )
         for portion in portions

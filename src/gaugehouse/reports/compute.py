@@ -25,7 +25,7 @@ from gaugehouse.reports.counted import (
 )
 from gaugehouse.reports.firmware import FIRMWARE, limit_to_version, list_versions
 from gaugehouse.reports.formulas import make_catalogue, make_owners
-from gaugehouse.reports.grouping import compute_groups, find_groups
+from gaugehouse.reports.grouping import SHIFT, compute_groups, compute_shift_groups, find_groups
 from gaugehouse.reports.late import count_late
 from gaugehouse.reports.pin import Pin, PinnedSeries
 from gaugehouse.reports.result import GROUPED, RESULT, Answer
@@ -81,6 +81,16 @@ def _compute_groups(
     snapshot: Snapshot | None, pin: Pin, kept: list[tuple[Chunk, Facts]], threads: int, limits: Limits | None
 ) -> pa.Table:
     catalogue = make_catalogue(pin.definitions)
+    if pin.group_by == SHIFT:
+        in_shifts = iterate_facts(
+            snapshot,
+            pin,
+            edges_us=np.array(pin.group_edges_us, np.int64),
+            threads=threads,
+            limits=limits,
+            on_progress=say_nothing,
+        )
+        return compute_shift_groups(list(in_shifts), pin, catalogue)
     if pin.group_by != FIRMWARE:
         return compute_groups(kept, pin, catalogue, find_groups(pin))
     tables = [GROUPED.empty_table()]
@@ -194,18 +204,18 @@ def _plan(
     snapshot: Snapshot | None, pin: Pin, catalogue: Mapping[str, Kpi], buckets: int, limits: Limits
 ) -> Iterator[tuple[Selection, Chunk]]:
     """Yield the portions of a report, each with the rows that it needs."""
-    end = min(pin.period.end, pin.asked_at) if pin.period.start < pin.asked_at else pin.period.start
+    end = find_counted_end(pin)
     every = pin.every_series
     together = any(catalogue[name].looks_around for names in pin.kpis.values() for name in names) or any(
         one.attributes.alive_metric is not None for one in every
     )
-    portions = [(find_lookback(every), every)] if together and every else _group_by_lookback(every)
+    portions = [(find_lookback(every), every)] if together and every else group_by_lookback(every)
     for lookback, series in portions:
         selection = Selection(
             project=pin.project,
             components=tuple(dict.fromkeys(one.component for one in series)),
             metrics=tuple(sorted({one.metric for one in series})),
-            start=_limit_lookback(pin, pin.period.start - lookback),
+            start=limit_lookback(pin, pin.period.start - lookback),
             end=end,
             as_of=pin.as_of,
         )
@@ -216,19 +226,25 @@ def _plan(
 
 def find_needed_from(pin: Pin, period: Period) -> datetime:
     """Return how old the rows are that the numbers of a period need, or what was left of them when it was asked."""
-    return _limit_lookback(pin, period.start - find_lookback(pin.every_series))
+    return limit_lookback(pin, period.start - find_lookback(pin.every_series))
 
 
-def _limit_lookback(pin: Pin, start: datetime) -> datetime:
+def find_counted_end(pin: Pin) -> datetime:
+    """Return where the part of the period ends that is over: of a running one, when it was asked about."""
+    return max(pin.period.start, min(pin.period.end, pin.asked_at))
+
+
+def limit_lookback(pin: Pin, start: datetime) -> datetime:
+    """Return where look-back ends: not before what retention had left."""
     return start if pin.rows_from is None else max(start, pin.rows_from)
 
 
 def find_lookback(series: Sequence[PinnedSeries]) -> timedelta:
     """Return how far before the period the oldest row lies that the numbers of a report can need."""
-    return max((lookback for lookback, _series in _group_by_lookback(series)), default=timedelta(0))
+    return max((lookback for lookback, _series in group_by_lookback(series)), default=timedelta(0))
 
 
-def _group_by_lookback(series: Sequence[PinnedSeries]) -> Iterator[tuple[timedelta, list[PinnedSeries]]]:
+def group_by_lookback(series: Sequence[PinnedSeries]) -> Iterator[tuple[timedelta, list[PinnedSeries]]]:
     """Yield series with how far before the period their rows matter.
 
     A sensor that reports each second has three million rows in 35 days, and a report on one day needs none of them but

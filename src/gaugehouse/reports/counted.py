@@ -43,6 +43,7 @@ def compute_counted_facts(
         pin,
         edges_us,
         paused=None,
+        silent=_find_silent(rows, series, pin, edges_us),
         excluded=find_series_exclusions(series, pin),
         want=want,
         threads=threads,
@@ -68,11 +69,12 @@ def compute_planned_facts(
     """
     index = {(one.component, one.metric): place for place, one in enumerate(series)}
     roles = _find_roles(pin, index)
+    silent = _find_silent(rows, series, pin, edges_us)  # by the rows of all: signs of life have no role in OEE
     kept = _keep_rows(rows, [place for place in range(len(series)) if place in roles])
     excluded = find_series_exclusions(series, pin)
     off = _find_off_shift(pin)
     paused = [off if roles.get(place) == STATE_METRIC else NO_WINDOWS for place in range(len(series))]
-    states = series_params([one.attributes for one in series], excluded=excluded)
+    states = series_params([one.attributes for one in series], excluded=excluded, unheld=silent)
     busy_of: dict[str, Windows] = {}
     for place, role in roles.items():
         if role == STATE_METRIC:
@@ -82,7 +84,17 @@ def compute_planned_facts(
         busy = busy_of.get(series[place].component)
         if role != STATE_METRIC and busy is not None:
             excluded[place] = subtract_windows(_everything(pin), busy)
-    return _compute(kept, series, pin, edges_us, paused=paused, excluded=excluded, want=Want.NOTHING, threads=threads)
+    return _compute(
+        kept,
+        series,
+        pin,
+        edges_us,
+        paused=paused,
+        silent=silent,
+        excluded=excluded,
+        want=Want.NOTHING,
+        threads=threads,
+    )
 
 
 def _compute(  # noqa: PLR0913 - rows, whose they are, and what counts of them
@@ -93,18 +105,20 @@ def _compute(  # noqa: PLR0913 - rows, whose they are, and what counts of them
     *,
     excluded: Sequence[Windows],
     paused: Sequence[Windows] | None,
+    silent: Sequence[Windows] | None,
     want: Want,
     threads: int,
 ) -> Facts:
     attributes = [one.attributes for one in series]
-    retired_at = {one.name: one.retired_at for one in pin.components}
+    components = {one.name: one for one in pin.components}
     now_us = to_epoch_us(pin.asked_at)
     params = series_params(
         attributes,
-        retired_at=[retired_at[one.component] for one in series],
+        commissioned_at=[components[one.component].commissioned_at for one in series],
+        retired_at=[components[one.component].retired_at for one in series],
         excluded=excluded,
         paused=paused,
-        unheld=_find_silent(rows, series, pin, edges_us),
+        unheld=silent,
         subgroups=[(one.subgroup.size or 0, one.subgroup.duration_us or 0) for one in attributes],
     )
     return compute_facts(rows, params, edges_us, now_us=now_us, threads=threads, want=want)

@@ -10,6 +10,7 @@ from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gaugehouse.kpi import Kpi
 from gaugehouse.measurements.exclusions import Exclusion
@@ -32,7 +33,7 @@ from gaugehouse.reports.render.document import (
     Versions,
 )
 from gaugehouse.reports.request import KpiTarget, ReportRequest
-from gaugehouse.reports.result import RESULT, Answer
+from gaugehouse.reports.result import RESULT, VALUES, Answer
 
 DEFAULT_TITLE = "KPI report"
 EVERY_COMPONENT = "every component"
@@ -292,8 +293,9 @@ def _name_components(one: Exclusion, shown: set[str]) -> Sequence[str]:
 
 def _list_changes(changes: pa.Table | None, values: pa.Table) -> pa.Table:
     """Return what differs from the revision before; where only its quality does, the cause says what of it."""
-    if changes is None or not changes.num_rows:
+    if changes is None:
         return CHANGES.empty_table()
+    changes = changes.filter(pc.equal(changes["table"], VALUES))
     units = _find_units(values)
     rows = changes.select(FOUND_CHANGES.names).to_pylist()
     metrics = changes["metric"].to_pylist()

@@ -8,15 +8,15 @@ import pyarrow as pa
 
 from gaugehouse.errors import Refused
 from gaugehouse.lake import Gone, Snapshot
-from gaugehouse.measurements.series import SeriesRows
-from gaugehouse.reports.ask import refuse_gone_of
+from gaugehouse.reports.ask import find_versions_of_now, refuse_gone_of
+from gaugehouse.reports.causes import Causes, find_other_versions
 from gaugehouse.reports.changes import find_changes
 from gaugehouse.reports.compute import OnProgress, compute_answer, say_nothing
 from gaugehouse.reports.digest import digest_result
 from gaugehouse.reports.pin import Pin, encode_pin
 from gaugehouse.reports.result import Answer
 
-NO_LATE_ROWS = SeriesRows.empty()
+DAMAGED_RESULT = "the stored result is not what was computed"
 
 
 class Verdict(StrEnum):
@@ -39,6 +39,7 @@ class Verification:
         stored_digest: Of the result file as it is now.
         gone_since: When retention dropped what it needs.
         differences: Columns of CHANGES: stored against recomputed.
+        other_versions: By what else it was computed: code, formulas, rules of time zones.
     """
 
     verdict: Verdict
@@ -47,6 +48,7 @@ class Verification:
     stored_digest: str
     gone_since: datetime | None
     differences: pa.Table
+    other_versions: tuple[str, ...]
 
 
 def verify_revision(  # noqa: PLR0913 - a report, what it stored, what is left, how to compute
@@ -82,13 +84,17 @@ def verify_revision(  # noqa: PLR0913 - a report, what it stored, what is left, 
     except Refused:
         since = None if gone is None else gone.since
     recomputed_digest = None if recomputed is None else digest_result(encoded, recomputed)
+    verdict = _judge(digest, stored_digest, recomputed_digest)
+    other_versions = find_other_versions(pin, find_versions_of_now())
+    causes = Causes(of_all=(DAMAGED_RESULT,) if verdict is Verdict.DAMAGED else other_versions)
     return Verification(
-        verdict=_judge(digest, stored_digest, recomputed_digest),
+        verdict=verdict,
         digest=digest,
         recomputed_digest=recomputed_digest,
         stored_digest=stored_digest,
         gone_since=since,
-        differences=find_changes(stored.values, (recomputed or stored).values, NO_LATE_ROWS, {}),
+        differences=find_changes(stored, recomputed or stored, causes),
+        other_versions=other_versions,
     )
 
 

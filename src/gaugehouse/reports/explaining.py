@@ -200,6 +200,7 @@ def _make_pin(session: Session, snapshot: Snapshot, question: KpiQuestion, kpi: 
     pinned = PinnedComponent(
         name=component.name,
         labels={},
+        commissioned_at=component.commissioned_at,
         retired_at=component.retired_at,
         attributes=own.get(component.name, {}),
     )

@@ -34,13 +34,15 @@ class PinnedComponent:
         name: Name.
         type: Of the machine.
         labels: By which components are grouped.
-        retired_at: Ends its part of the period.
+        commissioned_at: Begins its part of the period.
+        retired_at: Ends it.
         attributes: Those that formulas use, the metrics of its OEE among them.
     """
 
     name: str
     type: str = ""
     labels: Mapping[str, str]
+    commissioned_at: datetime | None = None
     retired_at: datetime | None = None
     attributes: Mapping[str, object] = field(default_factory=dict)
 
@@ -105,6 +107,8 @@ class Pin:
         shifts: Per bucket the shift it is, None for time between shifts; empty where the buckets are no shifts.
         comparison: With which period it is compared.
         group_by: How components are taken together as well.
+        group_edges_us: Borders of the shifts that values are grouped by; empty where they are not. [us]
+        group_shifts: Which shift lies between two of them, None for time between shifts.
         rows_from: Retention had dropped what was measured before: look-back reaches no further; None: it had not.
         firmware: By component (instant [us], version) of each change, where reports are grouped by it.
         exclusions: Windows that take something out of the period, or of the look-back, for some of the components.
@@ -129,6 +133,8 @@ class Pin:
     exclusions: tuple[Exclusion, ...] = ()
     comparison: PinnedComparison | None = None
     group_by: str | None = None
+    group_edges_us: tuple[int, ...] = ()
+    group_shifts: tuple[ShiftBucket | None, ...] = ()
     rows_from: datetime | None = None
     firmware: Mapping[str, tuple[tuple[int, str], ...]] = field(default_factory=dict)
 
@@ -185,15 +191,19 @@ def encode_pin(pin: Pin) -> dict[str, Any]:
     }
     optional = {
         "component_attributes": {one.name: dict(one.attributes) for one in pin.components if one.attributes},
+        "commissioned_us": {
+            one.name: to_epoch_us(one.commissioned_at) for one in pin.components if one.commissioned_at is not None
+        },
         "supporting": series[len(pin.series) :],
         "definitions": [_encode_definition(one) for one in pin.definitions],
         "shift_calendar": _encode_shift_calendar(pin.shift_calendar),
-        "shifts": [
-            None if shift is None else [shift.name, shift.day.isoformat(), shift.is_cut] for shift in pin.shifts
-        ],
+        "shifts": _encode_shifts(pin.shifts),
         "exclusions": [_encode_exclusion(one) for one in pin.exclusions],
         "comparison": None if pin.comparison is None else _encode_comparison(pin.comparison),
         "group_by": pin.group_by,
+        "group_shifts": [_encode_edges(np.array(pin.group_edges_us)), _encode_shifts(pin.group_shifts)]
+        if pin.group_shifts
+        else None,
         "rows_from_us": None if pin.rows_from is None else to_epoch_us(pin.rows_from),
         "firmware": {name: [list(one) for one in own] for name, own in pin.firmware.items()},
     }
@@ -203,17 +213,20 @@ def encode_pin(pin: Pin) -> dict[str, Any]:
 def decode_pin(encoded: Mapping[str, Any]) -> Pin:
     """Return the pin that `encode_pin` wrote, also after a database turned 1e22 into an integer or sorted the keys."""
     of_components = encoded.get("component_attributes", {})
+    commissioned_us = encoded.get("commissioned_us", {})
     components = tuple(
         PinnedComponent(
             name=name,
             type=type_,
             labels=labels,
+            commissioned_at=from_epoch_us(commissioned_us[name]) if name in commissioned_us else None,
             retired_at=None if retired_us is None else from_epoch_us(retired_us),
             attributes={key: _decode_attribute(value) for key, value in of_components.get(name, {}).items()},
         )
         for name, type_, labels, retired_us in encoded["components"]
     )
     attributes = [_decode_attributes(one) for one in encoded["attributes"]]
+    group_edges, group_shifts = encoded.get("group_shifts", (None, ()))
 
     def read_series(triples: Sequence[Sequence[int]]) -> tuple[PinnedSeries, ...]:
         return tuple(
@@ -245,6 +258,8 @@ def decode_pin(encoded: Mapping[str, Any]) -> Pin:
         exclusions=tuple(_decode_exclusion(one) for one in encoded.get("exclusions", ())),
         comparison=_decode_comparison(encoded["comparison"]) if "comparison" in encoded else None,
         group_by=encoded.get("group_by"),
+        group_edges_us=() if group_edges is None else tuple(_decode_edges(group_edges).tolist()),
+        group_shifts=tuple(_decode_shift(one) for one in group_shifts),
         rows_from=from_epoch_us(encoded["rows_from_us"]) if "rows_from_us" in encoded else None,
         firmware={
             name: tuple((at_us, version) for at_us, version in own) for name, own in encoded.get("firmware", {}).items()
@@ -302,6 +317,10 @@ def _decode_shift_calendar(encoded: Mapping[str, Any] | None) -> PinnedShiftCale
     if encoded is None:
         return None
     return PinnedShiftCalendar(version=encoded["version"], calendar=decode_shift_calendar(encoded["calendar"]))
+
+
+def _encode_shifts(shifts: Sequence[ShiftBucket | None]) -> list[list[Any] | None]:
+    return [None if shift is None else [shift.name, shift.day.isoformat(), shift.is_cut] for shift in shifts]
 
 
 def _decode_shift(encoded: list[Any] | None) -> ShiftBucket | None:

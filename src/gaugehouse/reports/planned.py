@@ -13,7 +13,7 @@ from gaugehouse.inventory import find_effective_exclusions, find_shift_calendar
 from gaugehouse.lake import Gone
 from gaugehouse.measurements.comparison import Against, NoPeriod, find_compared, pair_buckets, pair_shifts
 from gaugehouse.measurements.exclusions import Exclusion
-from gaugehouse.measurements.period import Period, bucket_edges_us, parse_every
+from gaugehouse.measurements.period import Period, bucket_edges_us, find_cut, parse_every
 from gaugehouse.measurements.selection import to_epoch_us
 from gaugehouse.measurements.shift_calendar import decode_shift_calendar
 from gaugehouse.measurements.shifts import ShiftBucket, find_shift_buckets
@@ -90,9 +90,11 @@ def pin_comparison(  # noqa: PLR0913 - a period, how it is cut, and what is left
         other_edges_us, other_shifts = cut_period(other, bucket, calendar, limit=limit)
     except PeriodRefused as refusal:
         return nothing(refusal.message)
-    pairs = (
-        pair_shifts(period, shifts, other, other_shifts) if shifts else pair_buckets(buckets, len(other_edges_us) - 1)
-    )
+    if shifts:
+        pairs = pair_shifts(period, shifts, other, other_shifts)
+    else:
+        cuts = [find_cut(one, bucket, edges) for one, edges in ((period, edges_us), (other, other_edges_us))]
+        pairs = pair_buckets(edges_us, other_edges_us, *cuts)
     runs = edges_us[1:] > to_epoch_us(now) if bucket is not None else np.zeros(buckets, np.bool_)
     reasons = tuple("it is not over yet" if run else why for run, why in zip(runs.tolist(), pairs.reasons, strict=True))
     partner = np.where(runs, -1, pairs.partner)

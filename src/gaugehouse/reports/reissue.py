@@ -18,7 +18,7 @@ from gaugehouse.lake import Snapshot
 from gaugehouse.measurements.period import find_zone
 from gaugehouse.reports.definitions import OnLateData, TemplateDefinition
 from gaugehouse.reports.pin import Pin, decode_pin
-from gaugehouse.reports.staleness import find_staleness
+from gaugehouse.reports.staleness import count_late_rows
 from gaugehouse.reports.store import reissue_report
 from gaugehouse.reports.templated import Asker
 from gaugehouse.reports.templates import find_template_by_id
@@ -79,17 +79,19 @@ def reissue_late(asker: Asker, snapshot: Snapshot) -> list[str]:
     with asker.database.reading() as session:
         now = asker.database.now(session)
         candidates = _find_candidates(session, now)
-        late = {
-            one.report_id: (one, rows)
-            for one in candidates
-            if (rows := find_staleness(session, snapshot, one.pin, one.caller.project_id).late_rows)
-        }
+        late = {one.report_id: (one, rows) for one in candidates if (rows := count_late_rows(snapshot, one.pin))}
 
     def reissue(report_id: str) -> object:
         one, rows = late[report_id]
         because = f"{rows:,} measurement{'s' if rows > 1 else ''} came after {one.pin.as_of:%Y-%m-%d %H:%M:%S} UTC"
         return reissue_report(
-            asker.database, asker.source, one.caller, report_id, because=because, cells_limit=asker.cells_limit
+            asker.database,
+            asker.source,
+            one.caller,
+            report_id,
+            because=because,
+            cells_limit=asker.cells_limit,
+            is_automatic=True,
         )
 
     return reissue_stale(asker.database, late, now=now, reissue=reissue)

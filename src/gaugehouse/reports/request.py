@@ -51,7 +51,7 @@ class ReportRequest:
         kpis: Names; None is a sensible set for each metric's kind.
         bucket: hour, day, week, month, quarter, year, shift, or a duration; None is the period as one.
         compare: With which other period: `previous` or `year_before`; None with none.
-        group_by: Components taken together: `fleet`, `type` or `label:NAME`; None: each for itself only.
+        group_by: Components taken together: `fleet`, `type`, `shift`, `firmware` or `label:NAME`; None: no groups.
         title: For people, on files.
         targets: By KPI; values are judged against them.
     """

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from gaugehouse.config import QUERY_MEMORY_BYTES, Layout
 from gaugehouse.database import Database
@@ -19,7 +19,7 @@ from gaugehouse.reports.compute import compute_answer
 from gaugehouse.reports.deliveries import queue_deliveries
 from gaugehouse.reports.digest import digest_result
 from gaugehouse.reports.pin import Pin, decode_pin, encode_pin
-from gaugehouse.reports.result import VALUES, Answer, publish_result, result_path, write_result
+from gaugehouse.reports.result import VALUES, Answer, load_answer, publish_result, result_path, write_result
 from gaugehouse.tracing import span
 
 WAITING_PERCENT = 5.0  # waiting for the lake is the first part of the bar, writing the last
@@ -112,6 +112,7 @@ def _wait_for_lake(worker: ReportWorker, as_of: datetime | None, control: Contro
 
 def _store(worker: ReportWorker, job: Job, revision: int, answer: Answer, digest: str) -> None:
     paths = {name: result_path(worker.layout, job.subject_id, revision, name) for name in answer.tables}
+    is_repeated = bool(job.payload.get("is_automatic")) and _says_the_same(worker, job.subject_id, revision, answer)
     unfinished: dict[str, Path] = {}
     try:
         for name, table in answer.tables.items():
@@ -129,9 +130,33 @@ def _store(worker: ReportWorker, job: Job, revision: int, answer: Answer, digest
                     result_rows=answer.values.num_rows,
                 )
             )
-            queue_deliveries(session, job.subject_id, revision)
+            if not is_repeated:
+                queue_deliveries(session, job.subject_id, revision)
             for name, path in paths.items():
                 publish_result(unfinished[name], path)
     finally:
         for file in unfinished.values():
             file.unlink(missing_ok=True)
+
+
+def _says_the_same(worker: ReportWorker, report_id: str, revision: int, answer: Answer) -> bool:
+    """Say whether a revision tells what the last one before it did: nobody wants that by mail."""
+    with worker.database.reading() as session:
+        before = session.scalars(
+            select(ReportRevision.revision)
+            .where(
+                ReportRevision.report_id == report_id,
+                ReportRevision.revision < revision,
+                ReportRevision.digest.is_not(None),
+            )
+            .order_by(ReportRevision.revision.desc())
+            .limit(1)
+        ).one_or_none()
+    if before is None:
+        return False
+    extra = [name for name in answer.tables if name != VALUES]
+    try:
+        earlier = load_answer(worker.layout, report_id, before, extra)
+    except Unavailable:
+        return False
+    return digest_result({}, earlier) == digest_result({}, answer)

@@ -260,7 +260,7 @@ def _read_wishes(wishes: ReportScheduleWishes, template: Template, now: datetime
     read = _read_recurrence(wishes.recurrence, wishes.timezone, now, default_timezone=zone)
     return ScheduleWishes(
         kind=SCHEDULE_KIND,
-        payload={"template_id": template.id, **({"period": read.period} if read.period else {})},
+        payload={"template_id": template.id} | _encode_period(read),
         recurrence=read.recurrence,
         catch_up=wishes.catch_up,
         catch_up_limit=wishes.catch_up_limit,
@@ -285,14 +285,19 @@ def _look_ahead(
     zone = find_zone(recurrence.timezone)
     found = []
     for fire_at in recurrence.times_after(now, count=count):
-        start, end = _find_period(template, period, fire_at)
+        start, end = _find_period(template, period, recurrence.timezone, fire_at)
         local = fire_at.astimezone(zone)
         found.append(FireTime(fire_at=fire_at, local=local, period_start=start, period_end=end))
     return found
 
 
+def _encode_period(read: _Read) -> dict[str, str]:
+    """Return the period of a schedule's own, with its zone: `Monday 06:00 Berlin for last_week` is a week in Berlin."""
+    return {} if read.period is None else {"period": read.period, "timezone": read.recurrence.timezone}
+
+
 def _find_period(
-    template: Template | None, period: str | None, fire_at: datetime
+    template: Template | None, period: str | None, timezone: str, fire_at: datetime
 ) -> tuple[datetime, datetime] | tuple[None, None]:
     if template is None:
         return None, None
@@ -300,7 +305,7 @@ def _find_period(
     asked = period or request.period
     if isinstance(asked, PeriodBounds):
         return None, None  # the same at every fire time, and in the template's own words
-    found = parse_period(asked, timezone=request.timezone, now=fire_at)
+    found = parse_period(asked, timezone=request.timezone if period is None else timezone, now=fire_at)
     return found.start, found.end
 
 

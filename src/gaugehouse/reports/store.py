@@ -180,8 +180,17 @@ def _queue(session: Session, caller: Caller, body: ReportRequest, pin: Pin, occa
     return get_report(session, caller, report_id)
 
 
-def _queue_revision(session: Session, caller: Caller, report_id: str, revision: int, pin: Pin, *, because: str) -> None:
-    payload = {"revision": revision}
+def _queue_revision(  # noqa: PLR0913 - a revision, and why there is one
+    session: Session,
+    caller: Caller,
+    report_id: str,
+    revision: int,
+    pin: Pin,
+    *,
+    because: str,
+    is_automatic: bool = False,
+) -> None:
+    payload = {"revision": revision, "is_automatic": is_automatic}
     job_id = enqueue(session, kind=JOB_KIND, project_id=caller.project_id, subject_id=report_id, payload=payload)
     session.add(
         ReportRevision(
@@ -198,7 +207,7 @@ def _queue_revision(session: Session, caller: Caller, report_id: str, revision: 
     session.flush()
 
 
-def reissue_report(
+def reissue_report(  # noqa: PLR0913 - a question, who asks it again, and why
     database: Database,
     source: ReportSource,
     caller: Caller,
@@ -206,6 +215,7 @@ def reissue_report(
     *,
     because: str,
     cells_limit: int,
+    is_automatic: bool = False,
 ) -> ReportView:
     """Ask the question of a report once more, of what is known by now: its next revision.
 
@@ -219,6 +229,7 @@ def reissue_report(
         report_id: Of the report.
         because: Why, in words.
         cells_limit: Most values of one report.
+        is_automatic: Nobody asked: it is delivered only if it says something else than the revision before.
 
     Raises:
         NotFound, Forbidden: See `get_report`.
@@ -251,7 +262,7 @@ def reissue_report(
         ).one_or_none()
         if counted is None:
             raise _is_running(revision)
-        _queue_revision(session, caller, report_id, revision, pin, because=because)
+        _queue_revision(session, caller, report_id, revision, pin, because=because, is_automatic=is_automatic)
         view = get_report(session, caller, report_id)
     source.request_flush()
     return view

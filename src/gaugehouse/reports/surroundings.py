@@ -8,11 +8,11 @@ import pyarrow.compute as pc
 from gaugehouse import __version__
 from gaugehouse.lake import Gone, Snapshot
 from gaugehouse.reports.ask import find_catalogue_version
+from gaugehouse.reports.causes import find_causes
 from gaugehouse.reports.changes import UNEXPLAINED, find_changes
 from gaugehouse.reports.chunks import Limits
 from gaugehouse.reports.compute import OnProgress, compute_report, find_needed_from, say_nothing
 from gaugehouse.reports.documents import Issue, Surroundings, find_compared_period
-from gaugehouse.reports.evidence import NO_LATE_ROWS
 from gaugehouse.reports.overview import LINES_LIMIT, Overview, as_one, compute_overview
 from gaugehouse.reports.staleness import compare_revisions
 
@@ -109,11 +109,11 @@ def _find_others(issue: Issue, reading: Reading) -> tuple[pa.Table | None, str]:
 
 def _find_changes(issue: Issue, before: Issue, reading: Reading) -> pa.Table:
     """Return what differs from the revision before. Late rows are found in the lake of now: all are there by now."""
-    old, new = (before.pin, before.answer.values), (issue.pin, issue.answer.values)
+    old, new = (before.pin, before.answer), (issue.pin, issue.answer)
     gone = reading.gone
     is_gone = gone is not None and find_needed_from(issue.pin, issue.pin.period) < gone.before
     if reading.snapshot is not None and not is_gone:
         return compare_revisions(reading.snapshot, old, new)
-    changes = find_changes(old[1], new[1], NO_LATE_ROWS, {})
+    changes = find_changes(old[1], new[1], find_causes(old[0], new[0]))
     because = pc.if_else(pc.equal(changes["because"], UNEXPLAINED), CAUSE_GONE, changes["because"])
     return changes.set_column(changes.column_names.index("because"), changes.schema.field("because"), because)

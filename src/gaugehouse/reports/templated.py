@@ -81,7 +81,7 @@ def ask_scheduled(job: Job, control: Control, *, asker: Asker) -> None:
     asked_at = datetime.fromisoformat(schedule["fire_at"])
     occasion = replace(_occasion(template), asked_at=asked_at, also=partial(_finish, job))
     control.check()
-    _request(asker, caller, template, job.payload.get("period"), occasion)
+    _request(asker, caller, template, job.payload.get("period"), occasion, timezone=job.payload.get("timezone"))
 
 
 def _finish(job: Job, session: Session, report_id: str) -> None:
@@ -99,9 +99,15 @@ def _as_question(template: Template) -> ReportRequest:
 
 
 def _request(
-    asker: Asker, caller: Caller, template: Template, period: str | PeriodBounds | None, occasion: Occasion
+    asker: Asker,
+    caller: Caller,
+    template: Template,
+    period: str | PeriodBounds | None,
+    occasion: Occasion,
+    *,
+    timezone: str | None = None,
 ) -> ReportView:
     body = _as_question(template)
     if period is not None:
-        body = replace(body, period=period)
+        body = replace(body, period=period, timezone=timezone or body.timezone)
     return request_report(asker.database, asker.source, caller, body, cells_limit=asker.cells_limit, occasion=occasion)

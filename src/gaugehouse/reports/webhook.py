@@ -17,7 +17,7 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 from gaugehouse import __version__
@@ -33,6 +33,9 @@ GONE = 410
 
 # IPv4 inside of IPv6, in the last 32 bits: translators reach the inner address (RFC 6052); `::a.b.c.d` (RFC 4291).
 CARRIERS = (IPv6Network("64:ff9b::/96"), IPv6Network("::/96"))
+
+# Of no host of the internet either, and unknown to the address tables of older Pythons (IANA, special purpose).
+SPECIAL = (IPv4Network("192.0.0.0/24"), IPv6Network("3fff::/20"), IPv6Network("5f00::/16"))
 
 Resolve = Callable[[str, int], list[tuple[Any, ...]]]
 
@@ -120,6 +123,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
     if inner is not None:  # whatever the outer address is called, the packet ends at the inner one
         return is_public(inner)
     is_special = address.is_multicast or address.is_reserved or address.is_unspecified
+    is_special = is_special or any(address in network for network in SPECIAL if network.version == address.version)
     is_site_local = isinstance(address, IPv6Address) and address.is_site_local
     return address.is_global and not is_special and not is_site_local
 

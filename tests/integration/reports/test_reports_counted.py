@@ -144,6 +144,19 @@ def test_oee_is_about_the_shifts_and_what_is_known_of_them(line):
     assert rows["availability"]["value"] == pytest.approx(100 * 7 / 8)
 
 
+def test_oee_is_about_the_time_that_its_machine_was_alive(line):
+    """The beat says the same as the rows of the state do: nobody knows 10:00 to 11:00."""
+    alive = [n for n in range(8 * 60, 24 * 60) if not 10 * 60 <= n < 11 * 60]
+    line.deliver([("press-1", "beat", MONDAY + n * MINUTE, 1.0) for n in alive])
+    before = answer(line, *FACTORS, metric=OF_OEE)
+    describe(line, "mode", alive_metric="beat")
+    describe(line, "beat", nominal_interval_s=60.0, max_hold_s=60.0)
+    after = answer(line, *FACTORS, metric=OF_OEE)
+    assert {name: row["value"] for name, row in after.items()} == {
+        name: pytest.approx(row["value"]) for name, row in before.items()
+    }
+
+
 def test_oee_leaves_out_what_is_excluded(line):
     exclude(line, MONDAY + 12 * HOUR, MONDAY + 13 * HOUR)  # the breakdown was a planned change of the belt
     rows = answer(line, *FACTORS, metric=OF_OEE)

@@ -9,7 +9,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from functools import partial
 
@@ -181,6 +181,27 @@ def test_a_revision_is_delivered_to_where_the_template_says_now(plant, worker, d
     with plant.working():
         assert plant.follow(report).revision == 2
     assert [(one.revision, one.to) for one in deliveries(plant, report)] == [(1, "old"), (2, "new")]
+
+
+@pytest.mark.parametrize("changes", [True, False])
+def test_a_revision_that_nobody_asked_for_is_delivered_if_it_says_something_else(plant, deliver_to, changes):
+    monday = datetime(2026, 3, 2, tzinfo=UTC)
+    plant.deliver([("pump-1", "temperature", monday, 1.0)])
+    report = deliver_to(FolderDestination(path="weekly"))
+    plant.deliver([("pump-1", "temperature", monday + timedelta(days=1 if changes else 8), 2.0)])
+    reports.reissue_report(
+        plant.database,
+        plant.lake,
+        plant.manager,
+        report.id,
+        because="late rows",
+        cells_limit=10_000,
+        is_automatic=True,
+    )
+    plant.lake.flush()
+    with plant.working():
+        assert plant.follow(report).revision == 2
+    assert [one.revision for one in deliveries(plant, report)] == ([1, 2] if changes else [1])
 
 
 def test_one_worker_does_it_all(plant, worker, deliver_to):

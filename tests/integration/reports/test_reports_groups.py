@@ -6,8 +6,9 @@ import pytest
 
 from factories import event_batch
 from gaugehouse.errors import NotFound, Refused
-from gaugehouse.inventory import update_component, update_metric
-from gaugehouse.reports import rank_result, read_answer, read_result
+from gaugehouse.inventory import put_shift_calendar, update_component, update_metric
+from gaugehouse.measurements.shift_calendar import read_shift_calendar
+from gaugehouse.reports import decode_pin, encode_pin, get_pin, rank_result, read_answer, read_result
 
 MARCH = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -48,6 +49,47 @@ def test_a_group_is_a_ratio_of_sums(lines):
         ("B", "availability"): (100, 1),
         ("B", "uptime"): (2 * 3600, 1),
     }
+
+
+def test_groups_by_shift_are_of_shifts_only(lines):
+    shifts = [{"name": "early", "start": "00:00", "duration": "PT6H", "days": ["mon"]}]
+    with lines.database.transaction() as session:
+        calendar = read_shift_calendar({"timezone": "UTC", "shifts": shifts})
+        put_shift_calendar(session, lines.manager.project_id, calendar, author="max")
+    _report, found = answer(lines, group_by="fleet", bucket="shift")
+    second = MARCH + 24 * HOUR
+    assert {(row["bucket_start"], row["bucket_end"]) for row in found.groups.to_pylist()} == {
+        (second, second + 6 * HOUR)
+    }
+
+
+def test_shifts_of_the_same_name_are_a_group_over_all_components_and_days(lines):
+    """Early shifts are 00:00 to 02:00 of both days, late ones 02:00 to 08:00."""
+    days = ["sun", "mon"]
+    shifts = [
+        {"name": "early", "start": "00:00", "duration": "PT2H", "days": days},
+        {"name": "late", "start": "02:00", "duration": "PT6H", "days": days},
+    ]
+    with lines.database.transaction() as session:
+        calendar = read_shift_calendar({"timezone": "UTC", "shifts": shifts})
+        put_shift_calendar(session, lines.manager.project_id, calendar, author="max")
+    report, found = answer(lines, "2026-03-01/2026-03-03", group_by="shift")
+    rows = {(row["group"], row["kpi"]): row for row in found.groups.to_pylist()}
+    assert rows["early", "uptime"]["value"] == 3600 * (3 * 2 + 2 + 1 + 2)
+    assert rows["early", "availability"]["value"] == pytest.approx(100 * 11 / 12)
+    assert rows["late", "uptime"]["value"] == 3600 * 5
+    assert rows["late", "availability"]["value"] == pytest.approx(100 * 5 / 8)  # press-1 uuuuud, press-2 dd
+    assert rows["early", "uptime"]["components"] == 3 * 2
+    assert {(row["bucket_start"], row["bucket_end"]) for row in rows.values()} == {(MARCH, MARCH + 48 * HOUR)}
+    _again, by_day = answer(lines, "2026-03-01/2026-03-03", group_by="shift", bucket="day")
+    uptimes = {
+        (row["group"], row["bucket_start"]): row["value"] for row in by_day.groups.to_pylist() if row["kpi"] == "uptime"
+    }
+    assert uptimes["early", MARCH] == 3600 * 6
+    assert uptimes["early", MARCH + 24 * HOUR] == 3600 * 5
+    with lines.database.reading() as session:
+        pin = get_pin(session, lines.manager, report.id, 1)
+    assert decode_pin(encode_pin(pin)).group_shifts == pin.group_shifts
 
 
 def test_a_component_without_the_label_is_in_no_group(lines):
@@ -92,8 +134,13 @@ def test_a_side_that_is_missing_is_null_with_a_reason_never_0(lines):
     one = rows["press-1", "availability"]
     assert (one["previous"], one["difference"], one["percent"]) == (None, None, None)
     assert one["reason"].startswith("then: ")
-    zero = rows["press-1", "uptime"]
-    assert zero["percent"] is None
+    silent = rows["press-1", "uptime"]  # a silent day has 0 s of it, and nobody measured them
+    assert (silent["value"], silent["previous"], silent["difference"], silent["percent"]) == (7200, None, None, None)
+    assert silent["reason"].startswith("then: ")
+    _report, found = answer(lines, "2026-03-03", compare="previous", components=("press-3",))
+    (now_silent,) = [row for row in found.comparison.to_pylist() if row["kpi"] == "uptime"]
+    assert (now_silent["previous"], now_silent["difference"], now_silent["percent"]) == (7200, None, None)
+    assert now_silent["reason"]
 
 
 def test_bucket_stands_beside_bucket(lines):

@@ -13,7 +13,7 @@ from gaugehouse import reports
 from gaugehouse.access import Caller, Scope
 from gaugehouse.database.tables import Job, ReportTemplate, WebhookSecret
 from gaugehouse.errors import AlreadyExists, NotFound, PeriodRefused, Refused, Unavailable
-from gaugehouse.inventory import create_project, delete_project
+from gaugehouse.inventory import create_project, delete_project, update_metric
 from gaugehouse.jobs import CatchUp, Control, JobLost, claim, tick
 from gaugehouse.jobs import fail as fail_job
 from gaugehouse.reports import (
@@ -276,9 +276,21 @@ def test_a_schedule_may_have_a_period_and_a_zone_of_its_own(plant):
     (report,) = all_reports(plant)
     assert report.request["period"] == "last_month"
     # In Berlin, whose calendar the template reads, it is still March when April begins in Tokyo.
-    assert report.period_start == datetime(2026, 1, 31, 23, tzinfo=UTC)
+    assert (report.period_start, report.timezone) == (datetime(2026, 2, 28, 15, tzinfo=UTC), "Asia/Tokyo")
+    with plant.database.reading() as session:
+        (ahead,) = reports.preview_report_schedule(session, plant.manager, "mondays", now=FRIDAY, count=1)
+    assert (ahead.period_start, ahead.period_end) == (report.period_start, report.period_end)
     assert schedule(plant, "every day 06:00", name="zoned").timezone == "Europe/Berlin"
     assert schedule(plant, "every day 06:00", name="named", timezone="UTC").timezone == "UTC"
+
+
+def test_a_template_may_ask_for_kpis_that_no_known_metric_has_yet(plant):
+    """One pump has a description of its own; what others will measure, nobody knows before they do."""
+    plant.deliver([("pump-1", "running", MONDAY, 1.0)])
+    with plant.database.transaction() as session:
+        update_metric(session, plant.manager.project_id, "running", {"kind": "state"}, component="pump-1")
+    asks = replace(WEEKLY, request=ReportRequest(period="last_week", kpis=("cp",)), targets={})
+    assert save(plant, asks, name="capable").version == 1
 
 
 @pytest.mark.parametrize(

@@ -341,14 +341,25 @@ def test_the_best_and_the_worst_are_found_and_ties_go_by_name():
     series = [gauge(2.0), gauge(1.0), gauge(2.0), gauge(3.0), replace(gauge(1.0), rows=())]
     table = evaluate(facts_of(series), [one.attributes for one in series], ["mean", "count"])
     names = [owners[row] for row in table["series"].to_pylist()]
-    table = table.append_column("component", [names])
+    table = table.append_column("component", [names]).append_column("metric", [["level"] * len(names)])
     best = rank(table, names=["component"], count=3).to_pylist()
     shown = [(row["kpi"], row["rank"], row["component"]) for row in best]
     assert shown[:3] == [("mean", 1, "b"), ("mean", 2, "c"), ("mean", 3, "d")]
     assert shown[3:] == [("count", 1, "a"), ("count", 2, "b"), ("count", 3, "c")]
     worst = rank(table, names=["component"], count=1, lowest=True).to_pylist()
-    assert [(row["kpi"], row["component"]) for row in worst] == [("mean", "a"), ("count", "silent")]
+    assert [(row["kpi"], row["component"]) for row in worst] == [("mean", "a"), ("count", "a")]  # silence is no 0
     assert rank(table.slice(0, 0), names=["component"], count=3).num_rows == 0
+
+
+def test_each_metric_has_a_ranking_of_its_own():
+    table = evaluate(facts_of([gauge(20.0), gauge(30.0), gauge(101_325.0)]), [gauge(1.0).attributes] * 3, ["mean"])
+    table = table.append_column("component", [["a", "b", "a"]])
+    table = table.append_column("metric", [["temperature", "temperature", "pressure"]])
+    best = rank(table, names=["component"], count=1).to_pylist()
+    assert [(row["metric"], row["component"], row["rank"]) for row in best] == [
+        ("temperature", "b", 1),
+        ("pressure", "a", 1),
+    ]
 
 
 @given(st.lists(attributes_of(MetricKind.GAUGE), min_size=1, max_size=4))

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gaugehouse.measurements.comparison import NoPeriod, find_compared, pair_buckets, pair_shifts
-from gaugehouse.measurements.period import bucket_edges_us, explicit_period, find_unit, parse_period
+from gaugehouse.measurements.period import bucket_edges_us, explicit_period, find_cut, find_unit, parse_period
 from gaugehouse.measurements.shift_calendar import read_shift_calendar
 from gaugehouse.measurements.shifts import ShiftBucket, find_shift_buckets
 from unit.measurements.calendar_oracle import DAY, FORMS, KEYS, ZONES, bounds, clock, unit_before, unit_of
@@ -158,21 +158,34 @@ def test_what_is_found_is_a_period_that_can_be_asked_for(unit, inside, zone, aga
 # --- Buckets ---------------------------------------------------------------------------------------------------------
 
 
-def test_buckets_stand_side_by_side_and_the_31st_has_a_reason():
-    october, september = (
-        len(bucket_edges_us(parse_period(month, timezone=BERLIN, now=NOW), "day", limit=99)) - 1
-        for month in ("2026-10", "2026-09")
-    )
-    pairs = pair_buckets(october, september)
+def pair(expression, other, every):
+    periods = [parse_period(one, timezone=BERLIN, now=NOW) for one in (expression, other)]
+    edges = [bucket_edges_us(period, every, limit=99) for period in periods]
+    return pair_buckets(*edges, *(find_cut(*one, edge) for *one, edge in zip(periods, [every] * 2, edges, strict=True)))
+
+
+def test_the_tenth_day_stands_beside_the_tenth_and_the_31st_alone():
+    pairs = pair("2026-10", "2026-09", "day")
     assert pairs.partner.tolist() == [*range(30), -1]
     assert pairs.reasons == (None,) * 30 + ("the period it is compared with has 30 buckets",)
-    assert pair_buckets(september, october).partner.tolist() == list(range(30))
-    assert pair_buckets(september, october).reasons == (None,) * 30
+    assert pair("2026-09", "2026-10", "day").partner.tolist() == list(range(30))
+    assert pair("2026-09", "2026-10", "day").reasons == (None,) * 30
 
 
-def test_no_buckets_at_all_are_no_pairs():
-    assert pair_buckets(0, 5).partner.tolist() == []
-    assert pair_buckets(2, 0).partner.tolist() == [-1, -1]
+def test_a_week_that_a_month_cuts_stands_beside_no_longer_one():
+    # October 2026 begins on a Thursday (4 days) and ends on a Saturday (6); September on a Tuesday (6) and ends with 3.
+    pairs = pair("2026-10", "2026-09", "week")
+    assert pairs.partner.tolist() == [-1, 1, 2, 3, -1]
+    assert {pairs.reasons[0], pairs.reasons[-1]} == {"one of the two buckets is cut off by the border of its period"}
+    same = pair("2027-03", "2027-02", "week")  # both begin on a Monday, and February has no fifth week
+    assert same.partner.tolist() == [0, 1, 2, 3, -1]
+    assert pair("2026-Q3", "2026-Q2", "month").partner.tolist() == [0, 1, 2]  # 31 days beside 30: both are whole
+
+
+def test_the_rest_of_a_period_stands_beside_a_rest_of_the_same_length():
+    assert pair("2026-09", "2026-08", "P7D").partner.tolist() == [0, 1, 2, 3, -1]  # two days, three days
+    assert pair("2026-09", "2026-06", "P7D").partner.tolist() == [0, 1, 2, 3, 4]
+    assert pair("2026-09", "2026-06", None).partner.tolist() == [0]
 
 
 CALENDAR = read_shift_calendar(

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 
 from gaugehouse.measurements.selection import to_epoch_us
-from gaugehouse.measurements.series import SeriesRows
+from gaugehouse.reports.causes import Causes, ChangedWindow
 from gaugehouse.reports.changes import CHANGES, UNEXPLAINED, find_changes
-from gaugehouse.reports.result import RESULT
+from gaugehouse.reports.result import COMPARED, GROUPED, RESULT, Answer
 
 DAY = dt.timedelta(days=1)
 START = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
@@ -26,20 +26,18 @@ def result(*rows):
 
 
 def late(component="pump", metric="flow", *instants):
-    return SeriesRows(
-        components=[component],
-        metrics=[metric],
-        offsets=np.array([0, len(instants)]),
-        measured_at_us=np.array([to_epoch_us(at) for at in instants], np.int64),
-        value=np.zeros(len(instants)),
-        quality=np.zeros(len(instants), np.uint8),
-    )
+    return {(component, metric): np.array([to_epoch_us(at) for at in instants], np.int64)}
 
 
-def changes(old, new, late_rows=None, attributes=None):
-    found = find_changes(result(*old), result(*new), late() if late_rows is None else late_rows, attributes or {})
+def compare(old, new, **causes):
+    found = find_changes(old, new, Causes(**causes))
     assert found.schema.equals(CHANGES)
     return found.to_pylist()
+
+
+def changes(old, new, late_rows=None, attributes=None, **causes):
+    answers = [Answer(values=result(*rows)) for rows in (old, new)]
+    return compare(*answers, late=late_rows or {}, of_series=attributes or {}, **causes)
 
 
 def test_the_same_values_are_no_change_in_any_order():
@@ -65,9 +63,66 @@ def test_a_late_row_before_the_bucket_is_named_as_such():
     assert (change["late_rows"], change["because"]) == (0, "2 late rows before or behind it")
 
 
-def test_late_rows_of_another_series_explain_nothing():
-    (change,) = changes([row()], [row(value=2.0)], late("pump", "pressure", START))
+def test_late_rows_of_another_component_explain_nothing():
+    (change,) = changes([row()], [row(value=2.0)], late("press", "flow", START))
     assert change["because"] == UNEXPLAINED
+
+
+def test_what_a_formula_also_looks_at_is_named():
+    (change,) = changes([row(kpi="oee")], [row(kpi="oee", value=2.0)], late("pump", "parts", START))
+    assert (change["late_rows"], change["because"]) == (0, "1 late row of parts")
+    (change,) = changes([row(kpi="oee")], [row(kpi="oee", value=2.0)], attributes={("pump", "parts"): "rollover_at"})
+    assert change["because"] == "parts: rollover_at changed"
+
+
+def window(components, start, end):
+    us = {"start_us": to_epoch_us(start), "end_us": to_epoch_us(end)}
+    return ChangedWindow(components=components, text="calibration was added", **us)
+
+
+@pytest.mark.parametrize(
+    ("causes", "because"),
+    [
+        ({"of_component": {"pump": "ideal_cycle_time_s"}}, "ideal_cycle_time_s changed"),
+        ({"of_component": {"press": "ideal_cycle_time_s"}}, UNEXPLAINED),
+        ({"of_kpi": {"mean": "the definition of mean changed"}}, "the definition of mean changed"),
+        ({"of_all": ("the shift calendar changed",)}, "the shift calendar changed"),
+        ({"windows": (window(None, START, START + DAY),)}, "calibration was added"),
+        ({"windows": (window(frozenset({"pump"}), START, START + DAY),)}, "calibration was added"),
+        ({"windows": (window(frozenset({"press"}), START, START + DAY),)}, UNEXPLAINED),
+        ({"windows": (window(None, START + 2 * DAY, START + 3 * DAY),)}, UNEXPLAINED),
+    ],
+)
+def test_what_was_changed_on_purpose_is_named_where_it_concerns_a_value(causes, because):
+    (change,) = changes([row()], [row(value=2.0)], **causes)
+    assert change["because"] == because
+
+
+def test_values_of_groups_and_of_the_period_it_is_compared_with_are_compared_too():
+    values = result(row())
+    at = {"bucket_start": START, "bucket_end": START + DAY, "kpi": "mean", "metric": "flow"}
+
+    def answer(group, previous):
+        of_group = at | {"group": "A", "components": 2, "value": group, "unit": "l/s", "n": 20, "status": "ok"}
+        beside = at | {"component": "pump", "value": 1.0, "previous": previous}
+        return Answer(
+            values=values,
+            groups=pa.Table.from_pylist([of_group], schema=GROUPED),
+            comparison=pa.Table.from_pylist([beside], schema=COMPARED),
+        )
+
+    before = START - DAY
+    found = compare(
+        answer(1.0, 5.0),
+        answer(2.0, None),
+        late=late("pump", "flow", before),
+        compared_us=(to_epoch_us(before), to_epoch_us(START)),
+    )
+    told = [(one["table"], one["component"], one["old_value"], one["new_value"], one["because"]) for one in found]
+    assert told == [
+        ("comparison", "pump", 5.0, None, "1 late row"),
+        ("groups", "A", 1.0, 2.0, "1 late row before or behind it"),
+    ]
 
 
 def test_a_changed_attribute_is_named_beside_late_rows():

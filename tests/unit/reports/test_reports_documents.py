@@ -185,6 +185,7 @@ def test_a_change_of_quality_alone_is_told_in_words(make_pin, oven):
     pin = make_pin([oven], kpis=KPIS)
     key = {
         "component": "oven",
+        "table": "values",
         "metric": "heat",
         "kpi": "mean",
         "bucket_start": pin.period.start,

@@ -243,6 +243,10 @@ def test_the_body_names_the_report_and_holds_its_files():
         "2002:7f00:1::",
         "2002:a00:1::1",
         "2001:0:4136:e378:8000:63bf:f5ff:fffe",  # Teredo of 10.0.0.1
+        "192.0.0.9",
+        "192.0.0.192",
+        "3fff::1",
+        "5f00::1",
     ],
 )
 def test_addresses_of_the_inside_are_not_public(address):

@@ -29,7 +29,7 @@ def write(document: ReportDocument, _options: RenderOptions) -> bytes:
         "format": SHAPE,
         **describe(document),
         "components": [
-            {"name": one.name, "type": one.type, "labels": one.labels, "retired_at": one.retired_at}
+            {name: getattr(one, name) for name in ("name", "type", "labels", "commissioned_at", "retired_at")}
             for one in document.components
         ],
         "kpis": document.kpis,

@@ -143,9 +143,10 @@ def _write_components(book: Book, setting: Setting) -> None:
         Column(title="type", values=pl.Series([one.type for one in components], dtype=pl.String), kind="text"),
         Column(title="labels", values=pl.Series(labels, dtype=pl.String), kind="text"),
     ]
-    retired = pl.Series([one.retired_at for one in components], dtype=pl.Datetime("us", "UTC"))
-    if retired.is_not_null().any():
-        columns += instant_columns("retired", retired, setting.zone)
+    for word in ("commissioned", "retired"):
+        instants = pl.Series([getattr(one, f"{word}_at") for one in components], dtype=pl.Datetime("us", "UTC"))
+        if instants.is_not_null().any():
+            columns += instant_columns(word, instants, setting.zone)
     write_columns(book, "Components", columns)
 
 

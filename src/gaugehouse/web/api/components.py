@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from gaugehouse.inventory import (
     ComponentView,
@@ -25,6 +25,8 @@ from gaugehouse.web.security import InRuntime, Manager, MeasurementReader
 
 router = APIRouter(prefix="/v1/components", tags=["components"])
 
+COMMISSIONED = "Since when it is in service: no KPI counts the time before"
+
 
 class OeeBody(EdgeBody):
     """The component's own metrics that its OEE is computed from."""
@@ -45,6 +47,7 @@ class NewComponentBody(EdgeBody):
     labels: dict[str, str] = Field(default_factory=dict, examples=[{"line": "A"}], description="At most 16")
     attributes: dict[str, Any] = Field(default_factory=dict, description="Any JSON, up to 16 KiB")
     oee: OeeBody = Field(default_factory=lambda: OeeBody.model_validate({}), description="What OEE is computed from")
+    commissioned_at: AwareDatetime | None = Field(None, examples=["2026-03-16T06:00:00Z"], description=COMMISSIONED)
 
 
 class ComponentChanges(EdgeBody):
@@ -55,6 +58,7 @@ class ComponentChanges(EdgeBody):
     labels: dict[str, str | None] | None = Field(None, examples=[{"line": "B", "hall": None}])
     attributes: dict[str, Any] | None = None
     oee: OeeBody | None = None
+    commissioned_at: AwareDatetime | None = Field(None, description=f"{COMMISSIONED}; null: nobody knows")
 
 
 @router.post(
@@ -128,7 +132,7 @@ def read_component(runtime: InRuntime, caller: MeasurementReader, component: Com
 def change_component(
     runtime: InRuntime, caller: Manager, component: ComponentInPath, body: ComponentChanges
 ) -> ComponentView:
-    """Change title, type, labels, attributes or the metrics of OEE. The name stays: rows carry it."""
+    """Change title, type, labels, attributes, the metrics of OEE or the start of service. The name stays."""
     with runtime.database.transaction() as session:
         return update_component(session, caller.project_id, component, **body.model_dump(exclude_unset=True))
 

@@ -14,6 +14,7 @@ from gaugehouse.access import Caller
 from gaugehouse.errors import Refused
 from gaugehouse.inventory import Page
 from gaugehouse.measurements.comparison import Against
+from gaugehouse.measurements.period import is_naive_time
 from gaugehouse.reports import ComponentFilter, KpiTarget, PeriodBounds, ReportRequest, ReportView, Staleness
 from gaugehouse.web.api.answers import answer_table
 from gaugehouse.web.api.forms import REPORT_FORMS, ROW_FORMS
@@ -82,7 +83,7 @@ class ReportBody(EdgeBody):
     group_by: str | None = Field(
         None,
         examples=["label:line"],
-        description="Also the KPIs of components together: fleet, type, or label:NAME",
+        description="Also the KPIs of components together: fleet, type, shift, firmware, or label:NAME",
     )
     title: str = Field("", description="Stands on files")
     targets: dict[str, TargetBody] = Field(default_factory=dict, description="By KPI; what values are judged against")
@@ -98,6 +99,20 @@ class ReportBody(EdgeBody):
     def _refuse_two_questions(self) -> Self:
         if self.template is not None and self.model_fields_set - {"template", "period"}:
             raise PydanticCustomError("two_questions", "beside a template only its period can be given")
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_naive_times(self) -> Self:
+        if self.template is not None or "timezone" in self.model_fields_set or self.period is None:
+            return self
+        period = self.period
+        for text in (period.start, period.end) if isinstance(period, BoundsBody) else period.split("/"):
+            if is_naive_time(text):
+                raise PydanticCustomError(
+                    "naive_time",
+                    "the time {text} has no offset: add one such as +01:00 or Z, or name a timezone",
+                    {"text": text},
+                )
         return self
 
     def own_period(self) -> str | PeriodBounds | None:
@@ -297,7 +312,7 @@ def read_changes(
         new = _find_revision(session, caller, report_id, revision)
         old = reports.get_report(session, caller, report_id, max(1, new.revision - 1) if since is None else since)
         pins = [reports.get_pin(session, caller, report_id, view.revision) for view in (old, new)]
-    results = [reports.read_result(runtime.layout, view) for view in (old, new)]
+    results = [reports.read_answer(runtime.layout, view) for view in (old, new)]
     changes = reports.compare_revisions(runtime.lake.pin(), (pins[0], results[0]), (pins[1], results[1]))
     return answer_table(changes, answer_format, new.as_of)
 
