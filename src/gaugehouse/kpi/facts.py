@@ -17,7 +17,7 @@ from gaugehouse.kpi.kernel import SeriesParams
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateClass
 from gaugehouse.measurements.selection import to_epoch_us
 from gaugehouse.measurements.series import SeriesRows
-from gaugehouse.measurements.windows import NO_WINDOWS, Windows, join_windows, merge_windows
+from gaugehouse.measurements.windows import NO_WINDOWS, Windows, join_windows, merge_windows, subtract_windows
 
 SERIES_GROUPS = ("kind", "intervals", "spans", "points", "steps", "subgroups", "holds", "counters", "states")
 ADDED_HOLDS = ("covered_us", "area", "above_us", "below_us", "linear_covered_us", "linear_area")
@@ -285,7 +285,7 @@ def find_held(
 ) -> Windows:
     """Return when a value of one series holds, look-back included; only values of these classes, where some are given.
 
-    Excluded and other windows of the series cut nothing out here: they end what held where they begin.
+    Windows in which no value of the series holds are cut out: excluded ones, silence of the metric that tells life.
     """
     window, packed = _pack(rows, params, edges_us, now_us)
     count = int(rows.offsets[series + 1] - rows.offsets[series])
@@ -293,7 +293,9 @@ def find_held(
     held = spans[: kernel.fill_held_spans(packed, params, window, np.zeros(1, kernel.INTERVALS), spans, series)]
     if classes is not None:
         held = held[np.isin(held[:, 2], [CLASS_CODES[one] for one in classes])]
-    return merge_windows(held[:, :2])
+    unheld = slice(params.series["unheld_begin"][series], params.series["unheld_end"][series])
+    silent = Windows(starts_us=params.windows_start_us[unheld], ends_us=params.windows_end_us[unheld])
+    return subtract_windows(merge_windows(held[:, :2]), silent)
 
 
 def _pack(

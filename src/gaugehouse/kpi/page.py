@@ -18,7 +18,7 @@ are not bad), a **status** and a reason in words:
 | status | meaning |
 |---|---|
 | `ok` | the number rests on everything that it should |
-| `partial` | something it rests on is known to be missing: the period still runs, a counter's reading before the start is too old, its last steps are undecided |
+| `partial` | something it rests on is known to be missing: the period still runs, a counter's reading before the start is too old, its last steps are undecided, nobody saw a repair begin, values follow one another too closely for Cp |
 | `no_data` | nothing was measured, and nothing known before holds |
 | `undefined` | there is data, but the formula has no value (a zero denominator, a single point), or the KPI is not for this kind of metric |
 

@@ -1,10 +1,12 @@
 """What nobody saw: silence, bad rows and excluded windows in failures, repairs and rates."""
 
+import numpy as np
 import pytest
 
-from gaugehouse.kpi import evaluate
-from gaugehouse.measurements.metric import MetricAttributes, MetricKind
-from unit.kpi.kpi_cases import DAY_S, Case, Row, facts_of, readings
+from gaugehouse.kpi import evaluate, find_held, series_params
+from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateClass
+from gaugehouse.measurements.windows import merge_windows
+from unit.kpi.kpi_cases import DAY_S, Case, Row, facts_of, pack, readings, to_us
 
 HOUR_S = 3_600
 ON_CHANGE = MetricAttributes(kind=MetricKind.STATE, alive_metric="beat")
@@ -49,6 +51,15 @@ def test_a_failure_that_the_device_fell_silent_over_is_not_open():
     case = Case((Row(0, 0.0),), ON_CHANGE, (0, DAY_S), unheld_s=((HOUR_S, 2 * HOUR_S),))
     assert facts_of([case]).states["open_down_us"].tolist() == [[0]]
     assert facts_of([Case(case.rows, ON_CHANGE, case.edges_s)]).states["open_down_us"].tolist() == [[DAY_S * 10**6]]
+
+
+def test_nothing_is_held_while_the_device_is_silent():
+    silent = merge_windows([(to_us(600), to_us(1_200))])
+    params = series_params([ON_CHANGE], unheld=[silent])
+    edges_us = np.array([to_us(0), to_us(HOUR_S)])
+    held = find_held(pack([(Row(0, 1.0), Row(1_800, 0.0))]), params, edges_us, 0, classes=[StateClass.UP])
+    spans = zip(held.starts_us.tolist(), held.ends_us.tolist(), strict=True)
+    assert list(spans) == [(to_us(0), to_us(600)), (to_us(1_200), to_us(1_800))]
 
 
 # --- Bad rows ---------------------------------------------------------------------------------------------------------
