@@ -54,7 +54,7 @@ class Limits:
 
     Args:
         rows: Rows that are loaded; one series may have more.
-        cells: Series x buckets whose facts are kept, about 600 bytes each and 100 per KPI.
+        cells: Series x buckets whose facts are kept, about 670 bytes each and 100 per KPI.
     """
 
     rows: int = 5_000_000
