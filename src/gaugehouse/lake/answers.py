@@ -87,6 +87,7 @@ class Answers:
             connection.execute(CREATE)
             connection.execute(CREATE_INDEX)
             _check_pages(connection)
+            _check_schema(connection)
         except BaseException:
             connection.close()
             raise
@@ -223,6 +224,24 @@ def find_damage(path: Path) -> str | None:
     except sqlite3.Error:
         return "it cannot be read"
     return f"{changed:,} of the answers are not what was written" if changed else None
+
+
+def _check_schema(connection: sqlite3.Connection) -> None:
+    """Refuse a table that is none of ours: a bit of its description may have flipped, which SQLite checks nowhere."""
+    with closing(sqlite3.connect(":memory:")) as fresh:
+        fresh.execute(CREATE)
+        fresh.execute(CREATE_INDEX)
+        if _describe(connection) != _describe(fresh):
+            raise sqlite3.DatabaseError("table or index are not those that were made")
+
+
+def _describe(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
+    questions = (
+        "SELECT type, name, tbl_name FROM sqlite_schema ORDER BY name",
+        "PRAGMA table_xinfo(answers)",
+        "PRAGMA index_xinfo(answers_by_age)",
+    )
+    return [row for question in questions for row in connection.execute(question).fetchall()]
 
 
 def _check_pages(connection: sqlite3.Connection) -> None:

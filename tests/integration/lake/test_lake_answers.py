@@ -144,6 +144,26 @@ def test_a_file_with_a_damaged_page_is_begun_anew_at_a_start(lakes):
     assert_flushes_keyed_rows(again, b"new" * 8)
 
 
+@pytest.mark.parametrize(
+    ("was", "has_become"), [(b"key BLOB PRIMARY", b"kew BLOB PRIMARY"), (b"TABLE answers (", b"TABLE answerc (")]
+)
+def test_a_file_whose_table_is_another_is_begun_anew_at_a_start(lakes, was, has_become):
+    """SQLite itself finds such a file whole: every question to it would fail, for ever."""
+    lake = lakes.open()
+    lake.append("p", keyed([("a", "m", 5, 1.0)]))
+    lake.flush()
+    path = lake.answers.path
+    lakes.crash(lake)
+    written = path.read_bytes()
+    assert written.count(was) == 1
+    path.write_bytes(written.replace(was, has_become))
+    again = lakes.open()
+    assert path.with_name("answers.db.damaged").exists()
+    again.append("p", keyed([("a", "m", 5, 1.0)]))
+    again.flush()
+    assert found(again) == b"accepted 0 duplicates 1"
+
+
 @pytest.mark.parametrize("first", ["flush", "find", "kept", "delete"])
 def test_a_page_damaged_while_the_lake_is_open_stops_no_flush(lakes, first):
     lake = lakes.open()
