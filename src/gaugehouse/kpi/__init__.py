@@ -69,6 +69,7 @@ from gaugehouse.kpi.evaluation import evaluate_groups as evaluate_groups
 from gaugehouse.kpi.explanation import ExplainedValue as ExplainedValue
 from gaugehouse.kpi.explanation import Explanation as Explanation
 from gaugehouse.kpi.explanation import explain as explain
+from gaugehouse.kpi.facts import FACTS_VERSION as FACTS_VERSION
 from gaugehouse.kpi.facts import Facts as Facts
 from gaugehouse.kpi.facts import Want as Want
 from gaugehouse.kpi.facts import compute_facts as compute_facts

@@ -19,6 +19,7 @@ from gaugehouse.measurements.selection import to_epoch_us
 from gaugehouse.measurements.series import SeriesRows
 from gaugehouse.measurements.windows import NO_WINDOWS, Windows, join_windows, merge_windows, subtract_windows
 
+FACTS_VERSION = 1  # raised when a fact of the same rows becomes another number
 SERIES_GROUPS = ("kind", "intervals", "spans", "points", "steps", "subgroups", "holds", "counters", "states")
 ADDED_HOLDS = ("covered_us", "area", "above_us", "below_us", "linear_covered_us", "linear_area")
 SPLITTER = 2.0**27 + 1  # cuts a float into halves whose products are exact (Veltkamp)

@@ -144,8 +144,7 @@ def _find_behind(snapshot: Snapshot, pin: Pin, *, until: datetime | None) -> dic
 
 def _find_line_kinds(pin: Pin) -> frozenset[MetricKind]:
     catalogue = make_catalogue(pin.definitions)
-    kinds = {kind for kind, names in pin.kpis.items() if Want.LINES in find_wanted(list(names), catalogue)}
-    return frozenset(kinds - {MetricKind.COUNTER})
+    return frozenset(kind for kind, names in pin.kpis.items() if Want.LINES in find_wanted(list(names), catalogue))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from gaugehouse import __version__
 from gaugehouse.database.tables import Component, Metric
 from gaugehouse.errors import MAX_ROWS_NAMED, NotFound, Refused, TooLarge
 from gaugehouse.inventory.checks import split_names
-from gaugehouse.kpi import CATALOGUE, Kpi
+from gaugehouse.kpi import CATALOGUE, FACTS_VERSION, Kpi
 from gaugehouse.lake import Gone, Snapshot
 from gaugehouse.measurements.metric import MetricKind
 from gaugehouse.measurements.period import Period, explicit_period, parse_instant, parse_period
@@ -215,12 +215,12 @@ def find_versions_of_now() -> Versions:
 
 
 def find_catalogue_version() -> str:
-    """Return a digest over what the catalogue says of each KPI: it changes when a formula does."""
+    """Return a digest over what the catalogue says of each KPI, and by which facts: it changes when a number could."""
     rows = [
         (one.name, one.unit, one.formula, one.edge, sorted(one.kinds), one.definition.zero, str(one.definition.caveats))
         for one in CATALOGUE.values()
     ]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:CATALOGUE_DIGITS]
+    return hashlib.sha256(json.dumps([FACTS_VERSION, rows]).encode()).hexdigest()[:CATALOGUE_DIGITS]
 
 
 def _read_period(body: ReportRequest, now: datetime) -> Period:

@@ -7,10 +7,12 @@ from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gaugehouse.lake import Snapshot
 from gaugehouse.measurements.metric import MetricKind
+from gaugehouse.measurements.schema import QUALITY_BAD
 from gaugehouse.measurements.selection import Selection
 from gaugehouse.measurements.series import SeriesRows
 from gaugehouse.reports.pin import PinnedSeries
@@ -125,6 +127,9 @@ def load_chunk(
     others = [one for one in chunk.series if one.attributes.kind is not MetricKind.COUNTER]
     if selection.end is None:
         return rows
+    if counters and look_ahead is not None:  # a bad row parts the last line, and is no point
+        behind = replace(narrow(selection, counters), start=selection.end, end=selection.end + look_ahead)
+        rows = append_points(rows, _keep_bad(snapshot.read(behind, ROW_BEHIND_SQL).read_all()), counters)
     if counters:
         behind = replace(narrow(selection, counters), start=selection.end, end=None)
         rows = append_points(rows, snapshot.read(behind, POINTS_BEHIND_SQL).read_all(), counters)
@@ -180,6 +185,12 @@ def append_points(rows: SeriesRows, points: pa.Table, series: Sequence[PinnedSer
         value=np.insert(rows.value, at, _flatten(chosen["value"], np.float64)),
         quality=np.insert(rows.quality, at, _flatten(chosen["quality"], np.uint8)),
     )
+
+
+def _keep_bad(points: pa.Table) -> pa.Table:
+    """Return the rows behind that are no points, of lists of one row each."""
+    value, quality = (pc.list_element(points[name], 0) for name in ("value", "quality"))
+    return points.filter(pc.or_(pc.is_nan(value), pc.equal(quality, QUALITY_BAD)))
 
 
 def _split_component(
