@@ -23,6 +23,8 @@ from gaugehouse.measurements.selection import from_epoch_us
 from payloads import JSON
 
 SENDERS = 4
+pytestmark = pytest.mark.alone
+
 ROUND = 100
 MEMORY_LIMIT_BYTES = 1_500_000_000
 # Promised is 2 s; a busy machine needs more. What is no sound HTTP may have to wait for the clocks of heads and bodies.

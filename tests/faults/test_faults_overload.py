@@ -23,6 +23,8 @@ from functional.senders import START_US, Sender
 from gaugehouse.measurements.selection import from_epoch_us
 from payloads import ARROW, JSON, write_arrow
 
+pytestmark = pytest.mark.alone
+
 NOMINAL_ROWS_PER_S = 30_000  # what `make soak` sends for an hour
 MEBIBYTE = 1024 * 1024
 MEMORY_LIMIT_BYTES = 1_500_000_000
