@@ -73,8 +73,9 @@ bench: install  ## Benchmarks beside other databases, as ratios of one run (abou
 soak: install  ## Mixed ingestion, readers and compaction with every bound checked (SECONDS=3600, RATE=30000)
 	@$(BIN)/python -m benchmarks soak --seconds $(SECONDS) --rate $(RATE)
 
-torture: install  ## Long fault and fuzz runs
-	@$(BIN)/pytest -m torture -o addopts="--strict-markers --import-mode=importlib" --timeout 7200
+torture: install  ## Long fault and fuzz runs, of one file with TESTS=kills
+	@$(BIN)/pytest -m torture -o addopts="--strict-markers --import-mode=importlib" --timeout 7200 \
+		$(if $(TESTS),tests/faults/test_faults_$(TESTS).py)
 
 fuzz: install  ## Look for inputs on which decoders fail or disagree (SECONDS=3600; atheris, Python < 3.14)
 	@$(UV) sync --frozen --inexact --quiet --group fuzz --python $(PYTHON)
