@@ -220,6 +220,7 @@ def find_damage(path: Path) -> str | None:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
             if connection.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
                 return "its pages do not fit together"
+            _check_schema(connection)
             changed = sum(_intact(*row) is None for row in connection.execute(ALL))
     except sqlite3.Error:
         return "it cannot be read"

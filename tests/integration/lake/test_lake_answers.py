@@ -7,7 +7,7 @@ import pytest
 from factories import measurement_batch
 from gaugehouse.errors import AlreadyExists, Refused, Unavailable
 from gaugehouse.lake import Delivery, answer_key
-from gaugehouse.lake.answers import KEPT_US
+from gaugehouse.lake.answers import KEPT_US, find_damage
 from gaugehouse.lake.segments import KeyedAnswer, LogRecord, _decode_record, encode_record
 from gaugehouse.lake.sequencer import now_us
 
@@ -145,7 +145,12 @@ def test_a_file_with_a_damaged_page_is_begun_anew_at_a_start(lakes):
 
 
 @pytest.mark.parametrize(
-    ("was", "has_become"), [(b"key BLOB PRIMARY", b"kew BLOB PRIMARY"), (b"TABLE answers (", b"TABLE answerc (")]
+    ("was", "has_become"),
+    [
+        (b"key BLOB PRIMARY", b"kew BLOB PRIMARY"),
+        (b"TABLE answers (", b"TABLE answerc ("),
+        (b"fingerprint BLOB", b"fingerprint BLOC"),
+    ],
 )
 def test_a_file_whose_table_is_another_is_begun_anew_at_a_start(lakes, was, has_become):
     """SQLite itself finds such a file whole: every question to it would fail, for ever."""
@@ -157,6 +162,7 @@ def test_a_file_whose_table_is_another_is_begun_anew_at_a_start(lakes, was, has_
     written = path.read_bytes()
     assert written.count(was) == 1
     path.write_bytes(written.replace(was, has_become))
+    assert find_damage(path) is not None  # `lake verify` says what a start will do
     again = lakes.open()
     assert path.with_name("answers.db.damaged").exists()
     again.append("p", keyed([("a", "m", 5, 1.0)]))
