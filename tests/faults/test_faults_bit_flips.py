@@ -331,7 +331,8 @@ def test_users_of_a_server_on_a_damaged_file_are_told_and_a_backup_brings_it_bac
     unmended = installation.run("lake", "repair")
     assert unmended.returncode == 3
     assert unmended.stdout.splitlines()[-1] == "result: 1 of 1 NOT MENDED, 200 rows lost until a copy is found"
-    assert max(len(line.rstrip()) for line in unmended.stdout.splitlines()) <= 160
+    lines = unmended.stdout.replace(str(installation.data_dir), "data").splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 160
     mended = installation.run("lake", "repair", "--from", backups)
     assert (mended.returncode, mended.stdout.splitlines()[-1]) == (0, "result: MENDED, 1 repair, nothing lost")
     assert values(installation, JANUARY)[1] == right

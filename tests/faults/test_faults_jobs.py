@@ -259,7 +259,7 @@ def test_a_worker_that_stands_still_past_its_lease_and_goes_on_changes_nothing(p
         stopped = hit(plant, workers, reports[-1], phase, line, signal.SIGSTOP)
         if stopped is None:
             continue
-        can_be_replaced = not is_done(plant, reports[-1]) and can_write(plant, reports[-1])
+        can_be_replaced = can_write(plant, reports[-1]) and not is_done(plant, reports[-1])
         other = workers.start()
         if can_be_replaced:
             wait_until(lambda: is_done(plant, reports[-1]), what="the end of the report elsewhere")

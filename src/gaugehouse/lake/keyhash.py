@@ -195,6 +195,33 @@ def group_by_code(codes: Int32s, code_count: int) -> tuple[Int64s, Int64s]:
 
 
 @njit(cache=True, nogil=True)
+def run_starts(component_codes: Int32s, topic_codes: Int32s) -> Int64s:  # pragma: no cover - compiled
+    """Return where each run of rows of one series begins."""
+    count = 0
+    for i in range(component_codes.size):
+        is_start = i == 0 or component_codes[i] != component_codes[i - 1] or topic_codes[i] != topic_codes[i - 1]
+        count += is_start
+    starts = np.empty(count, np.int64)
+    place = 0
+    for i in range(component_codes.size):
+        if i == 0 or component_codes[i] != component_codes[i - 1] or topic_codes[i] != topic_codes[i - 1]:
+            starts[place] = i
+            place += 1
+    return starts
+
+
+@njit(cache=True, nogil=True)
+def copy_runs(  # pragma: no cover - compiled
+    source: np.ndarray, target: np.ndarray, starts: Int64s, lengths: Int64s, places: Int64s
+) -> None:
+    """Copy runs of a column to their places in another one."""
+    for run in range(starts.size):
+        start, place = starts[run], places[run]
+        for i in range(lengths[run]):
+            target[place + i] = source[start + i]
+
+
+@njit(cache=True, nogil=True)
 def unsorted_groups(offsets: Int64s, t: Int64s) -> Bools:
     """Return which groups are not in increasing time."""
     is_unsorted = np.zeros(offsets.size - 1, np.bool_)

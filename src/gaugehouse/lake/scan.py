@@ -3,7 +3,10 @@
 Names travel as dictionary codes; a file's pages are checked against their checksums while they are read.
 """
 
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +17,8 @@ from numpy.typing import NDArray
 
 from gaugehouse.errors import Unavailable
 from gaugehouse.lake.delta import FileEntry
-from gaugehouse.lake.keyhash import Bools, Int32s, Int64s
-from gaugehouse.lake.rows import Rows, distinct_codes, instants_us, order_by_series
+from gaugehouse.lake.keyhash import Bools, Int32s, Int64s, copy_runs, group_by_code, run_starts, unsorted_groups
+from gaugehouse.lake.rows import Rows, distinct_codes, instants_us
 from gaugehouse.measurements.selection import Selection, to_epoch_us
 from gaugehouse.measurements.series import SeriesRows
 
@@ -23,13 +26,40 @@ KEY_COLUMNS = ["component", "metric", "measured_at", "value", "quality"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """Consecutive rows of one series, in a part: a sorted file has one run per series, hot rows have many.
+
+    Args:
+        component_codes: Of each run, into the names of its part.
+        metric_codes: Likewise.
+        starts: First row of each run.
+        lengths: Rows of each.
+    """
+
+    component_codes: Int32s
+    metric_codes: Int32s
+    starts: Int64s
+    lengths: Int64s
+
+
+def find_runs(component_codes: Int32s, metric_codes: Int32s) -> Runs:
+    """Return the runs of some rows."""
+    starts = run_starts(_seal(component_codes), _seal(metric_codes))
+    return Runs(
+        component_codes=component_codes[starts],
+        metric_codes=metric_codes[starts],
+        starts=starts,
+        lengths=np.diff(starts, append=component_codes.size),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RowPart:
-    """Rows of one file or of the hot rows: names with codes, and columns."""
+    """Rows of one file or of the hot rows: names, whose runs they are, and columns."""
 
     components: list[str]
-    component_codes: Int32s
     metrics: list[str]
-    metric_codes: Int32s
+    runs: Runs
     t: Int64s
     value: NDArray[np.float64]
     quality: NDArray[np.uint8]
@@ -42,9 +72,10 @@ def rows_part(components: pa.DictionaryArray, metrics: pa.DictionaryArray, rows:
     """Return hot rows as a part."""
     return RowPart(
         components=components.dictionary.to_pylist(),
-        component_codes=components.indices.to_numpy(zero_copy_only=False),
         metrics=metrics.dictionary.to_pylist(),
-        metric_codes=metrics.indices.to_numpy(zero_copy_only=False),
+        runs=find_runs(
+            components.indices.to_numpy(zero_copy_only=False), metrics.indices.to_numpy(zero_copy_only=False)
+        ),
         t=rows.t,
         value=rows.payload["value"].astype(np.float64, copy=False),
         quality=rows.payload["quality"].astype(np.uint8, copy=False),
@@ -62,15 +93,49 @@ def read_file_rows(path: Path, entry: FileEntry, selection: Selection) -> RowPar
         selection.received_after is not None and first_us <= to_epoch_us(selection.received_after)
     )
     columns = [*KEY_COLUMNS, "received_at"] if needs_received_at else KEY_COLUMNS
+    with _open_checked(path) as file:
+        table = file.read_row_groups(find_wanted_groups(file.metadata, selection), columns=columns)
+    return _selected(table, entry, selection, needs_received_at=needs_received_at)
+
+
+def count_file_rows(path: Path, selection: Selection) -> Counter[tuple[str, str]]:
+    """Return how many rows each wanted series has at most in one file: those of all row groups that admit one.
+
+    Raises:
+        Unavailable: the file is gone or damaged.
+    """
+    counts: Counter[tuple[str, str]] = Counter()
+    with _open_checked(path) as file:
+        for group in find_wanted_groups(file.metadata, selection):  # one by one: a file may have 100 million rows
+            table = file.read_row_group(group, columns=["component", "metric"])
+            components, component_codes = _codes(table.column("component"))
+            metrics, metric_codes = _codes(table.column("metric"))
+            runs = find_runs(component_codes, metric_codes)
+            wanted = _wanted(runs, components, metrics, selection)
+            counts.update(count_runs(runs, components, metrics, wanted))
+    return counts
+
+
+def count_runs(runs: Runs, components: list[str], metrics: list[str], wanted: Bools) -> Counter[tuple[str, str]]:
+    """Return the rows of each series of the wanted runs."""
+    codes = runs.component_codes.astype(np.int64) * len(metrics) + runs.metric_codes
+    used, place = np.unique(codes[wanted], return_inverse=True)
+    rows = np.zeros(used.size, np.int64)
+    np.add.at(rows, place, runs.lengths[wanted])
+    names = ((components[code // len(metrics)], metrics[code % len(metrics)]) for code in used.tolist())
+    return Counter(dict(zip(names, rows.tolist(), strict=True)))
+
+
+@contextmanager
+def _open_checked(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a file whose pages are checked while they are read, and say what it means when that fails."""
     try:
         with pq.ParquetFile(
             path, read_dictionary=["component", "metric"], page_checksum_verification=True, pre_buffer=False
         ) as file:
-            groups = find_wanted_groups(file.metadata, selection)
-            table = file.read_row_groups(groups, columns=columns)
+            yield file
     except (OSError, pa.ArrowException) as exc:
         raise Unavailable("a file of the lake cannot be read; the answer would be incomplete") from exc
-    return _selected(table, selection, needs_received_at=needs_received_at)
 
 
 def find_wanted_groups(metadata: pq.FileMetaData, selection: Selection) -> list[int]:
@@ -98,37 +163,43 @@ def _group_may_hold(by_name: pq.Statistics, by_time: pq.Statistics, selection: S
     return any(by_name.min <= name <= by_name.max for name in selection.components)
 
 
-def _selected(table: pa.Table, selection: Selection, *, needs_received_at: bool) -> RowPart:
+def _selected(table: pa.Table, entry: FileEntry, selection: Selection, *, needs_received_at: bool) -> RowPart:
     components, component_codes = _codes(table.column("component"))
     metrics, metric_codes = _codes(table.column("metric"))
+    runs = find_runs(component_codes, metric_codes)
     t = instants_us(table.column("measured_at"))
-    mask = np.ones(t.size, np.bool_)
-    if selection.components is not None:
-        mask &= _named(components, selection.components)[component_codes]
-    if selection.metrics is not None:
-        mask &= _named(metrics, selection.metrics)[metric_codes]
-    if selection.start is not None:
-        mask &= t >= to_epoch_us(selection.start)
-    if selection.end is not None:
-        mask &= t < to_epoch_us(selection.end)
+    value = table.column("value").to_numpy()
+    quality = table.column("quality").to_numpy().astype(np.uint8)
+    # Bounds that a whole file lies in are not looked at row by row: most files of a report are like that.
+    masks = []
+    wanted = _wanted(runs, components, metrics, selection)
+    if not wanted.all():
+        masks.append(np.repeat(wanted, runs.lengths))
+    if selection.start is not None and entry.instants_us[0] < to_epoch_us(selection.start):
+        masks.append(t >= to_epoch_us(selection.start))
+    if selection.end is not None and entry.instants_us[1] >= to_epoch_us(selection.end):
+        masks.append(t < to_epoch_us(selection.end))
     if needs_received_at:
         received_us = instants_us(table.column("received_at"))
         if selection.as_of is not None:
-            mask &= received_us <= to_epoch_us(selection.as_of)
+            masks.append(received_us <= to_epoch_us(selection.as_of))
         if selection.received_after is not None:
-            mask &= received_us > to_epoch_us(selection.received_after)
-    value = table.column("value").to_numpy()
-    quality = table.column("quality").to_numpy().astype(np.uint8)
-    picked = slice(None) if mask.all() else mask
-    return RowPart(
-        components=components,
-        component_codes=component_codes[picked],
-        metrics=metrics,
-        metric_codes=metric_codes[picked],
-        t=t[picked],
-        value=value[picked],
-        quality=quality[picked],
-    )
+            masks.append(received_us > to_epoch_us(selection.received_after))
+    mask = np.logical_and.reduce(masks) if masks else np.True_
+    if not mask.all():
+        runs = find_runs(component_codes[mask], metric_codes[mask])
+        t, value, quality = t[mask], value[mask], quality[mask]
+    return RowPart(components=components, metrics=metrics, runs=runs, t=t, value=value, quality=quality)
+
+
+def _wanted(runs: Runs, components: list[str], metrics: list[str], selection: Selection) -> Bools:
+    """Tell which runs are of wanted series."""
+    wanted = np.ones(runs.starts.size, np.bool_)
+    if selection.components is not None:
+        wanted &= _named(components, selection.components)[runs.component_codes]
+    if selection.metrics is not None:
+        wanted &= _named(metrics, selection.metrics)[runs.metric_codes]
+    return wanted
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[list[str], Int32s]:
@@ -144,27 +215,58 @@ def _named(names: list[str], wanted: tuple[str, ...]) -> Bools:
     return np.array([name in chosen for name in names], np.bool_)
 
 
-def group_rows(parts: RowParts) -> SeriesRows:
+def group_rows(parts: RowParts, *, threads: int = 1) -> SeriesRows:
     """Return the rows of all parts as series in (component, metric) order, each in increasing time.
 
-    Parts must come in the order of their times where they can: then nothing is sorted.
+    Whole runs are copied to their places; parts must come in the order of their times where they can: then nothing is
+    sorted.
+
+    Args:
+        parts: Rows of files and of memory.
+        threads: Parts are copied by this many threads.
     """
     component_rank = _rank({name for part in parts for name in part.components})
     metric_rank = _rank({name for part in parts for name in part.metrics})
     codes = [_series_codes(part, component_rank, metric_rank) for part in parts]
-    arrived_t = _joined([part.t for part in parts], np.int64)
+    lengths = _joined([part.runs.lengths for part in parts], np.int64)
     # Of all pairs of names few may have rows: only those get a place.
     used, position = distinct_codes(_joined(codes, np.int64), len(component_rank) * len(metric_rank))
-    offsets, order = order_by_series(position, used.size, arrived_t)
+    first_runs, order = group_by_code(position, used.size)
+    borders = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths[order])])
+    places = np.empty(lengths.size, np.int64)
+    places[order] = borders[:-1]
+    offsets = borders[first_runs]
+    t, value, quality = (np.empty(borders[-1], dtype) for dtype in (np.int64, np.float64, np.uint8))
+
+    begins = np.cumsum([0, *(part.runs.starts.size for part in parts)])[:-1].tolist()
+
+    def copy(part: RowPart, begin: int) -> None:
+        runs = part.runs
+        own_places = places[begin : begin + runs.starts.size]
+        for source, target in ((part.t, t), (part.value, value), (part.quality, quality)):
+            copy_runs(_seal(source), target, runs.starts, runs.lengths, own_places)
+
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        deque(pool.map(copy, parts, begins), maxlen=0)
+    sort_unsorted(offsets, t, value, quality)
     components, metrics = list(component_rank), list(metric_rank)
     return SeriesRows(
         components=[components[i // len(metrics)] for i in used.tolist()],
         metrics=[metrics[i % len(metrics)] for i in used.tolist()],
         offsets=offsets,
-        measured_at_us=arrived_t[order],
-        value=_joined([part.value for part in parts], np.float64)[order],
-        quality=_joined([part.quality for part in parts], np.uint8)[order],
+        measured_at_us=t,
+        value=value,
+        quality=quality,
     )
+
+
+def sort_unsorted(offsets: Int64s, t: Int64s, *columns: NDArray[np.generic]) -> None:
+    """Sort the rows of those groups that did not arrive in time order, in place."""
+    for group in np.flatnonzero(unsorted_groups(offsets, t)).tolist():
+        own = slice(offsets[group], offsets[group + 1])
+        order = np.argsort(t[own], kind="stable")
+        for column in (t, *columns):
+            column[own] = column[own][order]
 
 
 def _joined(columns: Sequence[NDArray[np.generic]], dtype: type[np.generic]) -> np.ndarray:
@@ -176,9 +278,17 @@ def _rank(names: set[str]) -> dict[str, int]:
 
 
 def _series_codes(part: RowPart, component_rank: dict[str, int], metric_rank: dict[str, int]) -> Int64s:
+    """Return the code of each run's series: its place among all pairs of names."""
     component = np.array([component_rank[name] for name in part.components], np.int64)
     metric = np.array([metric_rank[name] for name in part.metrics], np.int64)
-    if not part.t.size:
+    if not part.runs.starts.size:
         return np.empty(0, np.int64)
-    codes: Int64s = component[part.component_codes] * len(metric_rank) + metric[part.metric_codes]
+    codes: Int64s = component[part.runs.component_codes] * len(metric_rank) + metric[part.runs.metric_codes]
     return codes
+
+
+def _seal(column: np.ndarray) -> np.ndarray:
+    """Return a column as the one type that loops are compiled for: for numba a read-only array is another type."""
+    sealed = np.ascontiguousarray(column).view()
+    sealed.flags.writeable = False
+    return sealed

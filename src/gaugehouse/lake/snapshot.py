@@ -3,11 +3,13 @@
 A question pins a snapshot once and reads it as often as it likes; what arrives meanwhile does not change the answer.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import duckdb
 import numpy as np
@@ -25,11 +27,12 @@ from gaugehouse.lake.manifest import manifest_path, read_manifest
 from gaugehouse.lake.proofs import Proofs
 from gaugehouse.lake.quarantine import read_quarantined_paths, refuse_quarantined
 from gaugehouse.lake.rows import EVENTS, MEASUREMENTS, TABLES, Rows, TableSpec, concat_rows
-from gaugehouse.lake.scan import RowParts, group_rows, read_file_rows, rows_part
+from gaugehouse.lake.scan import RowPart, count_file_rows, count_runs, group_rows, read_file_rows, rows_part
 from gaugehouse.measurements.selection import Selection, from_epoch_us, to_epoch_us
 from gaugehouse.measurements.series import SeriesRows
 
 TableName = Literal["measurements", "events"]
+T = TypeVar("T")
 
 COLUMNS = {
     "measurements": "component, metric, measured_at, value, CAST(quality AS UTINYINT) AS quality, received_at",
@@ -155,19 +158,61 @@ class Snapshot:
         self.proofs.refuse_changed(table, entries)
         return entries
 
-    def load_series(self, selection: Selection) -> SeriesRows:
-        """Return the measurements of a selection as sorted series, the shape that facts are computed on."""
+    def load_series(self, selection: Selection, *, threads: int = 1) -> SeriesRows:
+        """Return the measurements of a selection as sorted series, the shape that facts are computed on.
+
+        Args:
+            selection: Which rows.
+            threads: Files are read by this many threads.
+
+        Raises:
+            Unavailable: a file cannot be read.
+        """
         selection = self._bounded(selection)
-        parts: RowParts = []
-        for entry in sorted(self.prune(selection), key=lambda entry: entry.instants_us):
+        entries = sorted(self.prune(selection), key=lambda entry: entry.instants_us)
+        parts = self._read_files(lambda path, entry: read_file_rows(path, entry, selection), entries, threads)
+        hot = self._hot_part(selection)
+        return group_rows(parts if hot is None else [*parts, hot], threads=threads)
+
+    def count_series(self, selection: Selection, *, threads: int = 1) -> dict[tuple[str, str], int]:
+        """Return how many rows each series of a selection has at most; those that surely have none are missing.
+
+        Counted is what has to be read: row groups that hold a wanted row, whole.
+
+        Args:
+            selection: Which rows.
+            threads: Files are read by this many threads.
+
+        Raises:
+            Unavailable: a file cannot be read.
+        """
+        selection = self._bounded(selection)
+        counts = Counter[tuple[str, str]]()
+        for own in self._read_files(lambda path, _: count_file_rows(path, selection), self.prune(selection), threads):
+            counts.update(own)
+        hot = self._hot_part(selection)
+        if hot is not None:
+            everything = np.ones(hot.runs.starts.size, np.bool_)
+            counts.update(count_runs(hot.runs, hot.components, hot.metrics, everything))
+        return dict(counts)
+
+    def _read_files(self, read: Callable[[Path, FileEntry], T], entries: Sequence[FileEntry], threads: int) -> list[T]:
+        """Read files side by side, and return what was read in their order."""
+
+        def read_next(entry: FileEntry) -> T:
             self.engine.check()  # file by file: who is to stop does not read them all first
-            parts.append(read_file_rows(self.lake_dir / "measurements" / entry.path, entry, selection))
+            return read(self.lake_dir / "measurements" / entry.path, entry)
+
+        with ThreadPoolExecutor(max_workers=threads) as pool:
+            return list(pool.map(read_next, entries))
+
+    def _hot_part(self, selection: Selection) -> RowPart | None:
         view = self.hot.get("measurements")
-        if view is not None:
-            rows = view.select(selection)
-            components, metrics = view.index.name_columns(rows.series)
-            parts.append(rows_part(components, metrics, rows))
-        return group_rows(parts)
+        if view is None:
+            return None
+        rows = view.select(selection)
+        components, metrics = view.index.name_columns(rows.series)
+        return rows_part(components, metrics, rows)
 
 
 def _keep_alive(reader: pa.RecordBatchReader, cursor: duckdb.DuckDBPyConnection) -> pa.RecordBatchReader:

@@ -55,7 +55,7 @@ class Limits:
     """What one portion may hold at once.
 
     Args:
-        rows: Rows that are loaded; one series may have more.
+        rows: Rows that are loaded, as far as known without reading them; one series may have more.
         cells: Series x buckets whose facts are kept, about 670 bytes each and 100 per KPI.
     """
 
@@ -65,7 +65,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """Series that are read and computed together, in the order of the pin, and how many rows they have."""
+    """Series that are read and computed together, in the order of the pin, and how many rows they have at most."""
 
     series: tuple[PinnedSeries, ...]
     rows: int
@@ -109,7 +109,12 @@ def count_rows(snapshot: Snapshot, selection: Selection) -> dict[tuple[str, str]
 
 
 def load_chunk(
-    snapshot: Snapshot | None, selection: Selection, chunk: Chunk, *, look_ahead: timedelta | None = None
+    snapshot: Snapshot | None,
+    selection: Selection,
+    chunk: Chunk,
+    *,
+    look_ahead: timedelta | None = None,
+    threads: int = 1,
 ) -> SeriesRows:
     """Return the rows of a portion's series, one entry per series of it, with what is needed behind the end.
 
@@ -118,11 +123,12 @@ def load_chunk(
         selection: Project, look-back and period of the report.
         chunk: Which series.
         look_ahead: How far behind the end the next row of a level is looked for; None: it is not needed.
+        threads: Files are read by this many threads.
     """
     wanted = [(one.component, one.metric) for one in chunk.series]
     if snapshot is None:
         return align_rows(SeriesRows.empty(), wanted)
-    rows = align_rows(snapshot.load_series(narrow(selection, chunk.series)), wanted)
+    rows = align_rows(snapshot.load_series(narrow(selection, chunk.series), threads=threads), wanted)
     counters = [one for one in chunk.series if one.attributes.kind is MetricKind.COUNTER]
     others = [one for one in chunk.series if one.attributes.kind is not MetricKind.COUNTER]
     if selection.end is None:

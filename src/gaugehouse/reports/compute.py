@@ -16,7 +16,7 @@ from gaugehouse.measurements.metric import MetricAttributes, MetricKind
 from gaugehouse.measurements.period import Period
 from gaugehouse.measurements.schema import TIMESTAMP
 from gaugehouse.measurements.selection import Selection
-from gaugehouse.reports.chunks import Chunk, Limits, count_rows, load_chunk, split_series
+from gaugehouse.reports.chunks import Chunk, Limits, load_chunk, split_series
 from gaugehouse.reports.compared import compare_values
 from gaugehouse.reports.counted import (
     LOOKBACK,
@@ -216,7 +216,7 @@ def iterate_facts(  # noqa: PLR0913 - a report, its buckets, how to compute them
     reads = snapshot if pin.as_of is not None else None
     catalogue = make_catalogue(pin.definitions)
     on_progress(Progress(percent=0, doing="counting rows", phase=COUNTING))
-    work = list(_plan(reads, pin, catalogue, len(edges_us) - 1, limits or Limits()))
+    work = list(_plan(reads, pin, catalogue, len(edges_us) - 1, limits or Limits(), threads))
     total = max(1, sum(chunk.rows + len(chunk.series) for _, chunk in work))
     rows_total = sum(chunk.rows for _, chunk in work)
     done = rows_read = 0
@@ -233,7 +233,7 @@ def iterate_facts(  # noqa: PLR0913 - a report, its buckets, how to compute them
         wanted = find_wanted(_find_kpis(chunk, pin), catalogue) if want is None else want
         # A straight line leads to the next row, as far away as a value can hold.
         look_ahead = find_lookback(chunk.series) if Want.LINES in wanted else None
-        rows = load_chunk(reads, selection, chunk, look_ahead=look_ahead)
+        rows = load_chunk(reads, selection, chunk, look_ahead=look_ahead, threads=threads)
         facts = compute_counted_facts(rows, chunk.series, pin, edges_us, want=wanted, threads=threads)
         if Want.LATE in wanted:
             excluded = find_series_exclusions(chunk.series, pin)
@@ -251,12 +251,12 @@ def _find_kpis(chunk: Chunk, pin: Pin) -> list[str]:
 
 
 def _plan(
-    snapshot: Snapshot | None, pin: Pin, catalogue: Mapping[str, Kpi], buckets: int, limits: Limits
+    snapshot: Snapshot | None, pin: Pin, catalogue: Mapping[str, Kpi], buckets: int, limits: Limits, threads: int
 ) -> Iterator[tuple[Selection, Chunk]]:
     """Yield the portions of a report, each with the rows that it needs."""
     together = _stays_together(pin, catalogue)
     for selection, series in _select(pin, catalogue):
-        rows_of = {} if snapshot is None else count_rows(snapshot, selection)
+        rows_of = {} if snapshot is None else snapshot.count_series(selection, threads=threads)
         for chunk in split_series(series, rows_of, buckets=buckets, limits=limits, together=together):
             yield selection, chunk
 

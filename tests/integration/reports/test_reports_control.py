@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+import numpy as np
 import pytest
 from sqlalchemy import update
 
@@ -107,7 +108,7 @@ def test_a_cancel_interrupts_the_questions_to_the_lake(plant, working, monkeypat
     began = threading.Event()
     left = []
 
-    def endless(snapshot, _selection):
+    def endless(snapshot, _selection, **_options):
         cursor = snapshot.engine.cursor()
         began.set()
         try:
@@ -115,7 +116,7 @@ def test_a_cancel_interrupts_the_questions_to_the_lake(plant, working, monkeypat
         finally:
             left.append("the question")
 
-    monkeypatch.setattr(compute, "count_rows", endless)
+    monkeypatch.setattr(Snapshot, "count_series", endless)
     report = plant.ask(kpis=("mean",))
     plant.lake.flush()
     working()
@@ -220,7 +221,7 @@ def test_each_pass_over_the_rows_is_told_of(plant):
     assert list(dict.fromkeys(one.phase for one in told)) == ["counting", "computing", "comparing", "finishing"]
     assert [one.percent for one in told] == sorted(one.percent for one in told)
     assert all(one.rows_read <= one.rows_total for one in told)
-    assert told[-1].rows_read == told[-1].rows_total == 74  # 72 hours and the row before, and that row once more
+    assert told[-1].rows_read == told[-1].rows_total == 102  # both files whole, and once more the one of the row before
 
 
 # --- refusals before work starts ---
@@ -255,9 +256,13 @@ def test_the_bound_is_never_below_what_is_read(plant):
     assert isinstance(snapshot, Snapshot)
     for components, days in itertools.product((("a",), ("b", "c"), None), (1, 3)):
         selection = Selection(project="default", components=components, start=START, end=START + timedelta(days=days))
-        rows = len(snapshot.load_series(selection).value)
+        loaded = snapshot.load_series(selection)
         for enough in (None, 0):
-            assert count_rows_at_most(snapshot, selection, enough=enough) >= rows
+            assert count_rows_at_most(snapshot, selection, enough=enough) >= len(loaded.value)
+        counted = snapshot.count_series(selection, threads=2)
+        keys = zip(loaded.components, loaded.metrics, strict=True)
+        assert {key: n for key, n in zip(keys, np.diff(loaded.offsets), strict=True) if counted[key] < n} == {}
+        assert {component for component, _ in counted} == set(loaded.components)
     nothing = Selection(project="default", components=("zzz",))
     assert count_rows_at_most(snapshot, nothing) == 0
 
@@ -308,7 +313,7 @@ def test_a_failed_report_says_why_in_words_and_in_one(plant, working, monkeypatc
     def fail(*_args, **_options):
         raise next(failures)
 
-    monkeypatch.setattr(compute, "count_rows", fail)
+    monkeypatch.setattr(Snapshot, "count_series", fail)
     working(ceilings=Ceilings(running_per_project=1))
     ended = [plant.follow(one) for one in reports]
     assert {one.status for one in ended} == {"failed"}
