@@ -305,7 +305,10 @@ def counted_us(params: SeriesParams, param: Record, from_us: int, to_us: int) ->
 
 @inlined
 def held_us(params: SeriesParams, param: Record, from_us: int, to_us: int) -> int:
-    """Return for how much of [from_us, to_us) a value can hold. [us]"""
+    """Return for how much of [from_us, to_us) a value can hold. [us]
+
+    In a loop over rows, ask only where there are windows: counting the references to `params` costs 60 ns a call.
+    """
     if param.unheld_begin == param.unheld_end or to_us <= from_us:
         return to_us - from_us
     return to_us - from_us - overlap_us(params, param.unheld_begin, param.unheld_end, from_us, to_us)
@@ -686,15 +689,19 @@ def fill_holds(
         return
     covered_us, above_us, below_us = 0, 0, 0
     area, low = 0.0, 0.0
+    lsl, usl, has_windows = param.lsl, param.usl, param.unheld_begin < param.unheld_end
     for i in range(max(before, lo), span.end_row):
+        from_us = max(times_us[i], start_us)
         until_us = find_hold_end(times_us, i, hi, max_hold_us, end_us)
-        duration_us = held_us(params, param, max(times_us[i], start_us), until_us)
+        duration_us = until_us - from_us
+        if has_windows:
+            duration_us = held_us(params, param, from_us, until_us)
         if duration_us > 0 and is_good(values[i], qualities[i]):
             covered_us += duration_us
             area, low = two_sum(area, low, values[i] * duration_us)
-            if values[i] > param.usl:
+            if values[i] > usl:
                 above_us += duration_us
-            elif values[i] < param.lsl:
+            elif values[i] < lsl:
                 below_us += duration_us
     out.covered_us, out.above_us, out.below_us = covered_us, above_us, below_us
     out.area = area + low
@@ -932,6 +939,7 @@ def fill_states(
     if start_us == end_us:
         return
     before = span.first_row - 1
+    has_windows = param.unheld_begin < param.unheld_end
     last = -1  # the state of the point before, wherever it lies
     for i in range(before, lo - 1, -1):
         if states[i - lo] >= 0:
@@ -941,8 +949,11 @@ def fill_states(
         state = states[i - lo]
         if state < 0:
             continue
+        from_us = max(times_us[i], start_us)
         until_us = find_hold_end(times_us, i, hi, max_hold_us, end_us)
-        duration_us = held_us(params, param, max(times_us[i], start_us), until_us)
+        duration_us = until_us - from_us
+        if has_windows:
+            duration_us = held_us(params, param, from_us, until_us)
         if duration_us > 0:
             add_state(out, classes[i - lo], duration_us)
             out_us[state] += duration_us
