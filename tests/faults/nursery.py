@@ -31,7 +31,7 @@ PACKAGE = str(Path(gaugehouse.__file__).parent)
 # Phase -> the functions within whose calls its lines are; of two that call each other the inner one counts.
 PHASES = {
     "claiming": (queue.claim,),
-    "reading": (run._refuse_gone, run._wait_for_lake, open_snapshot, Snapshot.count_series, chunks.load_chunk),
+    "reading": (run._refuse_gone, run._wait_for_lake, open_snapshot, Snapshot.estimate_series, chunks.load_chunk),
     "computing": (compute_facts, evaluate, digest_result),
     "writing the file": (result.write_result,),
     "storing the result": (run._store,),

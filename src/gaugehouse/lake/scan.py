@@ -3,11 +3,14 @@
 Names travel as dictionary codes; a file's pages are checked against their checksums while they are read.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +25,11 @@ from gaugehouse.lake.rows import Rows, distinct_codes, instants_us
 from gaugehouse.measurements.selection import Selection, to_epoch_us
 from gaugehouse.measurements.series import SeriesRows
 
+# Sharing rows out evenly among so few is near enough: a series with many rows has row groups of its own.
+FEW_SERIES = 16
 KEY_COLUMNS = ["component", "metric", "measured_at", "value", "quality"]
+
+SeriesKey = tuple[str, str]  # component, metric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,30 +105,66 @@ def read_file_rows(path: Path, entry: FileEntry, selection: Selection) -> RowPar
     return _selected(table, entry, selection, needs_received_at=needs_received_at)
 
 
-def count_file_rows(path: Path, selection: Selection) -> Counter[tuple[str, str]]:
-    """Return how many rows each wanted series has at most in one file: those of all row groups that admit one.
+def estimate_file_rows(path: Path, selection: Selection, wanted: Sequence[SeriesKey]) -> Counter[SeriesKey]:
+    """Return about how many rows of each wanted series lie in the row groups of a file that admit one.
+
+    Rows of a component are shared out evenly among its metrics, where a row group has several of them; and those of a
+    row group of few series among all of these, without reading it.
+
+    Args:
+        path: Of the file.
+        selection: Of the wanted rows.
+        wanted: (component, metric) of each wanted series, in order.
 
     Raises:
         Unavailable: the file is gone or damaged.
     """
-    counts: Counter[tuple[str, str]] = Counter()
+    counts: Counter[SeriesKey] = Counter()
     with _open_checked(path) as file:
         for group in find_wanted_groups(file.metadata, selection):  # one by one: a file may have 100 million rows
-            table = file.read_row_group(group, columns=["component", "metric"])
-            components, component_codes = _codes(table.column("component"))
-            metrics, metric_codes = _codes(table.column("metric"))
-            runs = find_runs(component_codes, metric_codes)
-            wanted = _wanted(runs, components, metrics, selection)
-            counts.update(count_runs(runs, components, metrics, wanted))
+            metadata = file.metadata.row_group(group)
+            candidates = _find_candidates(metadata, wanted)
+            if len(candidates) <= FEW_SERIES:
+                counts.update(_share(metadata.num_rows, candidates))
+                continue
+            names, codes = _codes(file.read_row_group(group, columns=["component"]).column("component"))
+            rows_of = dict(zip(names, np.bincount(codes, minlength=len(names)).tolist(), strict=True))
+            for component, own in groupby(candidates, key=itemgetter(0)):
+                counts.update(_share(rows_of.get(component, 0), list(own)))
     return counts
 
 
-def count_runs(runs: Runs, components: list[str], metrics: list[str], wanted: Bools) -> Counter[tuple[str, str]]:
-    """Return the rows of each series of the wanted runs."""
-    codes = runs.component_codes.astype(np.int64) * len(metrics) + runs.metric_codes
-    used, place = np.unique(codes[wanted], return_inverse=True)
+def _share(rows: int, keys: Sequence[SeriesKey]) -> dict[SeriesKey, int]:
+    """Return rows shared out evenly."""
+    share, rest = divmod(rows, max(1, len(keys)))
+    return {key: share + (place < rest) for place, key in enumerate(keys)}
+
+
+def _find_candidates(metadata: pq.RowGroupMetaData, wanted: Sequence[SeriesKey]) -> Sequence[SeriesKey]:
+    """Return the wanted series that a row group can hold."""
+    by_name = _find_statistics(metadata, "component")
+    if by_name is None or not by_name.has_min_max:
+        return wanted
+    begin = bisect_left(wanted, by_name.min, key=itemgetter(0))
+    found = wanted[begin : bisect_right(wanted, by_name.max, lo=begin, key=itemgetter(0))]
+    by_metric = _find_statistics(metadata, "metric")
+    if by_name.min != by_name.max or by_metric is None or not by_metric.has_min_max:
+        return found
+    return [key for key in found if by_metric.min <= key[1] <= by_metric.max]
+
+
+def _find_statistics(metadata: pq.RowGroupMetaData, name: str) -> pq.Statistics | None:
+    columns = (metadata.column(place) for place in range(metadata.num_columns))
+    return next((column.statistics for column in columns if column.path_in_schema == name), None)
+
+
+def count_part(part: RowPart) -> Counter[SeriesKey]:
+    """Return the rows of each series of a part."""
+    codes = part.runs.component_codes.astype(np.int64) * len(part.metrics) + part.runs.metric_codes
+    used, place = np.unique(codes, return_inverse=True)
     rows = np.zeros(used.size, np.int64)
-    np.add.at(rows, place, runs.lengths[wanted])
+    np.add.at(rows, place, part.runs.lengths)
+    components, metrics = part.components, part.metrics
     names = ((components[code // len(metrics)], metrics[code % len(metrics)]) for code in used.tolist())
     return Counter(dict(zip(names, rows.tolist(), strict=True)))
 

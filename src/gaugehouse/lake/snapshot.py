@@ -4,7 +4,7 @@ A question pins a snapshot once and reads it as often as it likes; what arrives 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -27,7 +27,15 @@ from gaugehouse.lake.manifest import manifest_path, read_manifest
 from gaugehouse.lake.proofs import Proofs
 from gaugehouse.lake.quarantine import read_quarantined_paths, refuse_quarantined
 from gaugehouse.lake.rows import EVENTS, MEASUREMENTS, TABLES, Rows, TableSpec, concat_rows
-from gaugehouse.lake.scan import RowPart, count_file_rows, count_runs, group_rows, read_file_rows, rows_part
+from gaugehouse.lake.scan import (
+    RowPart,
+    SeriesKey,
+    count_part,
+    estimate_file_rows,
+    group_rows,
+    read_file_rows,
+    rows_part,
+)
 from gaugehouse.measurements.selection import Selection, from_epoch_us, to_epoch_us
 from gaugehouse.measurements.series import SeriesRows
 
@@ -174,26 +182,31 @@ class Snapshot:
         hot = self._hot_part(selection)
         return group_rows(parts if hot is None else [*parts, hot], threads=threads)
 
-    def count_series(self, selection: Selection, *, threads: int = 1) -> dict[tuple[str, str], int]:
-        """Return how many rows each series of a selection has at most; those that surely have none are missing.
+    def estimate_series(
+        self, selection: Selection, wanted: Collection[SeriesKey], *, threads: int = 1
+    ) -> dict[SeriesKey, int]:
+        """Return about how many rows have to be read for each series of a selection: row groups are read whole.
 
-        Counted is what has to be read: row groups that hold a wanted row, whole.
+        Series that surely have none are missing.
 
         Args:
             selection: Which rows.
+            wanted: (component, metric) of each series of the selection.
             threads: Files are read by this many threads.
 
         Raises:
             Unavailable: a file cannot be read.
         """
         selection = self._bounded(selection)
-        counts = Counter[tuple[str, str]]()
-        for own in self._read_files(lambda path, _: count_file_rows(path, selection), self.prune(selection), threads):
+        keys = sorted(wanted)
+        counts = Counter[SeriesKey]()
+        for own in self._read_files(
+            lambda path, _: estimate_file_rows(path, selection, keys), self.prune(selection), threads
+        ):
             counts.update(own)
         hot = self._hot_part(selection)
         if hot is not None:
-            everything = np.ones(hot.runs.starts.size, np.bool_)
-            counts.update(count_runs(hot.runs, hot.components, hot.metrics, everything))
+            counts.update(count_part(hot))
         return dict(counts)
 
     def _read_files(self, read: Callable[[Path, FileEntry], T], entries: Sequence[FileEntry], threads: int) -> list[T]:

@@ -65,7 +65,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """Series that are read and computed together, in the order of the pin, and how many rows they have at most."""
+    """Series that are read and computed together, in the order of the pin, and about how many rows that takes."""
 
     series: tuple[PinnedSeries, ...]
     rows: int

@@ -256,7 +256,8 @@ def _plan(
     """Yield the portions of a report, each with the rows that it needs."""
     together = _stays_together(pin, catalogue)
     for selection, series in _select(pin, catalogue):
-        rows_of = {} if snapshot is None else snapshot.count_series(selection, threads=threads)
+        keys = [(one.component, one.metric) for one in series]
+        rows_of = {} if snapshot is None else snapshot.estimate_series(selection, keys, threads=threads)
         for chunk in split_series(series, rows_of, buckets=buckets, limits=limits, together=together):
             yield selection, chunk
 
