@@ -28,6 +28,7 @@ from gaugehouse.reports import (
     ReportRequest,
     ReportView,
     ReportWorker,
+    announce_failure,
     get_report,
     read_result,
     request_report,
@@ -96,6 +97,7 @@ class Plant:
         stop = threading.Event()
         handlers = {JOB_KIND: handler or partial(run_report, worker=self.worker())}
         options = {"worker": "test-1", "lease_s": 5.0, "stop": stop, "poll_s": 0.02, "retry_delay_s": 0.01}
+        options["on_end"] = announce_failure
         thread = threading.Thread(target=run_worker, args=(self.database, handlers), kwargs=options)
         thread.start()
         try:

@@ -29,6 +29,7 @@ from gaugehouse.reports import (
     DeliveryWorker,
     Printer,
     ReportWorker,
+    announce_failure,
     end_delivery,
     run_delivery,
     run_rendering,
@@ -76,6 +77,7 @@ def work_forever(*, data_dir: Path, with_parent: bool) -> None:
             worker=name,
             lease_s=settings.lease_s,
             stop=stop,
+            on_end=announce_failure,
             ceilings=Ceilings(running=settings.report_jobs, running_per_project=settings.report_jobs_per_project),
         )
     database.dispose()

@@ -32,6 +32,7 @@ from gaugehouse.reports.deliver import DeliveryWorker as DeliveryWorker
 from gaugehouse.reports.deliver import run_delivery as run_delivery
 from gaugehouse.reports.deliveries import DELIVERY_KIND as DELIVERY_KIND
 from gaugehouse.reports.deliveries import DeliveryView as DeliveryView
+from gaugehouse.reports.deliveries import announce_failure as announce_failure
 from gaugehouse.reports.deliveries import end_delivery as end_delivery
 from gaugehouse.reports.deliveries import get_delivery as get_delivery
 from gaugehouse.reports.deliveries import list_deliveries as list_deliveries
@@ -61,6 +62,7 @@ from gaugehouse.reports.printing import queue_rendering as queue_rendering
 from gaugehouse.reports.printing import run_rendering as run_rendering
 from gaugehouse.reports.reissue import reissue_late as reissue_late
 from gaugehouse.reports.reissue import reissue_stale as reissue_stale
+from gaugehouse.reports.request import JOB_KIND as JOB_KIND
 from gaugehouse.reports.request import ComponentFilter as ComponentFilter
 from gaugehouse.reports.request import KpiTarget as KpiTarget
 from gaugehouse.reports.request import PeriodBounds as PeriodBounds
@@ -89,7 +91,6 @@ from gaugehouse.reports.schedules import resume_report_schedule as resume_report
 from gaugehouse.reports.staleness import Staleness as Staleness
 from gaugehouse.reports.staleness import compare_revisions as compare_revisions
 from gaugehouse.reports.staleness import find_staleness as find_staleness
-from gaugehouse.reports.store import JOB_KIND as JOB_KIND
 from gaugehouse.reports.store import ReportSource as ReportSource
 from gaugehouse.reports.store import ReportView as ReportView
 from gaugehouse.reports.store import cancel_report as cancel_report

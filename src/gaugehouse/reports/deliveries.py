@@ -22,8 +22,9 @@ from gaugehouse.jobs import JobStatus, JobView, enqueue, hasten
 from gaugehouse.measurements.names import find_name_problem
 from gaugehouse.measurements.selection import from_epoch_us
 from gaugehouse.query.components import show_name
-from gaugehouse.reports.destinations import find_addresses, hide_path
+from gaugehouse.reports.destinations import FolderDestination, find_addresses, hide_path
 from gaugehouse.reports.parcel import Outcome, Subject, encode_subject
+from gaugehouse.reports.request import JOB_KIND
 from gaugehouse.reports.templates import Template, find_template_by_id
 
 DELIVERY_KIND = "deliver_report"
@@ -77,6 +78,11 @@ def queue_deliveries(session: Session, report_id: str, revision: int) -> int:
     Called in the transaction that ends the report: both or neither. Where files go is what the template says now, not
     what it said when the report was asked for: people move on.
     """
+    return _queue(session, report_id, revision, failure=None)
+
+
+def _queue(session: Session, report_id: str, revision: int, *, failure: str | None) -> int:
+    """Write down a delivery for each address of a report's template; of a failure, for those who can read of it."""
     report = session.get(Report, report_id, populate_existing=True)
     template = (
         None if report is None or report.template_id is None else find_template_by_id(session, report.template_id)
@@ -84,12 +90,13 @@ def queue_deliveries(session: Session, report_id: str, revision: int) -> int:
     if report is None or template is None:
         return 0
     about = {
-        "formats": list(template.definition.formats),
-        "subject": encode_subject(_describe(session, report, revision, template)),
+        "formats": list(template.definition.formats) if failure is None else [],
+        "subject": encode_subject(_describe(session, report, revision, template, failure)),
     }
     places = [
         (destination, kind, address)
         for destination in template.definition.destinations
+        if failure is None or not isinstance(destination, FolderDestination)
         for kind, address in find_addresses(destination)
     ]
     for destination, kind, address in places:
@@ -112,7 +119,7 @@ def queue_deliveries(session: Session, report_id: str, revision: int) -> int:
     return len(places)
 
 
-def _describe(session: Session, report: Report, revision: int, template: Template) -> Subject:
+def _describe(session: Session, report: Report, revision: int, template: Template, failure: str | None) -> Subject:
     project = session.get(Project, report.project_id)
     row = session.get(ReportRevision, (report.id, revision), populate_existing=True)
     assert project is not None and row is not None  # noqa: S101, PT018 - foreign keys; narrows the types
@@ -125,6 +132,7 @@ def _describe(session: Session, report: Report, revision: int, template: Templat
         timezone=report.timezone,
         as_of=row.as_of,
         digest=row.digest,
+        failure=failure,
     )
 
 
@@ -183,6 +191,18 @@ def end_delivery(session: Session, job: JobView) -> None:
         .values(state=DeliveryState.FAILED.value, reason=job.reason, next_attempt_at=None)
     )
     session.execute(statement.execution_options(synchronize_session=False))
+
+
+def announce_failure(session: Session, job: JobView) -> None:
+    """Tell those who wait for a report of a template that it failed, and why; an `on_end` of `run_worker`.
+
+    Nobody is told of one that was cancelled on request: who did that knows.
+    """
+    if job.kind != JOB_KIND or job.status is not JobStatus.FAILED:
+        return
+    revision = session.scalars(select(ReportRevision.revision).where(ReportRevision.job_id == job.id)).one_or_none()
+    if revision is not None:
+        _queue(session, job.subject_id, revision, failure=job.reason or "no reason is known")
 
 
 def find_deliveries(session: Session, report_ids: Sequence[str]) -> dict[str, tuple[DeliveryView, ...]]:

@@ -133,7 +133,8 @@ def compose(parcel: Parcel, destination: EmailDestination, address: str, *, send
     """Return the message to one address. Pure: the same parcel gives the same message but for its date."""
     message = EmailMessage(policy=email.policy.SMTP)
     revised = f" (revision {parcel.revision})" if parcel.revision > 1 else ""
-    message["Subject"] = parcel.fill_in(destination.subject) + revised
+    failed = "FAILED: " if parcel.subject.failure is not None else ""
+    message["Subject"] = failed + parcel.fill_in(destination.subject) + revised
     message["From"] = sender
     message["To"] = address
     message["Date"] = format_datetime(now)
@@ -149,6 +150,8 @@ def compose(parcel: Parcel, destination: EmailDestination, address: str, *, send
 
 def _write_text(parcel: Parcel, destination: EmailDestination) -> str:
     subject = parcel.subject
+    if subject.failure is not None:
+        return _write_failure(parcel, subject.failure)
     facts = [
         f"Report      {subject.title}",
         f"Period      {describe_period(subject)} ({subject.timezone})",
@@ -164,3 +167,19 @@ def _write_text(parcel: Parcel, destination: EmailDestination) -> str:
         facts += ["", "The files are too large to be attached; fetch them from the server."]
     own = parcel.fill_in(destination.text)
     return "\n".join([*([own, ""] if own else []), *facts, ""])
+
+
+def _write_failure(parcel: Parcel, reason: str) -> str:
+    """Return why there is no report; the template's own text is about one that there is."""
+    subject = parcel.subject
+    facts = [
+        f"The report {subject.title!r} could not be made: {reason}.",
+        "",
+        f"Period      {describe_period(subject)} ({subject.timezone})",
+        f"Project     {subject.project}",
+        f"Revision    {parcel.revision}",
+        f"Report id   {parcel.report_id}",
+    ]
+    if parcel.link:
+        facts.append(f"Link        {parcel.link}")
+    return "\n".join([*facts, "", "It can be asked for again: gaugehouse report run, or POST /v1/reports.", ""])

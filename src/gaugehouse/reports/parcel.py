@@ -78,6 +78,7 @@ class Subject:
         timezone: IANA zone of the period.
         as_of: The report shows everything received up to this instant.
         digest: Of the result.
+        failure: Why there is no result, in words; None: there is one.
     """
 
     project: str
@@ -88,6 +89,7 @@ class Subject:
     timezone: str
     as_of: datetime | None
     digest: str | None
+    failure: str | None = None
 
 
 def encode_subject(subject: Subject) -> dict[str, Any]:
@@ -101,6 +103,7 @@ def encode_subject(subject: Subject) -> dict[str, Any]:
         "timezone": subject.timezone,
         "as_of_us": None if subject.as_of is None else to_epoch_us(subject.as_of),
         "digest": subject.digest,
+        "failure": subject.failure,
     }
 
 
@@ -116,6 +119,7 @@ def decode_subject(encoded: dict[str, Any]) -> Subject:
         timezone=encoded["timezone"],
         as_of=None if as_of_us is None else from_epoch_us(as_of_us),
         digest=encoded["digest"],
+        failure=encoded.get("failure"),  # rows of older versions have none
     )
 
 

@@ -11,6 +11,7 @@ from gaugehouse.inventory.checks import find_text_problem
 from gaugehouse.measurements.comparison import Against
 from gaugehouse.query.components import show_name
 
+JOB_KIND = "report"  # of jobs that compute one
 TITLE_CHARS = 200
 
 

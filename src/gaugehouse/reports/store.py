@@ -23,10 +23,16 @@ from gaugehouse.reports.allowance import Allowance
 from gaugehouse.reports.ask import DEFAULT_ALLOWANCE, PinSource, make_pin
 from gaugehouse.reports.deliveries import DeliveryView, find_deliveries
 from gaugehouse.reports.pin import Pin, decode_pin, encode_pin
-from gaugehouse.reports.request import ReportRequest, check_wording, decode_request, encode_request, find_extra_tables
+from gaugehouse.reports.request import (
+    JOB_KIND,
+    ReportRequest,
+    check_wording,
+    decode_request,
+    encode_request,
+    find_extra_tables,
+)
 from gaugehouse.reports.result import SCHEMAS, VALUES, Answer, load_answer, load_result, result_path
 
-JOB_KIND = "report"
 ID_CHARACTERS = 32  # as much of a wrong id as an error repeats
 
 

@@ -77,7 +77,7 @@ def write_body(parcel: Parcel, *, attach: bool) -> bytes:
     """Return the JSON that a webhook gets; the same parcel gives the same bytes. Pure."""
     subject = parcel.subject
     body = {
-        "event": "report.done",
+        "event": "report.done" if subject.failure is None else "report.failed",
         "delivery": parcel.delivery_id,
         "project": subject.project,
         "template": subject.template,
@@ -95,6 +95,8 @@ def write_body(parcel: Parcel, *, attach: bool) -> bytes:
         "files": [_describe_file(file) for file in parcel.files] if attach else [],
         "files_left_out": parcel.left_out,
     }
+    if subject.failure is not None:
+        body["reason"] = subject.failure
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 

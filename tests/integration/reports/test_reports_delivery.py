@@ -23,7 +23,7 @@ from structlog.testing import capture_logs
 from gaugehouse import reports
 from gaugehouse.database.tables import Delivery, Job, Report
 from gaugehouse.errors import AlreadyExists, NotFound, Refused, TooLarge, Unavailable
-from gaugehouse.jobs import Control, JobInterrupted, JobLost, claim, get_job, run_worker
+from gaugehouse.jobs import Control, JobCancelled, JobInterrupted, JobLost, claim, get_job, run_worker
 from gaugehouse.reports import (
     DELIVERY_KIND,
     Asker,
@@ -150,6 +150,32 @@ def test_a_report_that_is_not_finished_delivers_nothing(plant, deliver_to, monke
     monkeypatch.setattr("gaugehouse.reports.run.publish_result", fail)
     report = deliver_to(FolderDestination(path="weekly"))
     assert (report.status, report.deliveries) == ("failed", ())
+
+
+def test_who_waits_for_a_report_that_fails_is_told_why(plant, worker, deliver_to, monkeypatch):
+    def fail(*_arguments):
+        raise Refused("measurements of the period were dropped", code="gone")
+
+    monkeypatch.setattr("gaugehouse.reports.run._refuse_gone", fail)
+    with Receiver().listening() as receiver:
+        report = deliver_to(FolderDestination(path="weekly"), WebhookDestination(url=receiver.url()))
+        assert report.status == "failed"
+        assert states(plant, report) == [("webhook", "pending", 0)]  # in a folder nobody would read of it
+        assert attempt(plant, worker) == 1
+    assert states(plant, report) == [("webhook", "delivered", 1)]
+    ((_path, _headers, content),) = receiver.requests
+    body = json.loads(content)
+    assert (body["event"], body["reason"]) == ("report.failed", "measurements of the period were dropped")
+    assert (body["report"]["id"], body["report"]["digest"], body["files"]) == (report.id, None, [])
+
+
+def test_nobody_is_told_of_a_report_that_was_cancelled(plant, deliver_to, monkeypatch):
+    def cancel(*_arguments):
+        raise JobCancelled
+
+    monkeypatch.setattr("gaugehouse.reports.run._refuse_gone", cancel)
+    report = deliver_to(WebhookDestination(url="https://hooks.example.com/T00"))
+    assert (report.status, report.deliveries) == ("cancelled", ())
 
 
 def test_a_report_without_a_template_or_with_a_deleted_one_delivers_nothing(plant, deliver_to):

@@ -126,8 +126,11 @@ def test_periods_are_told_in_the_words_of_people(start, end, text):
 
 
 def test_what_a_delivery_is_about_comes_back_from_the_database_as_it_was():
-    for subject in (make_subject(), make_subject(as_of=None, digest=None)):
+    for subject in (make_subject(), make_subject(as_of=None, digest=None), make_subject(failure="no rows")):
         assert decode_subject(json.loads(json.dumps(encode_subject(subject)))) == subject
+    older = encode_subject(make_subject())
+    del older["failure"]
+    assert decode_subject(older) == make_subject()
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/abs", "a/b", 'x"; y=z.pdf', "a\r\nb", "..", "", "ü" * 300])
@@ -175,6 +178,16 @@ def test_a_message_of_a_later_revision_or_without_files_says_so():
     assert list(message.iter_attachments()) == []
 
 
+def test_a_message_of_a_failure_says_why_and_nothing_of_a_result():
+    subject = make_subject(failure="the lake did not commit in time", digest=None)
+    message = read_message(make_parcel(subject=subject, files=()), text="Here are the numbers of {period}")
+    assert message["subject"] == "FAILED: Pumpen, wöchentlich: 2026-11-09 to 2026-11-15"
+    text = message.get_body().get_content()
+    assert text.startswith("The report 'Pumpen, wöchentlich' could not be made: the lake did not commit in time.")
+    assert "Here are the numbers" not in text
+    assert "2026-11-09 to 2026-11-15 (Europe/Berlin)" in text
+
+
 def test_a_title_cannot_add_a_header():
     message = read_message(make_parcel(subject=make_subject(title="x" * 180 + " Bcc: evil@example.com")))
     assert message["bcc"] is None
@@ -207,6 +220,9 @@ def test_the_body_names_the_report_and_holds_its_files():
     assert pdf["sha256"] == hashlib.sha256(PDF.content).hexdigest()
     assert json.loads(write_body(make_parcel(), attach=False))["files"] == []
     assert write_body(make_parcel(), attach=True) == write_body(make_parcel(), attach=True)
+    assert "reason" not in body
+    failed = json.loads(write_body(make_parcel(subject=make_subject(failure="no rows"), files=()), attach=True))
+    assert (failed["event"], failed["reason"], failed["files"]) == ("report.failed", "no rows", [])
 
 
 @pytest.mark.parametrize(
