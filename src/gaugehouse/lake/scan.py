@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gaugehouse.errors import Unavailable
 from gaugehouse.lake.delta import FileEntry
-from gaugehouse.lake.keyhash import Bools, Int32s, Int64s, copy_runs, group_by_code, run_starts, unsorted_groups
+from gaugehouse.lake.keyhash import Bools, Int32s, Int64s, copy_runs, group_by_code, run_starts, seal, unsorted_groups
 from gaugehouse.lake.rows import Rows, distinct_codes, instants_us
 from gaugehouse.measurements.selection import Selection, to_epoch_us
 from gaugehouse.measurements.series import SeriesRows
@@ -51,7 +51,7 @@ class Runs:
 
 def find_runs(component_codes: Int32s, metric_codes: Int32s) -> Runs:
     """Return the runs of some rows."""
-    starts = run_starts(_seal(component_codes), _seal(metric_codes))
+    starts = run_starts(seal(component_codes), seal(metric_codes))
     return Runs(
         component_codes=component_codes[starts],
         metric_codes=metric_codes[starts],
@@ -287,7 +287,7 @@ def group_rows(parts: RowParts, *, threads: int = 1) -> SeriesRows:
         runs = part.runs
         own_places = places[begin : begin + runs.starts.size]
         for source, target in ((part.t, t), (part.value, value), (part.quality, quality)):
-            copy_runs(_seal(source), target, runs.starts, runs.lengths, own_places)
+            copy_runs(seal(source), target, runs.starts, runs.lengths, own_places)
 
     with ThreadPoolExecutor(max_workers=threads) as pool:
         deque(pool.map(copy, parts, begins), maxlen=0)
@@ -328,10 +328,3 @@ def _series_codes(part: RowPart, component_rank: dict[str, int], metric_rank: di
         return np.empty(0, np.int64)
     codes: Int64s = component[part.runs.component_codes] * len(metric_rank) + metric[part.runs.metric_codes]
     return codes
-
-
-def _seal(column: np.ndarray) -> np.ndarray:
-    """Return a column as the one type that loops are compiled for: for numba a read-only array is another type."""
-    sealed = np.ascontiguousarray(column).view()
-    sealed.flags.writeable = False
-    return sealed
