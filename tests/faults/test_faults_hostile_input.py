@@ -36,7 +36,7 @@ SCOPES = ("--scope", "measurements:write", "--scope", "measurements:read", "--sc
 @pytest.fixture
 def house(found):
     """A server with a key that may write whatever there is, and enough time for a token."""
-    installation = found({"GAUGEHOUSE_TOKEN_LIFETIME_S": "86400", "GAUGEHOUSE_SEGMENT_AGE_S": "2"})
+    installation = found({"GAUGEHOUSE_TOKEN_LIFETIME_S": "86400", "GAUGEHOUSE_SEGMENT_AGE_S": "2"}, workers=1)
     installation.key = installation.create_key("gateway", *SCOPES)
     return installation.start()
 

@@ -104,7 +104,8 @@ class Workers:
 
     def said(self, pid):
         """Return the events that a worker logged."""
-        lines = (self._data_dir / f"{self._names[pid]}.txt").read_text().splitlines()
+        path = self._data_dir / f"{self._names[pid]}.txt"
+        lines = path.read_text().splitlines() if path.exists() else []  # it opens its file itself, once it lives
         return [json.loads(line).get("event") for line in lines if line.startswith("{")]
 
     def output(self):

@@ -81,7 +81,7 @@ LITTLE_ROOM_BYTES = {SHORT: MEBIBYTE, LONG: 4 * MEBIBYTE}
 )
 def test_ten_times_the_usual_load_is_stored_or_refused_politely_and_soon_over(found, is_refused, seconds, tally):
     room = {"GAUGEHOUSE_UNFLUSHED_LIMIT_BYTES": str(LITTLE_ROOM_BYTES[seconds]), "GAUGEHOUSE_SEGMENT_AGE_S": "2"}
-    installation = found(room if is_refused else {}).start()
+    installation = found(room if is_refused else {}, workers=1).start()
     before, burst, after = seconds
     phases = [(before, NOMINAL_ROWS_PER_S), (burst, 10 * NOMINAL_ROWS_PER_S), (after, NOMINAL_ROWS_PER_S)]
     with sending_single_rows(installation) as device:

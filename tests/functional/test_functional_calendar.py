@@ -27,7 +27,7 @@ CALENDAR = {
 
 @pytest.fixture(scope="module")
 def plant(found):
-    installation = found({"GAUGEHOUSE_SEGMENT_AGE_S": "1"}).start()
+    installation = found({"GAUGEHOUSE_SEGMENT_AGE_S": "1"}, workers=1).start()
     yield installation
     installation.stop()
 

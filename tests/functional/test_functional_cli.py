@@ -319,7 +319,7 @@ def test_reports_that_cannot_be_are_refused_in_one_line(house, folder, tmp_path)
 
 
 def test_after_sigterm_everything_acknowledged_is_in_the_files_and_nobody_is_announced(found):
-    installation = found().start()
+    installation = found(workers=1).start()
     rows = [("leaving", "level", START + timedelta(seconds=i), float(i), 0) for i in range(1000)]
     deliver_well(installation.device(), rows)
     worker = installation.worker()

@@ -22,7 +22,7 @@ def minutes(first, count, value=1.0):
 @pytest.fixture(scope="module")
 def issued(found):
     """A server with a report of two revisions: a late row came on the second day."""
-    installation = found({"GAUGEHOUSE_SEGMENT_AGE_S": "0.5"}).start()
+    installation = found({"GAUGEHOUSE_SEGMENT_AGE_S": "0.5"}, workers=1).start()
     deliver_well(installation.device(), minutes(0, 2 * 24 * 60))
     manager = installation.sign_in("max")
     report = ask_report(manager, **QUESTION)

@@ -31,7 +31,7 @@ def plant(found):
         "GAUGEHOUSE_REPORT_MAX_ROWS": "300000",
         "GAUGEHOUSE_REPORT_JOBS_WAITING": "4",
     }
-    installation = found(environment).start()
+    installation = found(environment, workers=1).start()
     device = installation.device()
     for component in LONG["components"]:
         rows = [(component, "force", START + i * STEP, float(i % 60), 0) for i in range(ROWS)]
@@ -60,7 +60,7 @@ def test_a_long_report_says_how_far_it_is_and_ends_within_a_second_of_its_cancel
         return state if state["phase"] in {"computing", "finishing", "writing"} else None
 
     state = wait_until(look, poll_s=0.02, what="the computing")
-    assert 0 <= state["rows_read"] <= state["rows_total"] == 2 * ROWS - 2 * 2240  # to the end of the period
+    assert 0 <= state["rows_read"] <= state["rows_total"] == 2 * ROWS
     answer = manager.post(f"{location}/cancel")
     answered_s = time.monotonic()
     assert answer.status_code == 200, answer.text

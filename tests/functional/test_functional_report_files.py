@@ -30,7 +30,9 @@ QUESTION = {
 @pytest.fixture(scope="module")
 def plant(found, tmp_path_factory):
     outgoing = tmp_path_factory.mktemp("outgoing")
-    installation = found({"GAUGEHOUSE_SEGMENT_AGE_S": "0.5", "GAUGEHOUSE_DELIVERY_DIR": str(outgoing)}).start()
+    installation = found(
+        {"GAUGEHOUSE_SEGMENT_AGE_S": "0.5", "GAUGEHOUSE_DELIVERY_DIR": str(outgoing)}, workers=1
+    ).start()
     rows = [("mill 1", "force", START + i * MINUTE, float(i % 60), 0) for i in range(3 * 24 * 60)]
     rows += [("mill 2", "force", START + i * MINUTE, 5.0, 0) for i in range(24 * 60)]  # silent for two days
     deliver_well(installation.device(), rows)
@@ -244,7 +246,7 @@ def test_commands_write_the_same_files(plant, manager, report, tmp_path):
 
 
 def test_a_command_without_a_server_writes_files_too(found, tmp_path):
-    folder = found()
+    folder = found(workers=1)
     path = tmp_path / "rows.csv"
     lines = [f"press,{(START + i * MINUTE).isoformat()},{i % 7}" for i in range(1440)]
     path.write_text("\n".join(["component,measured_at,heat", *lines]))

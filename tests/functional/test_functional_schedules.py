@@ -21,7 +21,7 @@ DEFINITION = {
 def plant(found, tmp_path_factory):
     """A running server with a delivery folder and a day of rows."""
     outgoing = tmp_path_factory.mktemp("outgoing")
-    installation = found({"GAUGEHOUSE_DELIVERY_DIR": str(outgoing), "GAUGEHOUSE_LEASE_S": "3"}).start()
+    installation = found({"GAUGEHOUSE_DELIVERY_DIR": str(outgoing), "GAUGEHOUSE_LEASE_S": "3"}, workers=1).start()
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     rows = [
         {"component": "pump-1", "metric": "temperature", "measured_at": (midnight - n * HOUR).isoformat(), "value": n}
@@ -143,7 +143,7 @@ def test_a_definition_that_cannot_be_is_refused_in_one_line(plant, tmp_path):
 
 
 def test_a_network_that_is_none_is_refused_at_the_start(found):
-    installation = found({"GAUGEHOUSE_WEBHOOK_PRIVATE_NETWORKS": "everything"})
+    installation = found({"GAUGEHOUSE_WEBHOOK_PRIVATE_NETWORKS": "everything"}, workers=1)
     done = installation.run("serve", "--port", "0")
     assert done.returncode == 1
     assert "GAUGEHOUSE_WEBHOOK_PRIVATE_NETWORKS" in done.stderr

@@ -32,7 +32,7 @@ def wait_for_rows(installation, count):
 @pytest.fixture(scope="module")
 def reporting(found):
     """A server with one report of eight values."""
-    installation = found({"GAUGEHOUSE_SEGMENT_AGE_S": "0.5"}).start()
+    installation = found({"GAUGEHOUSE_SEGMENT_AGE_S": "0.5"}, workers=1).start()
     minutes = [
         (component, "force", START + timedelta(minutes=i), float(i % 60), 0)
         for component in ("press 7", "press 8")
