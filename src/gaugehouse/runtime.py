@@ -96,7 +96,7 @@ class Runtime:
         for slug, project_id, settings in projects:
             for table in INSTANTS:
                 try:
-                    dropped = self._retain(slug, table, settings)
+                    dropped = self._retain(slug, table, settings, replace(trail, project_id=project_id))
                 except Exception as exc:
                     is_expected = isinstance(exc, (GaugehouseError, OSError))
                     why = type(exc).__name__
@@ -106,7 +106,6 @@ class Runtime:
                 if dropped is not None and dropped.files:
                     logger.info("retention_dropped", project=slug, table=table, months=dropped.months)
                     found.append((slug, dropped))
-                    self._tell_dropped(replace(trail, project_id=project_id), slug, table, dropped)
         if failures:
             raise failures[0]
         return found
@@ -116,12 +115,15 @@ class Runtime:
         with self.database.transaction() as session:
             trail.tell(session, "lake.retain", kind="project", id=trail.project_id, name=slug, details=details)
 
-    def _retain(self, slug: str, table: str, settings: ProjectSettings) -> Dropped | None:
+    def _retain(self, slug: str, table: str, settings: ProjectSettings, trail: Trail) -> Dropped | None:
         keep_days = settings.keep_days(table)
         if keep_days is None:
             return None
         before = datetime.now(UTC) - timedelta(days=keep_days)
-        return self.lake.retain(slug, table, before, settings.archive_dir)
+        dropped = self.lake.retain(slug, table, before, settings.archive_dir)
+        if dropped is not None and dropped.files:
+            self._tell_dropped(trail, slug, table, dropped)
+        return dropped
 
     def delete_project(self, slug: str) -> list[Dropped]:
         """Delete a project for good: who may enter first, then what it stored, then the files of its reports.

@@ -81,10 +81,17 @@ class Trail:
         noted: dict[str, Head] = session.info.setdefault(NOTED, {})
         if not noted:
             event.listen(session, "after_commit", self._advance, once=True)
+            event.listen(session, "after_rollback", _forget, once=True)
         noted[chain] = head
 
     def _advance(self, session: Session) -> None:
         self.heads.advance(session.info.pop(NOTED, {}), ended=session.info.pop(ENDED, frozenset()))
+
+
+def _forget(session: Session) -> None:
+    """Nothing of it is true: who rolls back may go on with the same session, and commit something else."""
+    session.info.pop(NOTED, None)
+    session.info.pop(ENDED, None)
 
 
 def _append(session: Session, act: Act) -> Head:

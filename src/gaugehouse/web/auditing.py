@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from gaugehouse.access import Caller, IssuedToken
 from gaugehouse.audit import LOCAL, Heads, Trail
-from gaugehouse.errors import Forbidden, GaugehouseError
+from gaugehouse.errors import Forbidden, GaugehouseError, Unauthenticated
 from gaugehouse.runtime import Runtime
 from gaugehouse.web.problems import request_id_of, write_error
 from gaugehouse.web.security import InRuntime
@@ -148,6 +148,17 @@ async def _on_forbidden(request: Request, error: Exception) -> Response:
     return write_error(request.scope, error)
 
 
+async def _on_unauthenticated(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Unauthenticated)  # noqa: S101  # registered for this class only; narrows the type
+    username: str | None = getattr(request.state, "signing_in", None)
+    if username is not None:  # HTTP Basic, which has no endpoint of its own that could tell of it
+        runtime: Runtime = request.app.state.runtime
+        tell = partial(tell_refused_login, runtime, origin_of(request, runtime), username, error)
+        await run_sync(tell, limiter=request.app.state.threads.callers)
+    return write_error(request.scope, error)
+
+
 def install_audit(app: FastAPI) -> None:
-    """Make `app` write down what it forbids."""
+    """Make `app` write down what it forbids, and whom it does not let in."""
     app.add_exception_handler(Forbidden, _on_forbidden)
+    app.add_exception_handler(Unauthenticated, _on_unauthenticated)

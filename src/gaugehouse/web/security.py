@@ -117,6 +117,7 @@ async def authorize_docs(
     if token is not None:
         caller = await run_sync(runtime.access.caller_of_token, token)
     elif login is not None:
+        request.state.signing_in = login.username
         caller = await threads.sign_ins.run(partial(runtime.access.caller_of_password, login.username, login.password))
     else:
         raise Unauthenticated("the docs need a login", code="login_needed", fields={"challenge": BASIC_CHALLENGE})
