@@ -5,6 +5,7 @@ A refused act has no transaction of its own that an entry could be part of; it g
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -40,7 +41,8 @@ class Refusals:
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._clock = clock
-        self._repeats = Repeats()
+        # Of each action apart: a flood of wrong passwords must not hide who signed in meanwhile.
+        self._repeats: defaultdict[str, Repeats] = defaultdict(Repeats)
         self._lock = threading.Lock()
 
     def note(
@@ -70,7 +72,7 @@ class Refusals:
             trail=replace(trail, request_id=None), action=action, object_kind=kind, tried=tried, object_name=name
         )
         with self._lock:
-            admitted = self._repeats.admit(same, self._clock())
+            admitted = self._repeats[action].admit(same, self._clock())
         if admitted is None:
             return
         counted = {"repeats": admitted.repeats, "others": admitted.others}
@@ -81,7 +83,8 @@ class Refusals:
     def settle(self, *, is_last: bool = False) -> None:
         """Write down the counts of those whose minute is over; what cannot be written is logged."""
         with self._lock:
-            over = self._repeats.settle(self._clock(), is_last=is_last)
+            now_s = self._clock()
+            over = [one for each in self._repeats.values() for one in each.settle(now_s, is_last=is_last)]
         if not over:
             return
         try:

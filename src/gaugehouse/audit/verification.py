@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from gaugehouse.audit.entries import GENESIS, INSTALLATION, Entry, hash_entry
 from gaugehouse.audit.heads import Head, Heads
@@ -19,8 +20,8 @@ class Break:
     """The first broken entry of a chain.
 
     Args:
-        code: `entry_changed`, `entry_missing`, `entry_moved`, `chain_truncated`, `chain_missing`, `head_damaged`; or
-            without damage `heads_missing`.
+        code: `entry_changed`, `entry_missing`, `entry_moved`, `entry_added`, `chain_truncated`, `chain_missing`,
+            `head_damaged`; or without damage `heads_missing`.
         is_damage: Whether something was done to the log.
         number: Of the entry; None where it is no single one.
         what: In words.
@@ -76,13 +77,7 @@ def verify_audit(database: Database, heads: Heads, *, only: str | None = None) -
         tabled = {row.chain: Head(number=row.number, hash=row.hash) for row in session.scalars(select(AuditChain))}
         with_entries = set(session.scalars(select(AuditEntry.chain).distinct()))
         slugs = {row.id: row.slug for row in session.execute(select(Project.id, Project.slug))}
-        ended = set(
-            session.scalars(
-                select(AuditEntry.object_id).where(
-                    AuditEntry.chain == INSTALLATION, AuditEntry.action == "project.delete"
-                )
-            )
-        )
+        ended = _find_ended(session)
     if filed is None and tabled and not findings:
         findings.append(_heads_missing())
     # The database first: a file that a crash left behind may still name a chain that has ended.
@@ -91,10 +86,24 @@ def verify_audit(database: Database, heads: Heads, *, only: str | None = None) -
     for chain in sorted(known if only is None else known & {only}):
         anchors = {TABLE: tabled.get(chain), FILE: (filed or {}).get(chain)}
         verdict = _verify_chain(database, chain, slugs.get(chain), anchors)
+        if verdict.broken is not None and chain not in ended and _has_ended(database, chain):
+            continue  # its project was deleted while we looked
         chains.append(verdict)
         if verdict.broken is not None:
             findings.append(verdict.broken)
     return Verification(chains=tuple(chains), findings=tuple(findings))
+
+
+def _find_ended(session: Session) -> set[str | None]:
+    statement = select(AuditEntry.object_id).where(
+        AuditEntry.chain == INSTALLATION, AuditEntry.action == "project.delete"
+    )
+    return set(session.scalars(statement))
+
+
+def _has_ended(database: Database, chain: str) -> bool:
+    with database.reading() as session:
+        return chain in _find_ended(session)
 
 
 def _read_heads(heads: Heads) -> tuple[dict[str, Head] | None, list[Break]]:
@@ -117,6 +126,8 @@ def _verify_chain(
     broken = walk.find_break()
     if broken is None and anchors[TABLE] is None:
         broken = walk.broken("chain_missing", None, "the database has no head of this chain any more")
+    if broken is None:
+        broken = walk.find_addition()
     return ChainVerdict(chain=chain, project=project, entries=walk.number, hash=walk.hash, broken=broken)
 
 
@@ -146,6 +157,15 @@ class _Walk:
                 what = f"the last {lost:,} of {head.number:,} entries are missing: {where} knows of them"
                 return self.broken("chain_truncated", first, what)
         return None
+
+    def find_addition(self) -> Break | None:
+        """Return the last entry if nobody wrote it who knows the head: both are committed together."""
+        with self._database.reading() as session:
+            head = session.scalar(select(AuditChain.number).where(AuditChain.chain == self._chain))
+        if head is None or head >= self.number:
+            return None
+        what = f"entry {head + 1} stands behind the end of its chain: it was not written by Gaugehouse"
+        return self.broken("entry_added", head + 1, what)
 
     def _judge(self, entry: Entry) -> Break | None:
         expected = self.number + 1

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import threading
+from dataclasses import asdict
 
 import pytest
 from sqlalchemy import delete, insert, select, text, update
@@ -9,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from children import tell_many
 from gaugehouse.audit import INSTALLATION, EntryFilter, Heads, Trail, end_chain, find_entries, verify_audit
-from gaugehouse.audit.entries import GENESIS, hash_entry
+from gaugehouse.audit.entries import GENESIS, Act, hash_entry, seal
 from gaugehouse.audit.reading import walk_chain
 from gaugehouse.audit.trail import CHAINS, ENTRIES
 from gaugehouse.errors import GaugehouseError, Refused
@@ -221,6 +222,37 @@ def test_a_chain_that_was_written_anew_from_its_start_is_found_by_the_file(datab
     )
     tell(database, elsewhere, 2)
     assert found(database, heads) == [("entry_changed", 2)]
+
+
+def test_an_entry_that_somebody_added_is_named(database, trail, heads):
+    """The database takes it, and its hashes are right: but no head was moved with it."""
+    tell(database, trail, 2)
+    last = entries_of(database)[-1]
+    act = Act(**{field: getattr(last, field) for field in Act.__dataclass_fields__})
+    forged = seal(act, number=3, at=last.at, previous_hash=last.hash)
+    with database.transaction() as session:
+        session.execute(insert(ENTRIES).values(**asdict(forged)))
+    assert found(database, heads) == [("entry_added", 3)]
+
+
+def test_a_project_that_is_deleted_while_its_chain_is_read_is_no_damage(database, trail, operator, heads):
+    tell(database, trail, 3)
+
+    class DeletedMeanwhile:
+        """The database, in which somebody deletes the project between the list of chains and the first entry."""
+
+        readings = 0
+
+        def reading(self):
+            self.readings += 1
+            if self.readings == 2:
+                with database.transaction() as session:
+                    end_chain(session, operator, PROJECT, "plant")
+            return database.reading()
+
+    verdict = verify_audit(DeletedMeanwhile(), heads)
+    assert verdict.findings == ()
+    assert entries_of(database) == []
 
 
 def test_a_lost_file_is_told_and_no_damage(database, trail, heads, tmp_path):
