@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from gaugehouse.access import Caller, IssuedToken
 from gaugehouse.audit import LOCAL, Heads, Trail
-from gaugehouse.errors import Forbidden, GaugehouseError, Unauthenticated
+from gaugehouse.errors import Forbidden, GaugehouseError, NotFound, Refused, Unauthenticated
 from gaugehouse.runtime import Runtime
 from gaugehouse.web.problems import request_id_of, write_error
 from gaugehouse.web.security import InRuntime
@@ -22,6 +22,7 @@ from gaugehouse.web.traffic import route_of
 log = structlog.get_logger(__name__)
 
 NOBODY = "unknown"
+REFUSED_LOGIN = (Unauthenticated, Forbidden, NotFound, Refused)  # not that the database is away
 NAMES_TOLD = 20
 
 
@@ -98,7 +99,7 @@ def issue_told(runtime: Runtime, origin: Origin, username: str, issue: Callable[
     """
     try:
         issued = issue()
-    except GaugehouseError as refusal:
+    except REFUSED_LOGIN as refusal:
         tell_refused_login(runtime, origin, username, refusal)
         raise
     trail = origin.by(runtime.access.caller_of_token(issued.access_token))
