@@ -192,6 +192,11 @@ class Access:
             kind="user", name=account.name, project=slug, project_id=project_id, scopes=frozenset(ROLE_SCOPES[role])
         )
 
+    def knows_user(self, username: str) -> bool:
+        """Say whether there is a user of this name; for what only admins read, never for an answer."""
+        with self._db.reading() as session:
+            return self._find_account(session, username) is not None
+
     def _check_password(self, username: str, password: str) -> _Account:
         with self._db.reading() as session:
             account = self._find_account(session, username)

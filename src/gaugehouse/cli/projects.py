@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from gaugehouse.cli.progress import DataTable, out
 from gaugehouse.config import Layout, Settings
 from gaugehouse.errors import Refused
-from gaugehouse.installation import open_database
+from gaugehouse.installation import local_trail, open_database
 from gaugehouse.inventory import (
     ProjectSettings,
     create_project,
@@ -50,10 +50,12 @@ def add_project(*, data_dir: Path, slug: str, title: str) -> None:
     Raises:
         AlreadyExists: there is one, or the lake still has rows of an earlier one of this name.
     """
-    database = open_database(Settings(data_dir=data_dir))
+    settings = Settings(data_dir=data_dir)
+    database = open_database(settings)
     with database.transaction() as session:
-        create_project(session, slug, title=title)
+        project = create_project(session, slug, title=title)
         refuse_leftovers(Layout(data_dir), slug)  # the slug has been checked by now
+        local_trail(settings).tell(session, "project.create", id=project.id, name=slug)
     database.dispose()
     out.print(f"project [bold]{slug}[/bold] created; let somebody in with")
     out.print(f"  gaugehouse user create NAME --role admin --project {slug}", highlight=False)
@@ -65,11 +67,14 @@ def set_project(*, data_dir: Path, slug: str, changes: dict[str, str | bool | No
     Raises:
         Refused: a value that is no duration, or no absolute folder.
     """
-    database = open_database(Settings(data_dir=data_dir))
+    installation = Settings(data_dir=data_dir)
+    database = open_database(installation)
     with database.transaction() as session:
         project_id = get_project(session, slug).id
         settings = get_project_settings(session, project_id)
-        put_project_settings(session, project_id, replace(settings, **_read_changes(changes)))
+        read = _read_changes(changes)
+        put_project_settings(session, project_id, replace(settings, **read))
+        local_trail(installation, project_id).tell(session, "project.change", id=project_id, name=slug, details=read)
         _show(session, [slug])
     database.dispose()
 

@@ -445,3 +445,38 @@ class Setting(Base):
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     value: Mapped[dict[str, Any]]
     updated_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class AuditChain(Base):
+    """How far a chain of the audit log came: its newest entry. `chain` is a project's id, or `installation`.
+
+    No reference to the project: the database lets a chain go only when the installation's says so (triggers).
+    """
+
+    __tablename__ = "audit_chains"
+
+    chain: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class AuditEntry(Base):
+    """One act. Triggers refuse to change or delete it. `details` is text: it is hashed as it stands."""
+
+    __tablename__ = "audit_entries"
+    __table_args__ = (Index(None, "chain", "at"),)
+
+    chain: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[datetime]
+    actor_kind: Mapped[str] = mapped_column(String(16))
+    actor: Mapped[str] = mapped_column(NAME_COLUMN)
+    action: Mapped[str] = mapped_column(String(64))
+    object_kind: Mapped[str] = mapped_column(String(64))
+    object_id: Mapped[str | None] = mapped_column(NAME_COLUMN)
+    object_name: Mapped[str | None] = mapped_column(NAME_COLUMN)
+    source: Mapped[str] = mapped_column(NAME_COLUMN)
+    request_id: Mapped[str | None] = mapped_column(NAME_COLUMN)
+    details: Mapped[str] = mapped_column(Text)
+    previous_hash: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))

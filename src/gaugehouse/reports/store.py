@@ -10,6 +10,7 @@ from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
 from gaugehouse.access import Caller
+from gaugehouse.audit import Trail
 from gaugehouse.config import Layout
 from gaugehouse.database import Database, database_now, new_id
 from gaugehouse.database.tables import Job, Report, ReportRevision
@@ -134,6 +135,7 @@ def request_report(  # noqa: PLR0913 - who asks what, of what, and how large
     cells_limit: int,
     allowance: Allowance = DEFAULT_ALLOWANCE,
     occasion: Occasion = OWN_QUESTION,
+    trail: Trail | None = None,
 ) -> ReportView:
     """Pin a question, then store the report and its job in one transaction.
 
@@ -147,6 +149,7 @@ def request_report(  # noqa: PLR0913 - who asks what, of what, and how large
         cells_limit: Most values of one report.
         allowance: What else it may cost.
         occasion: Of a template or a schedule.
+        trail: Who asks, for the audit log; None where nobody does.
 
     Raises:
         PeriodRefused, NotFound, Refused, TooLarge: See `make_pin`.
@@ -170,6 +173,9 @@ def request_report(  # noqa: PLR0913 - who asks what, of what, and how large
     with database.transaction() as session:
         _check_waiting(session, caller, allowance)
         view = _queue(session, caller, body, pin, occasion)
+        if trail is not None:
+            told = {"period": pin.period.expression, "template": occasion.template_name}
+            trail.tell(session, "report.request", id=view.id, details=told)
     source.request_flush()
     return view
 
@@ -239,6 +245,7 @@ def reissue_report(  # noqa: PLR0913 - who asks for what again, why, and how lar
     cells_limit: int,
     allowance: Allowance = DEFAULT_ALLOWANCE,
     is_automatic: bool = False,
+    trail: Trail | None = None,
 ) -> ReportView:
     """Ask the question of a report once more, of what is known by now: its next revision.
 
@@ -254,6 +261,7 @@ def reissue_report(  # noqa: PLR0913 - who asks for what again, why, and how lar
         cells_limit: Most values of one report.
         allowance: What else it may cost.
         is_automatic: Nobody asked: it is delivered only if it says something else than the revision before.
+        trail: Who asks, for the audit log; None where nobody does.
 
     Raises:
         NotFound, Forbidden: See `get_report`.
@@ -291,6 +299,8 @@ def reissue_report(  # noqa: PLR0913 - who asks for what again, why, and how lar
             raise _is_running(revision)
         _queue_revision(session, caller, report_id, revision, pin, because=because, is_automatic=is_automatic)
         view = get_report(session, caller, report_id)
+        if trail is not None:
+            trail.tell(session, "report.reissue", id=report_id, details={"revision": revision, "because": because})
     source.request_flush()
     return view
 

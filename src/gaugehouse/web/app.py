@@ -6,6 +6,7 @@ from starlette.middleware import Middleware
 from gaugehouse.runtime import Runtime
 from gaugehouse.web import docs
 from gaugehouse.web.api import ROUTERS, influx
+from gaugehouse.web.auditing import install_audit
 from gaugehouse.web.body import BodyGuard
 from gaugehouse.web.envelope import Envelope
 from gaugehouse.web.openapi import Api, describe
@@ -51,6 +52,7 @@ def create_app(runtime: Runtime) -> Api:
     app.state.threads = Threads()
     app.state.is_leaving = _stay  # who serves the application says when requests should wait for nothing any more
     install_error_table(app)
+    install_audit(app)
     app.include_router(docs.router)
     for router in ROUTERS:
         app.include_router(router)

@@ -82,6 +82,7 @@ async def authorize(
     """
     caller = await _identify(runtime.access, threads, token, key)
     request.state.caller = caller.name
+    request.state.calling = caller
     lacking = [scope for scope in wanted.scopes if not caller.may(Scope(scope))]
     if lacking:
         raise Forbidden(f"this needs the scope {lacking[0]}", fields={"scopes_needed": lacking})
@@ -94,6 +95,7 @@ MeasurementWriter = Annotated[Caller, Security(authorize, scopes=[Scope.MEASUREM
 EventReader = Annotated[Caller, Security(authorize, scopes=[Scope.EVENTS_READ])]
 EventWriter = Annotated[Caller, Security(authorize, scopes=[Scope.EVENTS_WRITE])]
 ReportReader = Annotated[Caller, Security(authorize, scopes=[Scope.REPORTS_READ])]
+Admin = Annotated[Caller, Security(authorize, scopes=[Scope.ADMIN])]
 Manager = Annotated[Caller, Security(authorize, scopes=[Scope.MANAGER])]
 
 
@@ -115,6 +117,7 @@ async def authorize_docs(
     if token is not None:
         caller = await run_sync(runtime.access.caller_of_token, token)
     elif login is not None:
+        request.state.signing_in = login.username
         caller = await threads.sign_ins.run(partial(runtime.access.caller_of_password, login.username, login.password))
     else:
         raise Unauthenticated("the docs need a login", code="login_needed", fields={"challenge": BASIC_CHALLENGE})

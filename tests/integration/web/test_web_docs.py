@@ -20,6 +20,8 @@ DELETE /v1/schedules/{name}
 GET /health
 GET /metrics
 GET /ready
+GET /v1/audit
+GET /v1/audit/verification
 GET /v1/components
 GET /v1/components/{component}
 GET /v1/components/{component}/events
