@@ -1,9 +1,10 @@
 """Who is calling and what they may do: users, passwords, tokens, API keys, scopes.
 
 Entry: `Access` turns a token, a key or a password into a `Caller`; `create_user` and `create_api_key` make them.
-May import: database, measurements, config, errors.
+May import: database, measurements, limits, config, errors.
 Invariants: secrets are stored hashed and shown once; a revocation holds after one second; what is not the caller's
-project answers as missing; who does not exist costs the same work and gets the same answer as a wrong password.
+project answers as missing; who does not exist costs the same work and gets the same answer as a wrong password;
+a thousand guesses at an account from one address cost at most ten hashes a minute.
 """
 
 from gaugehouse.access.access import Access as Access

@@ -13,6 +13,7 @@ from gaugehouse.config import Layout, Settings
 from gaugehouse.errors import Refused
 from gaugehouse.installation import open_database
 from gaugehouse.inventory import (
+    LIMITS,
     ProjectSettings,
     create_project,
     find_projects,
@@ -81,6 +82,7 @@ def _read_changes(changes: dict[str, str | bool | None]) -> dict[str, Any]:
         "measurements_keep_days": _read_days,
         "events_keep_days": _read_days,
         "archive_dir": Path,
+        **dict.fromkeys(LIMITS, _read_count),
     }
     read: dict[str, Any] = {}
     for name, value in changes.items():
@@ -105,6 +107,13 @@ def read_duration_s(text: str) -> float:
     return float(match[1]) * UNIT_S[match[2]]
 
 
+def _read_count(text: str) -> int:
+    plain = text.replace("_", "").replace(",", "")
+    if not plain.isdecimal():
+        raise Refused(f"{text!r} is not a whole number such as 1000000, or off", code="limit_refused")
+    return int(plain)
+
+
 def _read_days(text: str) -> int:
     days, rest = divmod(read_duration_s(text), DAY_S)
     if rest or days < 1:
@@ -114,7 +123,7 @@ def _read_days(text: str) -> int:
 
 def _show(session: Session, slugs: list[str]) -> None:
     table = DataTable()
-    for heading in ("project", "latest arrival", "measurements", "events", "archive", "new names"):
+    for heading in ("project", "latest arrival", "measurements", "events", "archive", "new names", "limits"):
         table.add_column(heading, no_wrap=True)
     for slug in slugs:
         settings = get_project_settings(session, get_project(session, slug).id)
@@ -130,7 +139,14 @@ def _cells(settings: ProjectSettings) -> list[str]:
         _kept(settings.events_keep_days),
         "none" if settings.archive_dir is None else str(settings.archive_dir),
         "registered" if settings.register_unknown else "refused",
+        _limits(settings),
     ]
+
+
+def _limits(settings: ProjectSettings) -> str:
+    own = {name: getattr(settings, name) for name in LIMITS}
+    told = [f"{name.removesuffix('_quota').replace('_', ' ')} {limit:,}" for name, limit in own.items() if limit]
+    return ", ".join(told) or "the service's"
 
 
 def _kept(days: int | None) -> str:

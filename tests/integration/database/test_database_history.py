@@ -46,7 +46,7 @@ def test_migrating_again_changes_nothing(blank):
     blank.migrate()
     blank.migrate()
     with blank.engine.connect() as connection:
-        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0009"]
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0010"]
 
 
 def test_a_failing_migration_leaves_nothing_behind(blank):
@@ -86,7 +86,7 @@ def test_processes_that_start_at_once_migrate_once(blank_database_url, blank):
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0]
     with blank.engine.connect() as connection:
-        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0009"]
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0010"]
 
 
 def test_a_generated_migration_imports_what_it_needs(blank, tmp_path):
