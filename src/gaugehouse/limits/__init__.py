@@ -18,4 +18,5 @@ from gaugehouse.limits.quotas import STANDARD_PACE as STANDARD_PACE
 from gaugehouse.limits.quotas import Pace as Pace
 from gaugehouse.limits.quotas import Quota as Quota
 from gaugehouse.limits.quotas import day_of_us as day_of_us
+from gaugehouse.limits.quotas import refuse_series as refuse_series
 from gaugehouse.limits.quotas import seconds_to_next_day as seconds_to_next_day

@@ -1,6 +1,9 @@
 """What a project's admin or the operator allows it: requests by time (a pace), things kept or done (a quota)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from gaugehouse.errors import MAX_ROWS_NAMED, Refused
 
 US_PER_S = 1_000_000
 DAY_US = 86_400 * US_PER_S
@@ -40,6 +43,17 @@ class Quota:
 
 
 NO_QUOTA = Quota()
+
+
+def refuse_series(limit: int, names: Sequence[str]) -> Refused:
+    """Return the refusal of rows that would begin more series than their project may hold; the first are named."""
+    named = ", ".join(repr(name) for name in names[:3])
+    return Refused(
+        f"a project holds at most {limit:,} series, and this request would begin more, such as {named}: nothing of it "
+        "was stored; rows of known series are taken",
+        code="series_limit",
+        fields={"limit": limit, "new": list(names[:MAX_ROWS_NAMED])},
+    )
 
 
 def day_of_us(instant_us: int) -> int:

@@ -86,10 +86,11 @@ class Paces:
         if caller.kind == "operator" or "taken" in scope["state"]:  # this machine's command line; counted before
             return
         rates = self.rates_of(caller.pace)
-        if scope["path"] in self._write_paths:
+        is_post = scope["method"] == HTTPMethod.POST
+        if is_post and scope["path"] in self._write_paths:
             self._admit_write(scope, caller, rates)
             return
-        is_report = scope["method"] == HTTPMethod.POST and REPORT_PATH.fullmatch(scope["path"]) is not None
+        is_report = is_post and REPORT_PATH.fullmatch(scope["path"]) is not None
         self._take(scope, [(rates.reads, 1), (rates.reports if is_report else None, 1)], _name_of(caller))
 
     def _admit_write(self, scope: Scope, caller: Caller, rates: Rates) -> None:

@@ -153,7 +153,7 @@ class SmallDeliveries:
                     messages.clear()
                     scope["state"] |= {"caller": standing.caller.name, "route": PATH}
                     with span("append", rows=len(rows)):
-                        appended = await self._store(standing.caller.project, rows)
+                        appended = await self._store(standing, rows)
         except GaugehouseError as exc:  # the body guard's, no room, or the lake's: nobody behind us has a say in it
             await write_error(scope, exc)(scope, receive, send)
             return
@@ -182,12 +182,13 @@ class SmallDeliveries:
             return None
         return few if registry.are_in_memory(caller.project, few.component, few.metric) else None
 
-    async def _store(self, project: str, rows: FewMeasurements | pa.Table) -> Appended:
+    async def _store(self, standing: _Standing, rows: FewMeasurements | pa.Table) -> Appended:
         outcomes = self._outcomes
         if outcomes is None or not outcomes.is_here:
             outcomes = self._outcomes = _Outcomes()
         future = outcomes.expect()
-        self._runtime.lake.submit(project, Delivery(batches={"measurements": rows}), partial(outcomes.settle, future))
+        delivery = Delivery(batches={"measurements": rows}, quota=standing.limits.quota)
+        self._runtime.lake.submit(standing.caller.project, delivery, partial(outcomes.settle, future))
         outcome = await future
         if isinstance(outcome, BaseException):
             raise outcome
