@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 NS_PER_S = 1_000_000_000
 MAX_BUCKETS = 20_000  # 5 MB of keys and moments, however many addresses somebody has
@@ -27,9 +28,8 @@ class Rate:
     window_s: int = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
-    """What became of one wish.
+class Taken(NamedTuple):
+    """What became of one wish: a tuple, because one is made for every request.
 
     Args:
         rate: The bucket asked.

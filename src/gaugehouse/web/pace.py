@@ -38,9 +38,14 @@ def write_rate_headers(taken: Sequence[Taken]) -> list[Header]:
 
     Source: draft-ietf-httpapi-ratelimit-headers-11. Drafts change: nobody else writes these headers.
     """
-    policies = ", ".join(f'"{one.rate.name}";q={one.rate.quota};w={one.rate.window_s}' for one in taken)
-    levels = ", ".join(f'"{one.rate.name}";r={one.remaining};t={one.reset_after_s}' for one in taken)
-    return [(b"ratelimit-policy", policies.encode()), (b"ratelimit", levels.encode())]
+    policies = [_write_policy(rate.name, rate.quota, rate.window_s) for rate, *_rest in taken]
+    levels = [f'"{one.rate.name}";r={one.remaining};t={one.reset_after_s}' for one in taken]
+    return [(b"ratelimit-policy", ", ".join(policies).encode()), (b"ratelimit", ", ".join(levels).encode())]
+
+
+@lru_cache(maxsize=1024)
+def _write_policy(name: str, quota: int, window_s: int) -> str:
+    return f'"{name}";q={quota};w={window_s}'
 
 
 class Paces:
