@@ -19,7 +19,9 @@ def guarded(found):
 
 def sign_in(installation, password, address, name="vera"):
     form = {"username": name, "password": password}
-    return httpx.post(f"{installation.url}/token", data=form, headers={"X-Forwarded-For": address}, timeout=60, trust_env=False)
+    return httpx.post(
+        f"{installation.url}/token", data=form, headers={"X-Forwarded-For": address}, timeout=60, trust_env=False
+    )
 
 
 def test_who_waits_as_long_as_told_writes_again(guarded):
