@@ -122,13 +122,17 @@ def _read_days(text: str) -> int:
 
 
 def _show(session: Session, slugs: list[str]) -> None:
-    table = DataTable()
-    for heading in ("project", "latest arrival", "measurements", "events", "archive", "new names", "limits"):
+    table, limits = DataTable(), list[str]()
+    for heading in ("project", "latest arrival", "measurements", "events", "archive", "new names"):
         table.add_column(heading, no_wrap=True)
     for slug in slugs:
         settings = get_project_settings(session, get_project(session, slug).id)
         table.add(slug, *_cells(settings))
+        if own := _describe_limits(settings):
+            limits.append(f"{slug} has at most: {own}")
     out.print(table)
+    for line in limits:  # most projects have none of their own: no column that is empty for them
+        out.print(line, highlight=False, soft_wrap=True)
 
 
 def _cells(settings: ProjectSettings) -> list[str]:
@@ -139,14 +143,13 @@ def _cells(settings: ProjectSettings) -> list[str]:
         _kept(settings.events_keep_days),
         "none" if settings.archive_dir is None else str(settings.archive_dir),
         "registered" if settings.register_unknown else "refused",
-        _limits(settings),
     ]
 
 
-def _limits(settings: ProjectSettings) -> str:
+def _describe_limits(settings: ProjectSettings) -> str:
     own = {name: getattr(settings, name) for name in LIMITS}
     told = [f"{name.removesuffix('_quota').replace('_', ' ')} {limit:,}" for name, limit in own.items() if limit]
-    return ", ".join(told) or "the service's"
+    return ", ".join(told)
 
 
 def _kept(days: int | None) -> str:
