@@ -68,8 +68,10 @@ class Runtime:
             for table, instant in INSTANTS.items()
             if (earliest := self._kept_from(project, table, settings)) is not None
         }
+        if settings.rows_per_day_quota is not None:
+            self.lake.recall_rows_of_day(project)
         limits = Limits.from_settings(self.settings)
-        return replace(limits, lateness_limit_s=settings.lateness_limit_s, kept_from=kept_from)
+        return replace(limits, quota=settings.quota, lateness_limit_s=settings.lateness_limit_s, kept_from=kept_from)
 
     def _kept_from(self, project: str, table: str, settings: ProjectSettings) -> datetime | None:
         """Return before which instant a project keeps no rows: by its settings, or because they were dropped."""

@@ -30,6 +30,7 @@ ACTIONS: dict[str, str] = {
     "delivery.retry": "A delivery was sent on its way again",
     "login.accept": "Somebody signed in",
     "login.refuse": "A sign-in was refused; an unknown name is not written down, it may be a password",
+    "login.throttle": "Too many wrong passwords: an account, or all, is locked to an address; once of each lock-out",
     "request.refuse": "Somebody asked for what they may not do (403)",
     "lake.flush": "Acknowledged rows were brought into files by command",
     "lake.compact": "Files were merged by command",

@@ -262,6 +262,13 @@ def project_set(
     register_unknown: Annotated[
         bool | None, typer.Option(help="Whether rows with new component or metric names register them")
     ] = None,
+    writes: Annotated[str | None, typer.Option(help="Most deliveries a minute of each key or user; off")] = None,
+    write_bytes: Annotated[str | None, typer.Option(help="Most bytes of them a second; off")] = None,
+    reads: Annotated[str | None, typer.Option(help="Most other requests a minute of each user or key; off")] = None,
+    reports: Annotated[str | None, typer.Option(help="Most reports asked for a minute, likewise; off")] = None,
+    series: Annotated[str | None, typer.Option(help="Most distinct series; off")] = None,
+    rows_per_day: Annotated[str | None, typer.Option(help="Most new rows on a UTC day; off")] = None,
+    reports_waiting: Annotated[str | None, typer.Option(help="Most reports that may wait; off")] = None,
 ) -> None:
     """Change what is given; a running server follows within a second."""
     from gaugehouse.cli.projects import set_project
@@ -272,6 +279,13 @@ def project_set(
         "events_keep_days": keep_events,
         "archive_dir": archive,
         "register_unknown": register_unknown,
+        "writes_per_minute": writes,
+        "write_bytes_per_s": write_bytes,
+        "reads_per_minute": reads,
+        "reports_per_minute": reports,
+        "series_quota": series,
+        "rows_per_day_quota": rows_per_day,
+        "reports_waiting_quota": reports_waiting,
     }
     set_project(data_dir=data, slug=name, changes=changes)
 

@@ -13,6 +13,7 @@ from gaugehouse.config import Layout, Settings
 from gaugehouse.errors import Refused
 from gaugehouse.installation import local_trail, open_database
 from gaugehouse.inventory import (
+    LIMITS,
     ProjectSettings,
     create_project,
     find_projects,
@@ -86,6 +87,7 @@ def _read_changes(changes: dict[str, str | bool | None]) -> dict[str, Any]:
         "measurements_keep_days": _read_days,
         "events_keep_days": _read_days,
         "archive_dir": Path,
+        **dict.fromkeys(LIMITS, _read_count),
     }
     read: dict[str, Any] = {}
     for name, value in changes.items():
@@ -110,6 +112,13 @@ def read_duration_s(text: str) -> float:
     return float(match[1]) * UNIT_S[match[2]]
 
 
+def _read_count(text: str) -> int:
+    plain = text.replace("_", "").replace(",", "")
+    if not plain.isdecimal():
+        raise Refused(f"{text!r} is not a whole number such as 1000000, or off", code="limit_refused")
+    return int(plain)
+
+
 def _read_days(text: str) -> int:
     days, rest = divmod(read_duration_s(text), DAY_S)
     if rest or days < 1:
@@ -118,13 +127,17 @@ def _read_days(text: str) -> int:
 
 
 def _show(session: Session, slugs: list[str]) -> None:
-    table = DataTable()
+    table, limits = DataTable(), list[str]()
     for heading in ("project", "latest arrival", "measurements", "events", "archive", "new names"):
         table.add_column(heading, no_wrap=True)
     for slug in slugs:
         settings = get_project_settings(session, get_project(session, slug).id)
         table.add(slug, *_cells(settings))
+        if own := _describe_limits(settings):
+            limits.append(f"{slug} has at most: {own}")
     out.print(table)
+    for line in limits:  # most projects have none of their own: no column that is empty for them
+        out.print(line, highlight=False, soft_wrap=True)
 
 
 def _cells(settings: ProjectSettings) -> list[str]:
@@ -136,6 +149,12 @@ def _cells(settings: ProjectSettings) -> list[str]:
         "none" if settings.archive_dir is None else str(settings.archive_dir),
         "registered" if settings.register_unknown else "refused",
     ]
+
+
+def _describe_limits(settings: ProjectSettings) -> str:
+    own = {name: getattr(settings, name) for name in LIMITS}
+    told = [f"{name.removesuffix('_quota').replace('_', ' ')} {limit:,}" for name, limit in own.items() if limit]
+    return ", ".join(told)
 
 
 def _kept(days: int | None) -> str:

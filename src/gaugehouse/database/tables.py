@@ -50,6 +50,13 @@ class Project(Base):
     measurements_keep_days: Mapped[int | None]
     events_keep_days: Mapped[int | None]
     archive_dir: Mapped[str | None] = mapped_column(Text)
+    writes_per_minute: Mapped[int | None]
+    write_bytes_per_s: Mapped[int | None] = mapped_column(BigInteger)
+    reads_per_minute: Mapped[int | None]
+    reports_per_minute: Mapped[int | None]
+    series_quota: Mapped[int | None]
+    rows_per_day_quota: Mapped[int | None] = mapped_column(BigInteger)
+    reports_waiting_quota: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(default=database_now())
 
 

@@ -13,6 +13,7 @@ from gaugehouse.lake.keyhash import Int64s
 from gaugehouse.lake.known import BatchColumns, columns_of_batch
 from gaugehouse.lake.rows import TABLES, Rows, TableSpec
 from gaugehouse.lake.segments import KeyedAnswer
+from gaugehouse.limits import NO_QUOTA, Quota
 from gaugehouse.measurements.few import FewMeasurements, few_to_arrow
 from gaugehouse.measurements.schema import TIMESTAMP
 
@@ -58,10 +59,12 @@ class Delivery:
     Args:
         batches: Rows by table.
         answer: Makes what the sender is told, to be kept with the rows; called under the sequencer's lock.
+        quota: What its project may keep and bring.
     """
 
     batches: Mapping[str, pa.Table | FewMeasurements]
     answer: Callable[[Appended], KeyedAnswer] | None = None
+    quota: Quota = NO_QUOTA
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -113,6 +116,17 @@ class Group:
     deliveries: Sequence[Delivery]
     parts: dict[str, Part]
     ends: dict[str, Int64s]
+
+    @property
+    def quota(self) -> Quota:
+        """What the project may keep and bring, as the last to come knew it."""
+        return self.deliveries[-1].quota
+
+    def count_new(self, outcomes: Mapping[str, Classified]) -> int:
+        """Return how many rows are new; events that tell of conflicts were brought by nobody."""
+        return sum(
+            int(np.count_nonzero(outcome.is_accepted[: self.ends[table][-1]])) for table, outcome in outcomes.items()
+        )
 
     def members_of(self, table: str, at: Positions, conflicts: Classified | None = None) -> Positions:
         """Return which delivery brought the rows at these positions; events behind all are those of `conflicts`."""

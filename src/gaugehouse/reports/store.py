@@ -16,6 +16,7 @@ from gaugehouse.database import Database, database_now, new_id
 from gaugehouse.database.tables import Job, Report, ReportRevision
 from gaugehouse.errors import AlreadyExists, Forbidden, NotFound
 from gaugehouse.inventory.pages import Page, load_page, read_order
+from gaugehouse.inventory.projects import get_project_settings
 from gaugehouse.jobs import JobStatus, enqueue, refuse_too_many_waiting, request_cancel
 from gaugehouse.measurements.names import find_name_problem
 from gaugehouse.measurements.selection import from_epoch_us
@@ -181,9 +182,9 @@ def request_report(  # noqa: PLR0913 - who asks what, of what, and how large
 
 
 def _check_waiting(session: Session, caller: Caller, allowance: Allowance) -> None:
-    refuse_too_many_waiting(
-        session, kind=JOB_KIND, project_id=caller.project_id, limit=allowance.waiting, what="reports"
-    )
+    own = get_project_settings(session, caller.project_id).reports_waiting_quota
+    limit = allowance.waiting if own is None else own
+    refuse_too_many_waiting(session, kind=JOB_KIND, project_id=caller.project_id, limit=limit, what="reports")
 
 
 def _queue(session: Session, caller: Caller, body: ReportRequest, pin: Pin, occasion: Occasion) -> ReportView:

@@ -11,10 +11,11 @@ from fastapi import Depends, FastAPI, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from gaugehouse.access import Caller, IssuedToken
+from gaugehouse.access import LOGIN_THROTTLED, Caller, IssuedToken, LockedOut
 from gaugehouse.audit import LOCAL, Heads, Trail
-from gaugehouse.errors import Forbidden, GaugehouseError, NotFound, Refused, Unauthenticated
+from gaugehouse.errors import Forbidden, GaugehouseError, NotFound, Refused, Throttled, Unauthenticated
 from gaugehouse.runtime import Runtime
+from gaugehouse.web.pace import paces_of
 from gaugehouse.web.problems import request_id_of, write_error
 from gaugehouse.web.security import InRuntime
 from gaugehouse.web.traffic import route_of
@@ -69,7 +70,7 @@ class Origin:
 
 def origin_of(request: Request, runtime: Runtime) -> Origin:
     """Return where a request comes from."""
-    source = NOBODY if request.client is None else request.client.host
+    source = paces_of(request).find_address(request.scope)
     return Origin(heads=runtime.heads, source=source, request_id=request_id_of(request.scope))
 
 
@@ -113,15 +114,26 @@ def tell_refused_login(runtime: Runtime, origin: Origin, username: str, refusal:
     Both for names that exist and for others it is looked whether they do, and both count the same, so that the time
     tells nobody. A name of nobody is not written down: people type passwords into the wrong field.
     """
+    _tell_of_login(runtime, origin, "login.refuse", username, {"code": refusal.code})
+
+
+def tell_lockout(runtime: Runtime, origin: Origin, username: str, locked: LockedOut) -> None:
+    """Write down that sign-ins are refused for a while; an address is locked for every name, so it names none."""
+    _tell_of_login(runtime, origin, "login.throttle", username if locked == "account" else None, {"locked": locked})
+
+
+def _tell_of_login(
+    runtime: Runtime, origin: Origin, action: str, username: str | None, details: dict[str, object]
+) -> None:
     try:
-        is_known = runtime.access.knows_user(username)
+        is_known = username is not None and runtime.access.knows_user(username)
         runtime.refusals.note(
             origin.by_nobody(),
-            "login.refuse",
+            action,
             kind="user",
-            tried=username,
+            tried=username or "",
             name=username if is_known else None,
-            details={"code": refusal.code},
+            details=details,
         )
     except GaugehouseError as exc:
         log.warning("audit_refusal_lost", code=exc.code)
@@ -159,7 +171,21 @@ async def _on_unauthenticated(request: Request, error: Exception) -> Response:
     return write_error(request.scope, error)
 
 
+async def _on_throttled(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Throttled)  # noqa: S101  # registered for this class only; narrows the type
+    username: str | None = getattr(request.state, "guessing", None)
+    if username is not None and error.code == LOGIN_THROTTLED:
+        runtime: Runtime = request.app.state.runtime
+        origin = origin_of(request, runtime)
+        locked = runtime.access.find_new_lockout(username, origin.source)
+        if locked is not None:  # the next million waits for no thread
+            tell = partial(tell_lockout, runtime, origin, username, locked)
+            await run_sync(tell, limiter=request.app.state.threads.callers)
+    return write_error(request.scope, error)
+
+
 def install_audit(app: FastAPI) -> None:
     """Make `app` write down what it forbids, and whom it does not let in."""
     app.add_exception_handler(Forbidden, _on_forbidden)
     app.add_exception_handler(Unauthenticated, _on_unauthenticated)
+    app.add_exception_handler(Throttled, _on_throttled)

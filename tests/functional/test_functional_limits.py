@@ -1,0 +1,71 @@
+"""Limits of a real server: what is refused, and that waiting as told helps."""
+
+import time
+
+import httpx
+import pytest
+
+from functional.installation import PASSWORD
+
+ROW = {"component": "meter", "metric": "level", "value": 1.0}
+
+
+@pytest.fixture(scope="module")
+def guarded(found):
+    installation = found({"GAUGEHOUSE_WRITES_PER_MINUTE": "60", "GAUGEHOUSE_TRUSTED_PROXIES": "127.0.0.0/8"}).start()
+    yield installation
+    installation.stop()
+
+
+def sign_in(installation, password, address, name="vera"):
+    form = {"username": name, "password": password}
+    return httpx.post(
+        f"{installation.url}/token", data=form, headers={"X-Forwarded-For": address}, timeout=60, trust_env=False
+    )
+
+
+def test_who_waits_as_long_as_told_writes_again(guarded):
+    device = guarded.device()
+
+    def send(second):
+        return device.post(
+            "/v1/measurements", json=[ROW | {"measured_at": f"2026-11-20T10:{second // 60:02}:{second % 60:02}Z"}]
+        )
+
+    answers = [send(second) for second in range(100)]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert refused
+    assert {answer.status_code for answer in answers} == {201, 429}
+    assert all(answer.headers["ratelimit-policy"] == '"writes";q=60;w=60' for answer in answers)
+    assert refused[-1].json()["code"] == "rate_limited"
+    time.sleep(int(refused[-1].headers["retry-after"]))
+    assert send(100).status_code == 201
+
+
+def test_guesses_are_delayed_and_the_owner_signs_in_elsewhere(guarded):
+    answers = [sign_in(guarded, "a wrong password", "203.0.113.66") for _ in range(30)]
+    heard = sum(answer.status_code == 401 for answer in answers)
+    assert 5 <= heard <= 10
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert {answer.json()["code"] for answer in refused} == {"login_throttled"}
+    assert sign_in(guarded, PASSWORD, "192.0.2.1").status_code == 200
+    time.sleep(int(refused[-1].headers["retry-after"]))
+    assert sign_in(guarded, PASSWORD, "203.0.113.66").status_code == 200  # and a success forgives
+    assert sign_in(guarded, "a wrong password", "203.0.113.66").status_code == 401
+
+
+def test_a_common_password_is_refused_on_the_command_line(guarded):
+    done = guarded.run(
+        "user",
+        "create",
+        "nick",
+        "--role",
+        "viewer",
+        "--project",
+        "default",
+        "--password-stdin",
+        stdin="passwordpassword",
+    )
+    assert done.returncode != 0
+    assert "most common" in done.stderr
+    assert "passwordpassword" not in done.stderr + done.stdout
