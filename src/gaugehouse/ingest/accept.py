@@ -31,6 +31,8 @@ class HoldsSeries(AppendsRows, Protocol):
 
     def count_series_of(self, project: str, table: TableName) -> int: ...
 
+    def refuse_rows_of_day(self, project: str, rows: int, quota: int) -> None: ...
+
 
 class KnowsNames(Protocol):
     """The part of the inventory that a delivery needs."""
@@ -153,14 +155,17 @@ class SeriesRoom:
     quota: Quota
 
     def refuse_new_names(self, components: Sequence[str], metrics: Sequence[str]) -> None:
-        """Refuse names for which there is no room, before they are registered: each begins a series at least.
+        """Refuse names for which there is no room, before they are registered: each begins a series, with a new row.
 
         Raises:
             Refused: `series_limit`, with the names.
+            Throttled: `rows_per_day_quota`.
         """
         limit, names = self.quota.series, max(components, metrics, key=len)
         if limit is not None and self.lake.count_series_of(self.project, self.table) + len(names) > limit:
             raise refuse_series(limit, names)
+        if self.quota.rows_per_day is not None:
+            self.lake.refuse_rows_of_day(self.project, len(names), self.quota.rows_per_day)
 
 
 def _resolve_names(

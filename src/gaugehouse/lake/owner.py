@@ -115,6 +115,7 @@ class Lake:
         )
         self._gather = Gather(self._sequencer)
         self._opened_us = -1
+        self._recalling = threading.Lock()
         self._recalled: set[str] = set()  # projects whose rows of the day before this start are counted
         self.answers = Answers(layout.log_dir / ANSWERS)
         self.values = ValueTable(layout, settings, self._fail)
@@ -321,6 +322,19 @@ class Lake:
         """Return how many series of a table a project has."""
         return self._sequencer.indexes[table].count_series(project)
 
+    def refuse_rows_of_day(self, project: str, rows: int, quota: int) -> None:
+        """Refuse rows that are new for certain, before anything is done for them.
+
+        Raises:
+            Throttled: with them the project would bring more than `quota` on this UTC day.
+        """
+        with self._sequencer.lock:
+            self._sequencer.rows_of_day.refuse_over(project, rows, quota, self._stamp_us())
+
+    def _stamp_us(self) -> int:
+        """Return about which stamp a row would get now: never one before the newest, whatever the clock says. [us]"""
+        return max(now_us(), self._sequencer.last_received_us)
+
     def recall_rows_of_day(self, project: str) -> None:
         """Count what a project brought on this UTC day before the lake was opened, once; slow the first time.
 
@@ -329,8 +343,13 @@ class Lake:
         Raises:
             Unavailable: a file cannot be read.
         """
-        if project in self._recalled or day_of_us(now_us()) != day_of_us(self._opened_us):
+        if project in self._recalled or day_of_us(self._stamp_us()) != day_of_us(self._opened_us):
             return
+        with self._recalling:  # who came at the same time waits for the one look
+            if project not in self._recalled:
+                self._recall_rows_of_day(project)
+
+    def _recall_rows_of_day(self, project: str) -> None:
         opened_at = from_epoch_us(self._opened_us)
         midnight = opened_at.replace(hour=0, minute=0, second=0, microsecond=0)
         before = Selection(project=project, received_after=midnight - MICROSECOND, as_of=opened_at)
@@ -339,9 +358,8 @@ class Lake:
             with snapshot.read(before, statement, table=table) as reader:
                 rows += reader.read_all().column("rows")[0].as_py()
         with self._sequencer.lock:
-            if project not in self._recalled:
-                self._recalled.add(project)
-                self._sequencer.rows_of_day.recall(project, rows, day_of_us(self._opened_us))
+            self._recalled.add(project)
+            self._sequencer.rows_of_day.recall(project, rows, day_of_us(self._opened_us))
 
     def _refuse_when_full(self) -> None:
         now_s = time.monotonic()

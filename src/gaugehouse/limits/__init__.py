@@ -10,6 +10,7 @@ from gaugehouse.limits.addresses import Networks as Networks
 from gaugehouse.limits.addresses import find_client_address as find_client_address
 from gaugehouse.limits.addresses import group_address as group_address
 from gaugehouse.limits.addresses import read_networks as read_networks
+from gaugehouse.limits.buckets import MAX_BUCKETS as MAX_BUCKETS
 from gaugehouse.limits.buckets import Buckets as Buckets
 from gaugehouse.limits.buckets import Rate as Rate
 from gaugehouse.limits.buckets import Taken as Taken
@@ -20,3 +21,4 @@ from gaugehouse.limits.quotas import Quota as Quota
 from gaugehouse.limits.quotas import day_of_us as day_of_us
 from gaugehouse.limits.quotas import refuse_series as refuse_series
 from gaugehouse.limits.quotas import seconds_to_next_day as seconds_to_next_day
+from gaugehouse.limits.quotas import strictest as strictest

@@ -45,6 +45,14 @@ class Quota:
 NO_QUOTA = Quota()
 
 
+def strictest(quotas: Sequence[Quota]) -> Quota:
+    """Return the least of each bound among quotas."""
+    return Quota(
+        series=min((one.series for one in quotas if one.series is not None), default=None),
+        rows_per_day=min((one.rows_per_day for one in quotas if one.rows_per_day is not None), default=None),
+    )
+
+
 def refuse_series(limit: int, names: Sequence[str]) -> Refused:
     """Return the refusal of rows that would begin more series than their project may hold; the first are named."""
     named = ", ".join(repr(name) for name in names[:3])

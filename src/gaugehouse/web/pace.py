@@ -16,7 +16,7 @@ from starlette.types import Scope
 from gaugehouse.access import Caller
 from gaugehouse.config import Settings
 from gaugehouse.errors import Throttled
-from gaugehouse.limits import Buckets, Pace, Rate, Taken, find_client_address, group_address, read_networks
+from gaugehouse.limits import MAX_BUCKETS, Buckets, Pace, Rate, Taken, find_client_address, group_address, read_networks
 
 MINUTE_S = 60
 REPORT_PATH = re.compile(r"/v1/reports(/[^/]+/revisions)?")
@@ -54,11 +54,13 @@ class Paces:
     Args:
         settings: What holds where a project says nothing.
         write_paths: Where deliveries go.
-        buckets: Whoever has them shares them.
+        max_buckets: How many are remembered of callers, and as many of strangers.
     """
 
-    def __init__(self, settings: Settings, *, write_paths: Iterable[str], buckets: Buckets | None = None) -> None:
-        self._buckets = buckets or Buckets()
+    def __init__(self, settings: Settings, *, write_paths: Iterable[str], max_buckets: int = MAX_BUCKETS) -> None:
+        self._buckets = Buckets(max_buckets=max_buckets)
+        # Apart: whoever has a thousand networks must not be able to fill the buckets of callers by pushing them out.
+        self._strangers = Buckets(max_buckets=max_buckets)
         self._write_paths = frozenset(write_paths)
         self._proxies = read_networks(settings.trusted_proxies, setting="GAUGEHOUSE_TRUSTED_PROXIES")
         self._refused = _rate("refused", settings.refused_per_minute)
@@ -96,19 +98,21 @@ class Paces:
             self._admit_write(scope, caller, rates)
             return
         is_report = is_post and REPORT_PATH.fullmatch(scope["path"]) is not None
-        self._take(scope, [(rates.reads, 1), (rates.reports if is_report else None, 1)], _name_of(caller))
+        self._take(
+            scope, [(rates.reads, 1), (rates.reports if is_report else None, 1)], _name_of(caller), self._buckets
+        )
 
     def _admit_write(self, scope: Scope, caller: Caller, rates: Rates) -> None:
         size_bytes = _announced_bytes(scope)
         if size_bytes is None and rates.write_bytes is not None:
             # Called with its length once the body is here.
             scope["state"]["charge_body"] = partial(self._buckets.charge, rates.write_bytes, _name_of(caller))
-        self._take(scope, [(rates.writes, 1), (rates.write_bytes, size_bytes or 0)], _name_of(caller))
+        self._take(scope, [(rates.writes, 1), (rates.write_bytes, size_bytes or 0)], _name_of(caller), self._buckets)
 
     def admits_small(self, scope: Scope, caller: Caller, rates: Rates, size_bytes: int) -> bool:
         """Count one small delivery if its buckets have it; who is refused learns why the general way."""
         wishes = [(rates.writes, 1), (rates.write_bytes, size_bytes)]
-        if self._find_refusal(scope, wishes, _name_of(caller)) is None:
+        if self._find_refusal(scope, wishes, _name_of(caller), self._buckets) is None:
             return True
         del scope["state"]["taken"]  # there it is asked again
         return False
@@ -119,10 +123,10 @@ class Paces:
         Raises:
             Throttled: Too many of them came from its address.
         """
-        self._take(scope, [(self._refused, 1)], group_address(self.find_address(scope)))
+        self._take(scope, [(self._refused, 1)], group_address(self.find_address(scope)), self._strangers)
 
-    def _take(self, scope: Scope, wishes: Sequence[tuple[Rate | None, int]], name: object) -> None:
-        refused = self._find_refusal(scope, wishes, name)
+    def _take(self, scope: Scope, wishes: Sequence[tuple[Rate | None, int]], name: object, buckets: Buckets) -> None:
+        refused = self._find_refusal(scope, wishes, name, buckets)
         if refused is not None:
             rate = refused.rate
             raise Throttled(
@@ -132,12 +136,14 @@ class Paces:
                 retry_after_s=refused.retry_after_s,
             )
 
-    def _find_refusal(self, scope: Scope, wishes: Sequence[tuple[Rate | None, int]], name: object) -> Taken | None:
+    def _find_refusal(
+        self, scope: Scope, wishes: Sequence[tuple[Rate | None, int]], name: object, buckets: Buckets
+    ) -> Taken | None:
         taken: list[Taken] = []
         for rate, cost in wishes:
             if rate is None:
                 continue
-            taken.append(self._buckets.take(rate, name, cost))
+            taken.append(buckets.take(rate, name, cost))
             if not taken[-1].is_granted:
                 scope["state"]["taken"] = taken
                 return taken[-1]

@@ -184,6 +184,8 @@ def test_rows_per_day_end_at_the_quota_over_a_restart_and_repeats_are_free(make_
     assert stored(device) == 3
     assert send(device, [row("a", 10), row("a", 11)]).status_code == 201
     assert send(device, [row("a", 12)]).status_code == 429
+    assert send(device, [row("new")]).json()["code"] == "rows_per_day_quota"
+    assert service.runtime.registry.find_unknown("default", ["new"], []) == (["new"], [])  # nor was it registered
     assert send(device, [row("a", 10)]).json()["duplicates"] == 1
     assert stored(device) == 5
 
