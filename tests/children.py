@@ -7,6 +7,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from factories import event_batch, measurement_batch
+from gaugehouse.audit import Heads, Trail
 from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database
 from gaugehouse.database.tables import Setting
@@ -104,3 +105,14 @@ def _find_compiled() -> set[tuple[str, str]]:
         for name, loop in vars(module).items()
         for signature in getattr(loop, "signatures", ())
     }
+
+
+def tell_many(url, secrets_dir, project_id, count, barrier):
+    """Write entries into one chain of the audit log, at the same time as others."""
+    database = Database.open(url)
+    trail = Trail(heads=Heads(secrets_dir), actor_kind="user", actor="ann", project_id=project_id, source="local")
+    barrier.wait()
+    for _ in range(count):
+        with database.transaction() as session:
+            trail.tell(session, "component.change", name="pump-1")
+    database.dispose()

@@ -25,6 +25,7 @@ from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database, sqlite_url
 from gaugehouse.database.dump import check_dump, check_empty, dump_database, load_database
 from gaugehouse.errors import DamageFound, GaugehouseError, NotFound, Refused, Unavailable
+from gaugehouse.installation import local_trail
 from gaugehouse.lake import BackedLake, KeyedAnswer, Lake, Pool, drop_unlisted, restore_lake
 from gaugehouse.lake.answers import ANSWERS, Answers
 from gaugehouse.lake.backup import begin_restore, end_restore, holds, is_half_restored
@@ -355,7 +356,7 @@ def restore_backup(settings: Settings, target: Path, *, name: str | None, on_pro
         _restore_answers(layout, _read_checked(target / "answers", listed.answers))
     for result in listed.results:
         _restore_result(layout, target, result)
-    database_rows = _restore_database(settings.database_url or sqlite_url(layout.database_path), dump)
+    database_rows = _restore_database(settings, dump)
     end_restore(layout)
     through_us = listed.lake.through_us
     return Restored(
@@ -385,11 +386,14 @@ def _check_database(url: str) -> None:
         database.dispose()
 
 
-def _restore_database(url: str, dump: Sequence[bytes]) -> int:
-    database = Database.open(url)
+def _restore_database(settings: Settings, dump: Sequence[bytes]) -> int:
+    database = Database.open(settings.database_url or sqlite_url(Layout(settings.data_dir).database_path))
     try:
         database.migrate()
-        return load_database(database, dump)
+        rows = load_database(database, dump)
+        with database.transaction() as session:
+            local_trail(settings).tell(session, "backup.restore", details={"rows": rows})
+        return rows
     finally:
         database.dispose()
 

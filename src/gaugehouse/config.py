@@ -100,6 +100,25 @@ class Settings(BaseSettings):
         default=None, description="OTLP/HTTP address that OpenTelemetry traces go to; none are made without it"
     )
 
+    writes_per_minute: int = Field(
+        default=600_000, ge=0, description="Most deliveries of one key or user [1/min]; 0 is any number"
+    )
+    write_bytes_per_s: int = Field(
+        default=0, ge=0, description="Most bytes of deliveries of one key or user [bytes/s]; 0 is any number"
+    )
+    reads_per_minute: int = Field(
+        default=60_000, ge=0, description="Most other requests of one key or user [1/min]; 0 is any number"
+    )
+    reports_per_minute: int = Field(
+        default=6_000, ge=0, description="Most reports asked for by one user or key [1/min]; 0 is any number"
+    )
+    refused_per_minute: int = Field(
+        default=6_000, ge=0, description="Most requests without valid credentials from one address; 0 is any number"
+    )
+    trusted_proxies: str = Field(
+        default="", description="Networks of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8,fd00::/8"
+    )
+
     token_lifetime_s: int = Field(default=900, ge=60, le=86_400, description="Lifetime of an access token [s]")
     lease_s: float = Field(
         default=30.0, gt=0, description="A job whose worker is silent for this long is run again [s]"

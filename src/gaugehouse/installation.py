@@ -1,6 +1,7 @@
 """What every process of an installation opens: database and access; no lake, so that small commands are quick."""
 
 from gaugehouse.access import Access, load_signing_secret
+from gaugehouse.audit import LOCAL, Heads, Trail
 from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database, sqlite_url
 from gaugehouse.inventory import ensure_default_project
@@ -21,3 +22,14 @@ def open_access(settings: Settings, database: Database) -> Access:
     """Return who checks credentials, with the installation's own signing secret."""
     secret = load_signing_secret(Layout(settings.data_dir).secrets_dir)
     return Access(database, secret, settings.token_lifetime_s, demo=settings.demo)
+
+
+def open_heads(settings: Settings) -> Heads:
+    """Return the file of the audit log's newest hashes."""
+    return Heads(Layout(settings.data_dir).secrets_dir)
+
+
+def local_trail(settings: Settings, project_id: str | None = None) -> Trail:
+    """Return who acts where a command does something to the database: the operator of this machine."""
+    heads = open_heads(settings)
+    return Trail(heads=heads, actor_kind="operator", actor="operator", project_id=project_id, source=LOCAL)

@@ -13,12 +13,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from gaugehouse.access import Access
+from gaugehouse.audit import LOCAL, Heads, Refusals, Trail, end_chain
 from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database
 from gaugehouse.database.tables import Report
 from gaugehouse.errors import GaugehouseError, NotFound
 from gaugehouse.ingest import Limits, warm_up
-from gaugehouse.installation import open_access, open_database
+from gaugehouse.installation import open_access, open_database, open_heads
 from gaugehouse.inventory import (
     FirstLabels,
     ProjectSettings,
@@ -49,9 +50,15 @@ class Runtime:
     layout: Layout
     database: Database
     access: Access
+    heads: Heads
+    refusals: Refusals
     registry: Registry
     labels: FirstLabels
     lake: Lake
+
+    def trail(self, *, actor_kind: str = "operator", actor: str = "operator", project_id: str | None = None) -> Trail:
+        """Return who acts without a request: the command line of this machine, or the server by itself."""
+        return Trail(heads=self.heads, actor_kind=actor_kind, actor=actor, project_id=project_id, source=LOCAL)
 
     def delivery_limits(self, project: str) -> Limits:
         """Return what one delivery to a project may hold, by the settings of the service and of the project."""
@@ -61,8 +68,10 @@ class Runtime:
             for table, instant in INSTANTS.items()
             if (earliest := self._kept_from(project, table, settings)) is not None
         }
+        if settings.rows_per_day_quota is not None:
+            self.lake.recall_rows_of_day(project)
         limits = Limits.from_settings(self.settings)
-        return replace(limits, lateness_limit_s=settings.lateness_limit_s, kept_from=kept_from)
+        return replace(limits, quota=settings.quota, lateness_limit_s=settings.lateness_limit_s, kept_from=kept_from)
 
     def _kept_from(self, project: str, table: str, settings: ProjectSettings) -> datetime | None:
         """Return before which instant a project keeps no rows: by its settings, or because they were dropped."""
@@ -72,20 +81,24 @@ class Runtime:
         bounds += [] if gone is None else [gone.before]
         return max(bounds, default=None)
 
-    def retain(self) -> list[tuple[str, Dropped]]:
+    def retain(self, trail: Trail | None = None) -> list[tuple[str, Dropped]]:
         """Drop what every project's settings say is too old; return (project, what) for each table that lost rows.
 
         A table that fails, for want of room in its archive, say, keeps no other from it; the first failure is raised
-        when all have been tried. What was dropped is logged in either case.
+        when all have been tried. What was dropped is logged in either case, and in the audit log of the project.
+
+        Args:
+            trail: Who wants that; the server by itself without one.
         """
+        trail = trail or self.trail(actor_kind="service", actor="retention")
         with self.database.reading() as session:
-            projects = [(one.slug, get_project_settings(session, one.id)) for one in find_projects(session)]
+            projects = [(one.slug, one.id, get_project_settings(session, one.id)) for one in find_projects(session)]
         found: list[tuple[str, Dropped]] = []
         failures: list[Exception] = []
-        for slug, settings in projects:
+        for slug, project_id, settings in projects:
             for table in INSTANTS:
                 try:
-                    dropped = self._retain(slug, table, settings)
+                    dropped = self._retain(slug, table, settings, replace(trail, project_id=project_id))
                 except Exception as exc:
                     is_expected = isinstance(exc, (GaugehouseError, OSError))
                     why = type(exc).__name__
@@ -99,12 +112,20 @@ class Runtime:
             raise failures[0]
         return found
 
-    def _retain(self, slug: str, table: str, settings: ProjectSettings) -> Dropped | None:
+    def _tell_dropped(self, trail: Trail, slug: str, table: str, dropped: Dropped) -> None:
+        details = {"table": table, "months": list(dropped.months), "rows": dropped.rows, "files": dropped.files}
+        with self.database.transaction() as session:
+            trail.tell(session, "lake.retain", kind="project", id=trail.project_id, name=slug, details=details)
+
+    def _retain(self, slug: str, table: str, settings: ProjectSettings, trail: Trail) -> Dropped | None:
         keep_days = settings.keep_days(table)
         if keep_days is None:
             return None
         before = datetime.now(UTC) - timedelta(days=keep_days)
-        return self.lake.retain(slug, table, before, settings.archive_dir)
+        dropped = self.lake.retain(slug, table, before, settings.archive_dir)
+        if dropped is not None and dropped.files:
+            self._tell_dropped(trail, slug, table, dropped)
+        return dropped
 
     def delete_project(self, slug: str) -> list[Dropped]:
         """Delete a project for good: who may enter first, then what it stored, then the files of its reports.
@@ -129,13 +150,14 @@ class Runtime:
             reports=(*reports, *(() if begun is None else begun.reports)),
         )
         write_deletion(self.layout, deletion)
-        return self._delete(deletion)
+        return self._delete(deletion, self.trail())
 
-    def _delete(self, deletion: Deletion) -> list[Dropped]:
+    def _delete(self, deletion: Deletion, trail: Trail) -> list[Dropped]:
         slug = deletion.project
         with self.database.transaction() as session:
             project = find_project(session, slug)
             if project is not None and project.id == deletion.project_id:  # not a later one of this name
+                end_chain(session, trail, project.id, slug)
                 delete_project(session, slug)
         self.registry.forget(slug)
         self.labels.forget(slug)
@@ -149,13 +171,14 @@ class Runtime:
         """Finish what an earlier owner began; a deletion that fails again is left to the next start."""
         for deletion in read_deletions(self.layout):
             try:
-                self._delete(deletion)
+                self._delete(deletion, self.trail(actor_kind="service", actor="start"))
                 logger.info("deletion_finished", project=deletion.project)
             except Exception:  # whatever it is: others must be served
                 logger.exception("deletion_failed", project=deletion.project)
 
     def close(self, *, flush_timeout_s: float = 10.0) -> None:
         """Commit what is acknowledged, let go of the lake and the database."""
+        self.refusals.settle(is_last=True)
         self.lake.close(flush_timeout_s)
         self.database.dispose()
 
@@ -185,6 +208,8 @@ def open_runtime(settings: Settings, on_progress: Progress = _quiet) -> Runtime:
         layout=layout,
         database=database,
         access=access,
+        heads=open_heads(settings),
+        refusals=Refusals(database),
         registry=Registry(database),
         labels=FirstLabels(database),
         lake=lake,

@@ -60,6 +60,12 @@ class BackupArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def answers(runtime: Runtime) -> dict[str, Answer]:
     """Return what an owner does for each request."""
 
+    def tell(
+        action: str, *, kind: str | None = None, name: str | None = None, details: Mapping[str, object] | None = None
+    ) -> None:
+        with runtime.database.transaction() as session:
+            runtime.trail().tell(session, action, kind=kind, name=name, details=details)
+
     def status(given: Mapping[str, Any], _report: Progress) -> LiveFacts:
         _read(given, NoArguments)
         return runtime.lake.facts()
@@ -68,30 +74,40 @@ def answers(runtime: Runtime) -> dict[str, Answer]:
         _read(given, NoArguments)
         rows = runtime.lake.unflushed_rows()
         runtime.lake.flush()
+        tell("lake.flush", kind="lake", details={"rows": rows})
         return {"rows": rows}
 
     def compact(given: Mapping[str, Any], report: Progress) -> object:
-        return runtime.lake.compact(_read(given, CompactArguments).project, report)
+        project = _read(given, CompactArguments).project
+        done = runtime.lake.compact(project, report)
+        tell("lake.compact", kind="lake", details={"project": project})
+        return done
 
     def retain(given: Mapping[str, Any], _report: Progress) -> object:
         _read(given, NoArguments)
-        return [{"project": project, **msgspec.to_builtins(dropped)} for project, dropped in runtime.retain()]
+        done = runtime.retain(runtime.trail())
+        return [{"project": project, **msgspec.to_builtins(dropped)} for project, dropped in done]
 
     def delete_project(given: Mapping[str, Any], _report: Progress) -> object:
         return runtime.delete_project(_read(given, ProjectArguments).project)
 
     def quarantine(given: Mapping[str, Any], _report: Progress) -> object:
         asked = _read(given, QuarantineArguments)
-        return {"is_quarantined": runtime.lake.quarantine(asked.table, asked.path, asked.what)}
+        is_quarantined = runtime.lake.quarantine(asked.table, asked.path, asked.what)
+        tell("lake.quarantine", kind="file", name=asked.path, details={"table": asked.table, "done": is_quarantined})
+        return {"is_quarantined": is_quarantined}
 
     def backup(given: Mapping[str, Any], report: Progress) -> object:
         asked = _read(given, BackupArguments)
-        return make_backup(runtime.lake, runtime.database, Path(asked.target), keep=asked.keep, on_progress=report)
+        done = make_backup(runtime.lake, runtime.database, Path(asked.target), keep=asked.keep, on_progress=report)
+        tell("backup.create", name=done.name, details={"keep": asked.keep, "rows": done.rows})
+        return done
 
     def repair(given: Mapping[str, Any], report: Progress) -> object:
         backups = _read(given, RepairArguments).backups
         pool = None if backups is None else read_pool(Path(backups))
         mended = tuple(runtime.lake.repair_files(pool, report))
+        tell("lake.repair", kind="lake", details={"mended": len(mended)})
         return Repair(mended=mended, looked_at=len(mended))
 
     return {

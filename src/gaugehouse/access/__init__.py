@@ -1,9 +1,10 @@
 """Who is calling and what they may do: users, passwords, tokens, API keys, scopes.
 
 Entry: `Access` turns a token, a key or a password into a `Caller`; `create_user` and `create_api_key` make them.
-May import: database, measurements, config, errors.
+May import: database, measurements, limits, config, errors.
 Invariants: secrets are stored hashed and shown once; a revocation holds after one second; what is not the caller's
-project answers as missing; who does not exist costs the same work and gets the same answer as a wrong password.
+project answers as missing; who does not exist costs the same work and gets the same answer as a wrong password;
+a thousand guesses at an account from one address cost at most ten hashes a minute.
 """
 
 from gaugehouse.access.access import Access as Access
@@ -15,6 +16,8 @@ from gaugehouse.access.api_keys import revoke_api_key as revoke_api_key
 from gaugehouse.access.caller import Caller as Caller
 from gaugehouse.access.caller import Role as Role
 from gaugehouse.access.caller import Scope as Scope
+from gaugehouse.access.login_throttle import LOGIN_THROTTLED as LOGIN_THROTTLED
+from gaugehouse.access.login_throttle import LockedOut as LockedOut
 from gaugehouse.access.signing_secret import load_signing_secret as load_signing_secret
 from gaugehouse.access.users import create_user as create_user
 from gaugehouse.access.users import disable_user as disable_user

@@ -11,16 +11,19 @@ from sqlalchemy.orm import Session
 
 from gaugehouse.access.api_keys import hash_key, is_well_formed_key
 from gaugehouse.access.caller import ROLE_SCOPES, Caller, Role, Scope
+from gaugehouse.access.login_throttle import LockedOut, LoginThrottle
 from gaugehouse.access.passwords import hash_password, verify_password
 from gaugehouse.access.recent import RecentAnswers
 from gaugehouse.access.tokens import Claims, read_token, sign_token
 from gaugehouse.database import Database
 from gaugehouse.database.tables import ApiKey, Membership, Project, User
 from gaugehouse.errors import Forbidden, NotFound, Refused, Unauthenticated
+from gaugehouse.limits import Pace
 from gaugehouse.measurements.names import find_name_problem
 
 OPERATOR_LIFETIME_S = 900
 DEFAULT_PROJECT = "default"
+THIS_MACHINE = "local"  # the address of who asks without a connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,7 @@ class _Standing:
     role: Role
     token_version: int
     may_log_in: bool
+    pace: Pace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +73,7 @@ class Access:
         signing_secret: From `load_signing_secret`.
         token_lifetime_s: How long a user's token lives. [s]
         demo: Whether demo users may log in; outside demo mode their rows are as good as absent.
-        clock: Monotonic seconds, for the age of remembered answers. [s]
+        clock: Monotonic seconds, for the age of remembered answers and the delays after wrong passwords. [s]
     """
 
     def __init__(
@@ -86,22 +90,30 @@ class Access:
         self._token_lifetime_s = token_lifetime_s
         self._demo = demo
         self._nobodys_hash = hash_password("not a password of anybody")  # who does not exist costs the same work
+        self._throttle = LoginThrottle(clock)
         self._standings: RecentAnswers[_Standing | None] = RecentAnswers(clock)
         self._keys: RecentAnswers[_StoredKey | None] = RecentAnswers(clock)
         self._project_ids: RecentAnswers[str | None] = RecentAnswers(clock)
 
     def issue_token(
-        self, username: str, password: str, requested: Sequence[str] = (), project: str | None = None
+        self,
+        username: str,
+        password: str,
+        requested: Sequence[str] = (),
+        project: str | None = None,
+        *,
+        address: str = THIS_MACHINE,
     ) -> IssuedToken:
         """Return a token for a right password, for the requested scopes or, when none is requested, all held ones.
 
         Raises:
             Unauthenticated: wrong password, unknown or disabled user: one text and one cost for all.
+            Throttled: too many wrong passwords for this name from this address, or from it at all.
             Forbidden: a requested scope is not held (`scope_not_granted`).
             NotFound: no such project, or the user is not a member of it.
             Refused: the user has several projects and named none (`project_required`).
         """
-        account = self._check_password(username, password)
+        account = self._check_password(username, password, address)
         slug, _, role = self._choose_membership(account, project)
         held = ROLE_SCOPES[role]
         refused = sorted(set(requested) - {scope.value for scope in held})
@@ -142,6 +154,8 @@ class Access:
             project=claims.project,
             project_id=standing.project_id,
             scopes=frozenset(scope for scope in ROLE_SCOPES[standing.role] if scope.value in claims.scopes),
+            id=claims.subject,
+            pace=standing.pace,
         )
 
     def _read_token(self, token: str) -> Claims:
@@ -180,26 +194,42 @@ class Access:
         """Say whether `caller_of_key` would answer from memory."""
         return not is_well_formed_key(key) or self._keys.has(hash_key(key))
 
-    def caller_of_password(self, username: str, password: str) -> Caller:
+    def caller_of_password(self, username: str, password: str, *, address: str = THIS_MACHINE) -> Caller:
         """Return who a user name and password stand for (HTTP Basic), with all scopes that are held.
 
         Raises:
-            Unauthenticated: as `issue_token`.
+            Unauthenticated, Throttled: as `issue_token`.
         """
-        account = self._check_password(username, password)
+        account = self._check_password(username, password, address)
         slug, project_id, role = self._choose_membership(account, None)
         return Caller(
             kind="user", name=account.name, project=slug, project_id=project_id, scopes=frozenset(ROLE_SCOPES[role])
         )
 
-    def _check_password(self, username: str, password: str) -> _Account:
+    def knows_user(self, username: str) -> bool:
+        """Say whether there is a user of this name; for what only admins read, never for an answer."""
         with self._db.reading() as session:
-            account = self._find_account(session, username)
-        # Hashing happens outside the transaction: 30 ms, and a queue when many log in at once.
-        password_hash = account.password_hash if account is not None else self._nobodys_hash
-        is_right, better_hash = verify_password(password, password_hash)
-        if account is None or not is_right or not account.may_log_in:
-            raise Unauthenticated("the user name or the password is wrong", code="login_refused")
+            return self._find_account(session, username) is not None
+
+    def refuse_throttled(self, username: str, address: str) -> None:
+        """Refuse a sign-in that would be refused for its number, before it waits for a thread.
+
+        Raises:
+            Throttled: as `issue_token`.
+        """
+        self._throttle.refuse_early(username, address)
+
+    def find_new_lockout(self, username: str, address: str) -> LockedOut | None:
+        """Return what is locked out for too many wrong passwords, once of each lock-out; for the audit log.
+
+        Returns:
+            `account`, `address`, or None: as `LoginThrottle.find_new_lockout`.
+        """
+        return self._throttle.find_new_lockout(username, address)
+
+    def _check_password(self, username: str, password: str, address: str) -> _Account:
+        with self._throttle.attempt(username, address):
+            account, better_hash = self._compare_password(username, password)
         if better_hash is not None:
             with self._db.transaction() as session:
                 session.execute(
@@ -208,6 +238,17 @@ class Access:
                     .values(password_hash=better_hash)
                 )
         return account
+
+    def _compare_password(self, username: str, password: str) -> tuple[_Account, str | None]:
+        """Return whose password it is and, when theirs is of older parameters, the hash to store."""
+        with self._db.reading() as session:
+            account = self._find_account(session, username)
+        # Hashing happens outside the transaction: 30 ms, and a queue when many log in at once.
+        password_hash = account.password_hash if account is not None else self._nobodys_hash
+        is_right, better_hash = verify_password(password, password_hash)
+        if account is None or not is_right or not account.may_log_in:
+            raise Unauthenticated("the user name or the password is wrong", code="login_refused")
+        return account, better_hash
 
     def _find_account(self, session: Session, username: str) -> _Account | None:
         if find_name_problem(username) is not None:  # NUL and half surrogates make the drivers fail, not answer
@@ -245,7 +286,7 @@ class Access:
 
     def _load_standing(self, user_id: str, slug: str) -> _Standing | None:
         statement = (
-            select(User, Project.id, Membership.role)
+            select(User, Project, Membership.role)
             .join(Membership, Membership.user_id == User.id)
             .join(Project, Project.id == Membership.project_id)
             .where(User.id == user_id, Project.slug == slug)
@@ -254,33 +295,34 @@ class Access:
             found = session.execute(statement).one_or_none()
             if found is None:
                 return None
-            user, project_id, role = found
+            user, project, role = found
             return _Standing(
                 name=user.name,
-                project_id=project_id,
+                project_id=project.id,
                 role=Role(role),
                 token_version=user.token_version,
                 may_log_in=self._may_log_in(user),
+                pace=_pace_of(project),
             )
 
     def _load_key(self, key_hash: str) -> _StoredKey | None:
         statement = (
-            select(ApiKey, Project.slug)
-            .join(Project, Project.id == ApiKey.project_id)
-            .where(ApiKey.key_hash == key_hash)
+            select(ApiKey, Project).join(Project, Project.id == ApiKey.project_id).where(ApiKey.key_hash == key_hash)
         )
         with self._db.reading() as session:
             found = session.execute(statement).one_or_none()
             if found is None:
                 return None
-            row, slug = found
+            row, project = found
             caller = Caller(
                 kind="key",
                 name=row.name,
-                project=slug,
+                project=project.slug,
                 project_id=row.project_id,
                 scopes=frozenset(Scope(scope) for scope in row.scopes),
                 component=row.component,
+                id=row.id,
+                pace=_pace_of(project),
             )
             return _StoredKey(
                 key_hash=row.key_hash,
@@ -301,6 +343,15 @@ class Access:
                 return session.scalar(select(Project.id).where(Project.slug == slug))
 
         return self._project_ids.find(slug, ask)
+
+
+def _pace_of(project: Project) -> Pace:
+    return Pace(
+        writes_per_minute=project.writes_per_minute,
+        write_bytes_per_s=project.write_bytes_per_s,
+        reads_per_minute=project.reads_per_minute,
+        reports_per_minute=project.reports_per_minute,
+    )
 
 
 def _token_ended() -> Unauthenticated:

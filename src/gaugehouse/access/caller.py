@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from gaugehouse.limits import STANDARD_PACE, Pace
+
 
 class Scope(StrEnum):
     """What a token or key may be used for."""
@@ -64,6 +66,8 @@ class Caller:
         project_id: Its id.
         scopes: Scopes of the token or key as issued; ask `may`, which knows what implies what.
         component: The one component a key is bound to, by name; None is the whole project.
+        id: Of the user or key.
+        pace: How fast callers of its project may ask.
     """
 
     kind: CallerKind
@@ -72,6 +76,8 @@ class Caller:
     project_id: str
     scopes: frozenset[Scope]
     component: str | None = None
+    id: str = ""
+    pace: Pace = STANDARD_PACE
 
     def may(self, scope: Scope) -> bool:
         """Return whether this caller has a scope, directly or because another one implies it."""

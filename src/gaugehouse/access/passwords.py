@@ -8,10 +8,12 @@ from pwdlib import PasswordHash
 from pwdlib.exceptions import UnknownHashError
 from pwdlib.hashers.argon2 import Argon2Hasher
 
+from gaugehouse.access.common_passwords import find_common_part
 from gaugehouse.errors import Refused, Throttled
 
 MIN_CHARACTERS = 12
-MAX_CHARACTERS = 128
+MAX_CHARACTERS = 256
+SERVICE_NAME = "gaugehouse"
 CONCURRENT_HASHES = 2  # 19 MiB and 30 ms each: logins must not take the machine from ingestion
 HASH_WAIT_S = 5.0
 
@@ -30,13 +32,20 @@ def _turn() -> Iterator[None]:
 
 
 def check_password(password: str, *, user_name: str) -> None:
-    """Refuse a password that is too short, too long, not text, or the user's name."""
+    """Refuse a password that is too short, too long, not text, or among the first that anybody tries.
+
+    Any characters count, as they are: there are no rules what a password must be made of (ASVS 6.2.5, 6.2.8).
+
+    Raises:
+        Refused: `password_refused` for what it is, `password_common` for what others have chosen as well.
+    """
     if not MIN_CHARACTERS <= len(password) <= MAX_CHARACTERS:
         raise Refused(f"a password has {MIN_CHARACTERS} to {MAX_CHARACTERS} characters", code="password_refused")
     if not _is_text(password):
         raise Refused("a password must be text that UTF-8 can carry", code="password_refused")
-    if user_name.casefold() in password.casefold() and len(password) - len(user_name) < MIN_CHARACTERS // 2:
-        raise Refused("a password must not be little more than the user's name", code="password_refused")
+    problem = find_common_part(password, names=(user_name, SERVICE_NAME))
+    if problem is not None:
+        raise Refused(f"this password {problem}; choose one that nobody can guess", code="password_common")
 
 
 def hash_password(password: str) -> str:

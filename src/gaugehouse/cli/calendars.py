@@ -12,11 +12,12 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy.orm import Session
 
+from gaugehouse.audit import Trail
 from gaugehouse.cli.json_output import print_json
 from gaugehouse.cli.progress import out, print_table
 from gaugehouse.config import Settings
 from gaugehouse.errors import Refused, Unreadable
-from gaugehouse.installation import open_database
+from gaugehouse.installation import local_trail, open_database
 from gaugehouse.inventory import (
     ExclusionView,
     NewExclusion,
@@ -45,15 +46,17 @@ ALL_DAYS = frozenset(range(7))
 
 
 @contextmanager
-def _writing(data_dir: Path, project: str, author: str) -> Iterator[tuple[Session, str]]:
-    """Give a transaction and the project's id; the author is kept with what is written, so it must be a name."""
+def _writing(data_dir: Path, project: str, author: str) -> Iterator[tuple[Session, str, Trail]]:
+    """Give a transaction, the project's id and who acts; the author is kept with what is written: it must be a name."""
     problem = find_name_problem(author)
     if problem is not None:
         raise Refused(f"the author {problem}", code="author_refused")
-    database = open_database(Settings(data_dir=data_dir))
+    settings = Settings(data_dir=data_dir)
+    database = open_database(settings)
     try:
         with database.transaction() as session:
-            yield session, get_project(session, project).id
+            project_id = get_project(session, project).id
+            yield session, project_id, local_trail(settings, project_id)
     finally:
         database.dispose()
 
@@ -100,8 +103,10 @@ def set_calendar(*, data_dir: Path, project: str, file: Path, author: str) -> No
         NotFound: there is no such project.
     """
     calendar = read_shift_calendar(_read_json(file))
-    with _writing(data_dir, project, author) as (session, project_id):
+    with _writing(data_dir, project, author) as (session, project_id, trail):
         stored = put_shift_calendar(session, project_id, calendar, author=author)
+        details = {"version": stored.version, "author": author}
+        trail.tell(session, "shift_calendar.change", details=details)
     out.print(f"version {stored.version} of the shift calendar of {project}: {len(calendar.shifts)} shifts")
 
 
@@ -164,8 +169,10 @@ def add_window(*, data_dir: Path, project: str, window: NewWindow, author: str) 
         end=parse_instant(window.end, timezone=window.timezone),
         reason=window.reason,
     )
-    with _writing(data_dir, project, author) as (session, project_id):
+    with _writing(data_dir, project, author) as (session, project_id, trail):
         added = add_exclusion(session, project_id, new, author=author)
+        details = {"kind": added.kind, "start": added.start.isoformat(), "end": added.end.isoformat(), "author": author}
+        trail.tell(session, "exclusion.create", id=added.id, details=details)
     sys.stdout.write(f"{added.id}\n")
 
 
@@ -201,8 +208,9 @@ def withdraw_window(*, data_dir: Path, project: str, exclusion_id: str, author: 
     Raises:
         NotFound: the project has none of this id.
     """
-    with _writing(data_dir, project, author) as (session, project_id):
+    with _writing(data_dir, project, author) as (session, project_id, trail):
         one = withdraw_exclusion(session, project_id, exclusion_id, author=author)
+        trail.tell(session, "exclusion.withdraw", id=one.id, details={"author": author})
     when = "" if one.withdrawn_at is None else f", {_minute(one.withdrawn_at)}"
     out.print(f"{one.id} withdrawn by {one.withdrawn_by}{when}", markup=False)
 

@@ -26,6 +26,7 @@ key_app = typer.Typer(help="API keys of devices and programs.", no_args_is_help=
 project_app = typer.Typer(help="Projects: tenants, and how long their rows are kept.", no_args_is_help=True)
 calendar_app = typer.Typer(help="The shift calendar of a project.", no_args_is_help=True)
 exclusion_app = typer.Typer(help="Windows that reports leave out: maintenance, calibration.", no_args_is_help=True)
+audit_app = typer.Typer(help="The audit log: who did what, and whether it is whole.", no_args_is_help=True)
 lake_app = typer.Typer(help="The lake's own upkeep.", no_args_is_help=True)
 app.add_typer(report_app, name="report")
 kpi_app = typer.Typer(help="KPIs: what there is, and how a value came to be.", no_args_is_help=True)
@@ -36,6 +37,7 @@ app.add_typer(calendar_app, name="calendar")
 app.add_typer(exclusion_app, name="exclusion")
 app.add_typer(user_app, name="user")
 app.add_typer(key_app, name="key")
+app.add_typer(audit_app, name="audit")
 
 
 @contextmanager
@@ -260,6 +262,13 @@ def project_set(
     register_unknown: Annotated[
         bool | None, typer.Option(help="Whether rows with new component or metric names register them")
     ] = None,
+    writes: Annotated[str | None, typer.Option(help="Most deliveries a minute of each key or user; off")] = None,
+    write_bytes: Annotated[str | None, typer.Option(help="Most bytes of them a second; off")] = None,
+    reads: Annotated[str | None, typer.Option(help="Most other requests a minute of each user or key; off")] = None,
+    reports: Annotated[str | None, typer.Option(help="Most reports asked for a minute, likewise; off")] = None,
+    series: Annotated[str | None, typer.Option(help="Most distinct series; off")] = None,
+    rows_per_day: Annotated[str | None, typer.Option(help="Most new rows on a UTC day; off")] = None,
+    reports_waiting: Annotated[str | None, typer.Option(help="Most reports that may wait; off")] = None,
 ) -> None:
     """Change what is given; a running server follows within a second."""
     from gaugehouse.cli.projects import set_project
@@ -270,6 +279,13 @@ def project_set(
         "events_keep_days": keep_events,
         "archive_dir": archive,
         "register_unknown": register_unknown,
+        "writes_per_minute": writes,
+        "write_bytes_per_s": write_bytes,
+        "reads_per_minute": reads,
+        "reports_per_minute": reports,
+        "series_quota": series,
+        "rows_per_day_quota": rows_per_day,
+        "reports_waiting_quota": reports_waiting,
     }
     set_project(data_dir=data, slug=name, changes=changes)
 
@@ -443,3 +459,54 @@ def lake_repair(
 
     if not repair(data_dir=data, backups=backups, as_json=as_json):
         raise typer.Exit(EXIT_DAMAGED)
+
+
+@audit_app.command(name="list")
+def audit_list(
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    installation: Annotated[
+        bool, typer.Option("--installation", help="What concerns no single project, instead of a project's")
+    ] = False,
+    actor: Annotated[str | None, typer.Option(help="Name of who acted")] = None,
+    action: Annotated[str | None, typer.Option(help="Such as key.create; or report, for all of reports")] = None,
+    object_: Annotated[str | None, typer.Option("--object", help="Id or name")] = None,
+    since: Annotated[str | None, typer.Option(help="2026-11-20T06:00Z")] = None,
+    until: Annotated[str | None, typer.Option(help="Before this instant")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The newest so many")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show who did what to which object, from where; the newest first."""
+    from gaugehouse.cli.auditing import ListOptions, list_entries
+
+    options = ListOptions(
+        project=None if installation else project,
+        actor=actor,
+        action=action,
+        object=object_,
+        since=since,
+        until=until,
+        limit=limit,
+    )
+    list_entries(options, data_dir=data, as_json=as_json)
+
+
+@audit_app.command(name="verify")
+def audit_verify(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """Prove that no entry was changed, moved, removed or cut off; print the newest hashes; exit code 3 on damage."""
+    from gaugehouse.cli.auditing import verify_log
+
+    if not verify_log(data_dir=data, as_json=as_json):
+        raise typer.Exit(EXIT_DAMAGED)
+
+
+@audit_app.command(name="export")
+def audit_export(
+    file: Annotated[Path, typer.Argument(help="New Parquet file", dir_okay=False)],
+    data: Data = DEFAULT_DATA,
+    project: Annotated[str | None, typer.Option("--project", help="Only this project; default all chains")] = None,
+) -> None:
+    """Write the whole log into a Parquet file."""
+    from gaugehouse.cli.auditing import export_log
+
+    export_log(data_dir=data, file=file, project=project)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import httpx
@@ -17,7 +17,7 @@ from gaugehouse.installation import open_access, open_database
 from gaugehouse.inventory import Registry
 from gaugehouse.lake import CONFLICTS, Appended, Delivery
 from gaugehouse.logs import configure_logs
-from gaugehouse.runtime import RunningOwner, find_owner, open_runtime
+from gaugehouse.runtime import RunningOwner, Runtime, find_owner, open_runtime
 from gaugehouse.upkeep import answering
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
@@ -33,6 +33,22 @@ class Writer:
     lake: AppendsRows
     database: Database
     registry: Registry
+
+
+class OwnLake:
+    """Appends as the owner, within the quotas of the project: as through the server."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def append(self, project: str, delivery: Delivery) -> Appended:
+        """Append a delivery.
+
+        Raises:
+            Throttled, Refused: the project has a quota of rows per day or of series, and this is beyond it.
+        """
+        quota = self._runtime.delivery_limits(project).quota
+        return self._runtime.lake.append(project, replace(delivery, quota=quota))
 
 
 class RemoteLake:
@@ -100,7 +116,7 @@ def open_writer(settings: Settings, project: str, report: Report) -> Iterator[Wr
         runtime = open_runtime(settings, report)
         try:
             with answering(runtime):
-                yield Writer(lake=runtime.lake, database=runtime.database, registry=runtime.registry)
+                yield Writer(lake=OwnLake(runtime), database=runtime.database, registry=runtime.registry)
         finally:
             runtime.close(flush_timeout_s=600.0)
         return

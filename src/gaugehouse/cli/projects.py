@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 from gaugehouse.cli.progress import DataTable, out
 from gaugehouse.config import Layout, Settings
 from gaugehouse.errors import Refused
-from gaugehouse.installation import open_database
+from gaugehouse.installation import local_trail, open_database
 from gaugehouse.inventory import (
+    LIMITS,
     ProjectSettings,
     create_project,
     find_projects,
@@ -50,10 +51,12 @@ def add_project(*, data_dir: Path, slug: str, title: str) -> None:
     Raises:
         AlreadyExists: there is one, or the lake still has rows of an earlier one of this name.
     """
-    database = open_database(Settings(data_dir=data_dir))
+    settings = Settings(data_dir=data_dir)
+    database = open_database(settings)
     with database.transaction() as session:
-        create_project(session, slug, title=title)
+        project = create_project(session, slug, title=title)
         refuse_leftovers(Layout(data_dir), slug)  # the slug has been checked by now
+        local_trail(settings).tell(session, "project.create", id=project.id, name=slug)
     database.dispose()
     out.print(f"project [bold]{slug}[/bold] created; let somebody in with")
     out.print(f"  gaugehouse user create NAME --role admin --project {slug}", highlight=False)
@@ -65,11 +68,14 @@ def set_project(*, data_dir: Path, slug: str, changes: dict[str, str | bool | No
     Raises:
         Refused: a value that is no duration, or no absolute folder.
     """
-    database = open_database(Settings(data_dir=data_dir))
+    installation = Settings(data_dir=data_dir)
+    database = open_database(installation)
     with database.transaction() as session:
         project_id = get_project(session, slug).id
         settings = get_project_settings(session, project_id)
-        put_project_settings(session, project_id, replace(settings, **_read_changes(changes)))
+        read = _read_changes(changes)
+        put_project_settings(session, project_id, replace(settings, **read))
+        local_trail(installation, project_id).tell(session, "project.change", id=project_id, name=slug, details=read)
         _show(session, [slug])
     database.dispose()
 
@@ -81,6 +87,7 @@ def _read_changes(changes: dict[str, str | bool | None]) -> dict[str, Any]:
         "measurements_keep_days": _read_days,
         "events_keep_days": _read_days,
         "archive_dir": Path,
+        **dict.fromkeys(LIMITS, _read_count),
     }
     read: dict[str, Any] = {}
     for name, value in changes.items():
@@ -105,6 +112,13 @@ def read_duration_s(text: str) -> float:
     return float(match[1]) * UNIT_S[match[2]]
 
 
+def _read_count(text: str) -> int:
+    plain = text.replace("_", "").replace(",", "")
+    if not plain.isdecimal():
+        raise Refused(f"{text!r} is not a whole number such as 1000000, or off", code="limit_refused")
+    return int(plain)
+
+
 def _read_days(text: str) -> int:
     days, rest = divmod(read_duration_s(text), DAY_S)
     if rest or days < 1:
@@ -113,13 +127,17 @@ def _read_days(text: str) -> int:
 
 
 def _show(session: Session, slugs: list[str]) -> None:
-    table = DataTable()
+    table, limits = DataTable(), list[str]()
     for heading in ("project", "latest arrival", "measurements", "events", "archive", "new names"):
         table.add_column(heading, no_wrap=True)
     for slug in slugs:
         settings = get_project_settings(session, get_project(session, slug).id)
         table.add(slug, *_cells(settings))
+        if own := _describe_limits(settings):
+            limits.append(f"{slug} has at most: {own}")
     out.print(table)
+    for line in limits:  # most projects have none of their own: no column that is empty for them
+        out.print(line, highlight=False, soft_wrap=True)
 
 
 def _cells(settings: ProjectSettings) -> list[str]:
@@ -131,6 +149,12 @@ def _cells(settings: ProjectSettings) -> list[str]:
         "none" if settings.archive_dir is None else str(settings.archive_dir),
         "registered" if settings.register_unknown else "refused",
     ]
+
+
+def _describe_limits(settings: ProjectSettings) -> str:
+    own = {name: getattr(settings, name) for name in LIMITS}
+    told = [f"{name.removesuffix('_quota').replace('_', ' ')} {limit:,}" for name, limit in own.items() if limit]
+    return ", ".join(told)
 
 
 def _kept(days: int | None) -> str:

@@ -14,11 +14,12 @@ from gaugehouse.cli.progress import DataTable, out, print_table
 from gaugehouse.config import Settings
 from gaugehouse.database import Database
 from gaugehouse.errors import Refused
-from gaugehouse.installation import open_database
+from gaugehouse.installation import local_trail, open_database
 from gaugehouse.inventory import get_project
 from gaugehouse.jobs import CatchUp
 from gaugehouse.measurements.period import find_zone
 from gaugehouse.reports import FireTime, ReportScheduleWishes, ScheduleView
+from gaugehouse.web.api.schedules import describe_schedule
 
 OPERATOR = "operator"
 NONE = "-"
@@ -80,7 +81,13 @@ def add_schedule(options: ScheduleOptions) -> None:
     with installation_database(options.data_dir) as database, database.transaction() as session:
         caller = operator_of(session, options.project)
         view = reports.create_report_schedule(session, caller, options.name, wishes, now=database.now(session))
+        trail = local_trail(Settings(data_dir=options.data_dir), caller.project_id)
+        trail.tell(session, "schedule.create", id=view.id, name=view.name, details=describe_schedule(view))
     _show([view])
+
+
+def _tell(session: Session, data_dir: Path, caller: Caller, action: str, name: str) -> None:
+    local_trail(Settings(data_dir=data_dir), caller.project_id).tell(session, action, name=name)
 
 
 def list_schedules(*, data_dir: Path, project: str) -> None:
@@ -92,7 +99,9 @@ def list_schedules(*, data_dir: Path, project: str) -> None:
 def pause_schedule(*, data_dir: Path, project: str, name: str) -> None:
     """Let a schedule rest and show it."""
     with installation_database(data_dir) as database, database.transaction() as session:
-        view = reports.pause_report_schedule(session, operator_of(session, project), name)
+        caller = operator_of(session, project)
+        view = reports.pause_report_schedule(session, caller, name)
+        _tell(session, data_dir, caller, "schedule.pause", view.name)
     _show([view])
 
 
@@ -101,13 +110,16 @@ def resume_schedule(*, data_dir: Path, project: str, name: str) -> None:
     with installation_database(data_dir) as database, database.transaction() as session:
         caller = operator_of(session, project)
         view = reports.resume_report_schedule(session, caller, name, now=database.now(session))
+        _tell(session, data_dir, caller, "schedule.resume", view.name)
     _show([view])
 
 
 def remove_schedule(*, data_dir: Path, project: str, name: str) -> None:
     """Delete a schedule."""
     with installation_database(data_dir) as database, database.transaction() as session:
-        reports.delete_report_schedule(session, operator_of(session, project), name)
+        caller = operator_of(session, project)
+        reports.delete_report_schedule(session, caller, name)
+        _tell(session, data_dir, caller, "schedule.delete", name)
     out.print(f"schedule [bold]{name}[/bold] removed")
 
 

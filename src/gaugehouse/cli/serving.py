@@ -46,6 +46,7 @@ FLUSH_AT_STOP_S = 8.0  # with the drain of open requests, a stop ends within 20 
 BACKLOG = 2048
 RETENTION_FIRST_S, RETENTION_PERIOD_S = 60.0, 3600.0
 ASK_POLL_S = 1.0
+AUDIT_SETTLE_S = 60.0
 VALUES_PERIOD_S, VALUES_RETRY_LAST_S = 2.0, 60.0
 
 
@@ -80,6 +81,7 @@ def serve_forever(*, data_dir: Path, host: str | None, port: int | None, demo: b
         stack.enter_context(answering(runtime))
         stack.enter_context(_announced(layout, url))
         stack.enter_context(_retention(runtime))
+        stack.enter_context(_settled_audit(runtime))
         stack.enter_context(_schedules(runtime))
         stack.enter_context(_values(runtime))
         if settings.demo:
@@ -233,6 +235,27 @@ def _retention(runtime: Runtime) -> Iterator[None]:
                 logger.exception("retention_incomplete")
 
     thread = threading.Thread(target=run, name="retention", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join(FLUSH_AT_STOP_S)
+
+
+@contextmanager
+def _settled_audit(runtime: Runtime) -> Iterator[None]:
+    """Write down every minute how often was refused again what nobody tried since."""
+    stopping = threading.Event()
+
+    def run() -> None:
+        while not stopping.wait(AUDIT_SETTLE_S):
+            try:
+                runtime.refusals.settle()
+            except Exception:  # whatever it is: the next minute must come
+                logger.exception("audit_settle_failed")
+
+    thread = threading.Thread(target=run, name="audit", daemon=True)
     thread.start()
     try:
         yield

@@ -10,8 +10,9 @@ from gaugehouse.cli.progress import out
 from gaugehouse.cli.scheduling import installation_database, operator_of
 from gaugehouse.config import Settings
 from gaugehouse.errors import Refused
+from gaugehouse.installation import local_trail
 from gaugehouse.reports import Reach, TemplateView
-from gaugehouse.web.api.report_templates import TemplateBody
+from gaugehouse.web.api.report_templates import TemplateBody, describe_template
 
 SAVED = ("title", "report", "formats", "targets", "destinations", "on_late_data", "minimum_pause_s")
 
@@ -49,6 +50,9 @@ def _save(*, data_dir: Path, project: str, name: str, path: Path, is_new: bool) 
         save = reports.create_template if is_new else reports.replace_template
         with database.transaction() as session:
             view = save(session, caller, name, definition, secrets=body.secrets(), reach=reach)
+            action = "template.create" if is_new else "template.change"
+            trail = local_trail(settings, caller.project_id)
+            trail.tell(session, action, id=view.id, name=view.name, details=describe_template(view))
     out.print(f"template [bold]{view.name}[/bold] saved as version {view.version}", highlight=False)
 
 
@@ -93,5 +97,7 @@ def _saved(view: TemplateView) -> dict[str, object]:
 def remove_template(*, data_dir: Path, project: str, name: str) -> None:
     """Delete a template."""
     with installation_database(data_dir) as database, database.transaction() as session:
-        reports.delete_template(session, operator_of(session, project), name)
+        caller = operator_of(session, project)
+        reports.delete_template(session, caller, name)
+        local_trail(Settings(data_dir=data_dir), caller.project_id).tell(session, "template.delete", name=name)
     out.print(f"template [bold]{name}[/bold] removed")

@@ -9,9 +9,9 @@ from gaugehouse.cli.asking import ask_running as ask_running_owner
 from gaugehouse.cli.asking import is_owned, live_asker, owner, require_installation
 from gaugehouse.cli.json_output import print_json
 from gaugehouse.cli.lake_tables import show_dropped, show_repair, show_status, show_verdict, size_text
-from gaugehouse.cli.progress import out, progress_bar
+from gaugehouse.cli.progress import errors, out, progress_bar
 from gaugehouse.config import Layout, Settings
-from gaugehouse.errors import Unavailable
+from gaugehouse.errors import GaugehouseError, Unavailable
 from gaugehouse.lake import Pool, Repair, repair_lake
 from gaugehouse.lake.findings import Finding, Verdict
 from gaugehouse.lake.rows import VALUES
@@ -41,11 +41,28 @@ def repair(*, data_dir: Path, backups: Path | None, as_json: bool) -> bool:
             done = msgspec.convert(ask_running_owner(layout, report)("repair", given), Repair)
         else:
             done = repair_lake(layout, _read_pool(backups), report)
+            _tell_repair(settings, done)
     if as_json:
         print_json({"is_whole": done.is_whole, "lost_rows": done.lost_rows, **msgspec.to_builtins(done)})
     else:
         show_repair(done, is_online=is_online)
     return done.is_whole
+
+
+def _tell_repair(settings: Settings, done: Repair) -> None:
+    if not done.mended:
+        return
+    # A lake without damage needs no database: no other repair starts with it.
+    from gaugehouse.installation import local_trail, open_database  # noqa: PLC0415 - see above
+
+    try:
+        database = open_database(settings)
+        with database.transaction() as session:
+            details = {"mended": len(done.mended), "lost_rows": done.lost_rows}
+            local_trail(settings).tell(session, "lake.repair", kind="lake", details=details)
+        database.dispose()
+    except GaugehouseError as exc:  # what is mended is mended, whatever became of the database
+        errors.print(f"the audit log does not tell of this repair: {exc.message}", style="yellow")
 
 
 def _read_pool(backups: Path | None) -> Pool | None:

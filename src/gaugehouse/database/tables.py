@@ -50,6 +50,13 @@ class Project(Base):
     measurements_keep_days: Mapped[int | None]
     events_keep_days: Mapped[int | None]
     archive_dir: Mapped[str | None] = mapped_column(Text)
+    writes_per_minute: Mapped[int | None]
+    write_bytes_per_s: Mapped[int | None] = mapped_column(BigInteger)
+    reads_per_minute: Mapped[int | None]
+    reports_per_minute: Mapped[int | None]
+    series_quota: Mapped[int | None]
+    rows_per_day_quota: Mapped[int | None] = mapped_column(BigInteger)
+    reports_waiting_quota: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(default=database_now())
 
 
@@ -445,3 +452,38 @@ class Setting(Base):
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     value: Mapped[dict[str, Any]]
     updated_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class AuditChain(Base):
+    """How far a chain of the audit log came: its newest entry. `chain` is a project's id, or `installation`.
+
+    No reference to the project: the database lets a chain go only when the installation's says so (triggers).
+    """
+
+    __tablename__ = "audit_chains"
+
+    chain: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class AuditEntry(Base):
+    """One act. Triggers refuse to change or delete it. `details` is text: it is hashed as it stands."""
+
+    __tablename__ = "audit_entries"
+    __table_args__ = (Index(None, "chain", "at"),)
+
+    chain: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[datetime]
+    actor_kind: Mapped[str] = mapped_column(String(16))
+    actor: Mapped[str] = mapped_column(NAME_COLUMN)
+    action: Mapped[str] = mapped_column(String(64))
+    object_kind: Mapped[str] = mapped_column(String(64))
+    object_id: Mapped[str | None] = mapped_column(NAME_COLUMN)
+    object_name: Mapped[str | None] = mapped_column(NAME_COLUMN)
+    source: Mapped[str] = mapped_column(NAME_COLUMN)
+    request_id: Mapped[str | None] = mapped_column(NAME_COLUMN)
+    details: Mapped[str] = mapped_column(Text)
+    previous_hash: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))

@@ -16,13 +16,22 @@ from gaugehouse.ingest.decode import decode_events, decode_measurements
 from gaugehouse.ingest.instants import TimeUnit
 from gaugehouse.ingest.limits import Limits
 from gaugehouse.ingest.receipts import Keep, Receipt, receipt_of
-from gaugehouse.lake import Appended, Delivery, KeyedAnswer
+from gaugehouse.lake import Appended, Delivery, KeyedAnswer, TableName
+from gaugehouse.limits import Quota, refuse_series
 
 
 class AppendsRows(Protocol):
     """The part of the lake that a delivery needs."""
 
     def append(self, project: str, delivery: Delivery) -> Appended: ...
+
+
+class HoldsSeries(AppendsRows, Protocol):
+    """The part of the lake that knows how much of its quota a project has used as well."""
+
+    def count_series_of(self, project: str, table: TableName) -> int: ...
+
+    def refuse_rows_of_day(self, project: str, rows: int, quota: int) -> None: ...
 
 
 class KnowsNames(Protocol):
@@ -42,7 +51,7 @@ class RemembersNames(Protocol):
 
 
 def accept_measurements(  # noqa: PLR0913 - one delivery has this many sides, each given by the edge
-    lake: AppendsRows,
+    lake: HoldsSeries,
     registry: KnowsNames,
     project: str,
     body: bytes,
@@ -77,8 +86,9 @@ def accept_measurements(  # noqa: PLR0913 - one delivery has this many sides, ea
         body, media_type, limits=limits, now=datetime.now(UTC), partial=partial, time_unit=time_unit
     )
     _check_key_component(decoded.batch, component)
-    decoded = _resolve_names(registry, project, decoded, has_metrics=True, partial=partial)
-    return _append(lake, project, "measurements", decoded, keep)
+    room = SeriesRoom(lake=lake, project=project, table="measurements", quota=limits.quota)
+    decoded = _resolve_names(registry, room, decoded, has_metrics=True, partial=partial)
+    return _append(room, decoded, keep)
 
 
 def decode_known(
@@ -100,7 +110,7 @@ def decode_known(
 
 
 def accept_events(  # noqa: PLR0913 - as accept_measurements
-    lake: AppendsRows,
+    lake: HoldsSeries,
     registry: KnowsNames,
     project: str,
     body: bytes,
@@ -117,8 +127,9 @@ def accept_events(  # noqa: PLR0913 - as accept_measurements
         body, media_type, limits=limits, now=datetime.now(UTC), partial=partial, time_unit=time_unit
     )
     _check_key_component(decoded.batch, component)
-    decoded = _resolve_names(registry, project, decoded, has_metrics=False, partial=partial)
-    return _append(lake, project, "events", decoded, keep)
+    room = SeriesRoom(lake=lake, project=project, table="events", quota=limits.quota)
+    decoded = _resolve_names(registry, room, decoded, has_metrics=False, partial=partial)
+    return _append(room, decoded, keep)
 
 
 def _distinct(batch: pa.Table, column: str) -> list[str]:
@@ -134,15 +145,40 @@ def _check_key_component(batch: pa.Table, component: str | None) -> None:
         raise Forbidden("this key writes measurements and events of its own component only", code="other_component")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesRoom:
+    """Where rows of one table go, and whether their project may begin more series there."""
+
+    lake: HoldsSeries
+    project: str
+    table: TableName
+    quota: Quota
+
+    def refuse_new_names(self, components: Sequence[str], metrics: Sequence[str]) -> None:
+        """Refuse names for which there is no room, before they are registered: each begins a series, with a new row.
+
+        Raises:
+            Refused: `series_limit`, with the names.
+            Throttled: `rows_per_day_quota`.
+        """
+        limit, names = self.quota.series, max(components, metrics, key=len)
+        if limit is not None and self.lake.count_series_of(self.project, self.table) + len(names) > limit:
+            raise refuse_series(limit, names)
+        if self.quota.rows_per_day is not None:
+            self.lake.refuse_rows_of_day(self.project, len(names), self.quota.rows_per_day)
+
+
 def _resolve_names(
-    registry: KnowsNames, project: str, decoded: Decoded, *, has_metrics: bool, partial: bool
+    registry: KnowsNames, room: SeriesRoom, decoded: Decoded, *, has_metrics: bool, partial: bool
 ) -> Decoded:
     components = _distinct(decoded.batch, "component")
     metrics = _distinct(decoded.batch, "metric") if has_metrics else []
+    project = room.project
     unknown_components, unknown_metrics = registry.find_unknown(project, components, metrics)
     if not unknown_components and not unknown_metrics:
         return decoded
     if registry.registration_allowed(project):
+        room.refuse_new_names(unknown_components, unknown_metrics)
         registry.register(project, unknown_components, unknown_metrics)
         return decoded
     refused = [_Unknown("component", tuple(unknown_components))] if unknown_components else []
@@ -189,7 +225,7 @@ def _without_unknown(decoded: Decoded, refused: list[_Unknown], *, partial: bool
     )
 
 
-def _append(lake: AppendsRows, project: str, table: str, decoded: Decoded, keep: Keep | None) -> Receipt:
+def _append(room: SeriesRoom, decoded: Decoded, keep: Keep | None) -> Receipt:
     if not len(decoded.batch) and keep is None:
         return _receipt(None, decoded)
 
@@ -197,8 +233,9 @@ def _append(lake: AppendsRows, project: str, table: str, decoded: Decoded, keep:
         assert keep is not None  # noqa: S101 - called only with one; narrows the type
         return keep.answer(_receipt(appended, decoded))
 
-    delivery = Delivery(batches={table: decoded.batch}, answer=None if keep is None else answer)
-    return _receipt(lake.append(project, delivery), decoded)
+    told = None if keep is None else answer
+    delivery = Delivery(batches={room.table: decoded.batch}, answer=told, quota=room.quota)
+    return _receipt(room.lake.append(room.project, delivery), decoded)
 
 
 def _receipt(appended: Appended | None, decoded: Decoded) -> Receipt:

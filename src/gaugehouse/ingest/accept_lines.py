@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from gaugehouse.errors import MAX_ROWS_NAMED, Forbidden, LineProblem, LinesRefused
-from gaugehouse.ingest.accept import KnowsNames
+from gaugehouse.ingest.accept import HoldsSeries, KnowsNames, SeriesRoom
 from gaugehouse.ingest.limits import Limits
 from gaugehouse.ingest.line_cells import Precision
 from gaugehouse.ingest.line_keys import LineMapping
@@ -16,12 +16,6 @@ from gaugehouse.lake import Appended, Delivery, KeyedAnswer
 NOTHING_SENT = Receipt(accepted=0, duplicates=0, conflicts=0, late=0, received_at=None)
 
 
-class AppendsDeliveries(Protocol):
-    """The part of the lake that such a delivery needs."""
-
-    def append(self, project: str, delivery: Delivery) -> Appended: ...
-
-
 class AddsLabels(Protocol):
     """The part of the inventory that knows labels."""
 
@@ -29,7 +23,7 @@ class AddsLabels(Protocol):
 
 
 def accept_lines(  # noqa: PLR0913 - as accept_measurements
-    lake: AppendsDeliveries,
+    lake: HoldsSeries,
     registry: KnowsNames,
     labels: AddsLabels,
     project: str,
@@ -64,7 +58,8 @@ def accept_lines(  # noqa: PLR0913 - as accept_measurements
     """
     decoded = decode_lines(body, precision=precision, mapping=mapping, limits=limits, now=datetime.now(UTC))
     _check_key(decoded, component, may_add_events=may_add_events)
-    _resolve_names(registry, project, decoded)
+    room = SeriesRoom(lake=lake, project=project, table="measurements", quota=limits.quota)
+    _resolve_names(registry, room, decoded)
     if decoded.labels:
         labels.add_missing(project, decoded.labels)
     sent = {"measurements": decoded.measurements, "events": decoded.events}
@@ -79,7 +74,7 @@ def accept_lines(  # noqa: PLR0913 - as accept_measurements
         assert keep is not None  # noqa: S101 - called only with one; narrows the type
         return keep.answer(receipt(appended))
 
-    delivery = Delivery(batches=batches, answer=None if keep is None else answer)
+    delivery = Delivery(batches=batches, answer=None if keep is None else answer, quota=limits.quota)
     return receipt(lake.append(project, delivery))
 
 
@@ -90,13 +85,15 @@ def _check_key(decoded: DecodedLines, component: str | None, *, may_add_events: 
         raise Forbidden("strings are stored as events, and this key lacks the scope events:write")
 
 
-def _resolve_names(registry: KnowsNames, project: str, decoded: DecodedLines) -> None:
+def _resolve_names(registry: KnowsNames, room: SeriesRoom, decoded: DecodedLines) -> None:
+    project = room.project
     components = list(dict.fromkeys(decoded.origins.component))
     metrics: list[str] = decoded.measurements["metric"].chunk(0).dictionary.to_pylist()
     unknown_components, unknown_metrics = registry.find_unknown(project, components, metrics)
     if not unknown_components and not unknown_metrics:
         return
     if registry.registration_allowed(project):
+        room.refuse_new_names(unknown_components, unknown_metrics)
         registry.register(project, unknown_components, unknown_metrics)
         return
     problems = [

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from gaugehouse.config import MEBIBYTE, Settings
+from gaugehouse.limits import NO_QUOTA, Quota
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,7 @@ class Limits:
         batches_limit: Most record batches (Arrow) or row groups (Parquet).
         lateness_limit_s: Rows dated further behind the clock are refused; None takes any age. [s]
         kept_from: Time column -> instant before which the project keeps no rows.
+        quota: What the project may keep and bring over all deliveries.
     """
 
     rows_limit: int = 100_000
@@ -36,6 +38,7 @@ class Limits:
     batches_limit: int = 1000
     lateness_limit_s: float | None = None
     kept_from: Mapping[str, datetime] = field(default_factory=dict)
+    quota: Quota = NO_QUOTA
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Limits":

@@ -33,6 +33,7 @@ from gaugehouse.inventory.metrics import get_metric as get_metric
 from gaugehouse.inventory.metrics import resolve_attributes as resolve_attributes
 from gaugehouse.inventory.metrics import update_metric as update_metric
 from gaugehouse.inventory.pages import Page as Page
+from gaugehouse.inventory.projects import LIMITS as LIMITS
 from gaugehouse.inventory.projects import ProjectSettings as ProjectSettings
 from gaugehouse.inventory.projects import ProjectView as ProjectView
 from gaugehouse.inventory.projects import create_project as create_project

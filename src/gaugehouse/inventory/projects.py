@@ -11,10 +11,20 @@ from gaugehouse.database import insert_missing, new_id
 from gaugehouse.database.tables import NAME_CHARACTERS, Project
 from gaugehouse.errors import AlreadyExists, NotFound, Refused
 from gaugehouse.inventory.checks import find_text_problem
+from gaugehouse.limits import Quota
 from gaugehouse.measurements.names import find_project_problem
 
 DEFAULT_PROJECT = "default"
 DAY_S = 86_400
+LIMITS = {  # of a project's own -> largest that its column holds
+    "writes_per_minute": 2**31 - 1,
+    "write_bytes_per_s": 2**53,
+    "reads_per_minute": 2**31 - 1,
+    "reports_per_minute": 2**31 - 1,
+    "series_quota": 2**31 - 1,
+    "rows_per_day_quota": 2**53,
+    "reports_waiting_quota": 2**31 - 1,
+}
 LONGEST_BOUND_DAYS = 36_500  # a century; now minus a bound must be in the calendar, or every write fails
 
 
@@ -38,6 +48,9 @@ class ProjectSettings:
         measurements_keep_days: Months of measurements that are older are dropped; None keeps all. [d]
         events_keep_days: The same for events. [d]
         archive_dir: Folder that dropped files are copied to first; None copies nothing.
+        writes_per_minute, write_bytes_per_s, reads_per_minute, reports_per_minute: As in `limits.Pace`.
+        series_quota, rows_per_day_quota: As in `limits.Quota`.
+        reports_waiting_quota: Most reports that may wait; None is what the service's settings say.
     """
 
     register_unknown: bool = True
@@ -45,6 +58,18 @@ class ProjectSettings:
     measurements_keep_days: int | None = None
     events_keep_days: int | None = None
     archive_dir: Path | None = None
+    writes_per_minute: int | None = None
+    write_bytes_per_s: int | None = None
+    reads_per_minute: int | None = None
+    reports_per_minute: int | None = None
+    series_quota: int | None = None
+    rows_per_day_quota: int | None = None
+    reports_waiting_quota: int | None = None
+
+    @property
+    def quota(self) -> Quota:
+        """What the lake counts of the project."""
+        return Quota(series=self.series_quota, rows_per_day=self.rows_per_day_quota)
 
     def keep_days(self, table: str) -> int | None:
         """Return how long rows of a table are kept. [d]"""
@@ -104,8 +129,8 @@ def put_project_settings(session: Session, project_id: str, settings: ProjectSet
     """Replace all settings of a project.
 
     Raises:
-        Refused: a bound that is not positive or longer than a century, or an archive folder that is not an absolute
-            path.
+        Refused: a bound that is not positive or longer than a century, a limit that is not positive or too large to
+            keep, or an archive folder that is not an absolute path.
     """
     lateness_days = None if settings.lateness_limit_s is None else settings.lateness_limit_s / DAY_S
     bounds = (lateness_days, settings.measurements_keep_days, settings.events_keep_days)
@@ -113,6 +138,10 @@ def put_project_settings(session: Session, project_id: str, settings: ProjectSet
         raise Refused("a bound must be greater than zero; leave it out for none", code="bound_refused")
     if any(bound is not None and bound > LONGEST_BOUND_DAYS for bound in bounds):
         raise Refused(f"a bound is at most {LONGEST_BOUND_DAYS:,} days; leave it out for none", code="bound_refused")
+    for name, largest in LIMITS.items():
+        limit = getattr(settings, name)
+        if limit is not None and not 1 <= limit <= largest:
+            raise Refused(f"{name} must be from 1 to {largest:,}; leave it out for none", code="limit_refused")
     if settings.archive_dir is not None and not settings.archive_dir.is_absolute():
         raise Refused("the archive folder must be an absolute path", code="archive_refused")
     row = _get_row(session, project_id)
@@ -121,6 +150,8 @@ def put_project_settings(session: Session, project_id: str, settings: ProjectSet
     row.measurements_keep_days = settings.measurements_keep_days
     row.events_keep_days = settings.events_keep_days
     row.archive_dir = None if settings.archive_dir is None else str(settings.archive_dir)
+    for name in LIMITS:
+        setattr(row, name, getattr(settings, name))
     session.flush()
 
 
@@ -140,6 +171,7 @@ def _settings(row: Project) -> ProjectSettings:
         measurements_keep_days=row.measurements_keep_days,
         events_keep_days=row.events_keep_days,
         archive_dir=None if row.archive_dir is None else Path(row.archive_dir),
+        **{name: getattr(row, name) for name in LIMITS},
     )
 
 

@@ -2,7 +2,7 @@
 
 Owns: everything under `lake/` and `log/` of an installation, and `LOCK`.
 Entry: `Lake.open` (the one writer), `Lake.append_measurements`, `Lake.pin`; `open_snapshot` for other processes.
-May import: kpi, measurements, lock, config, errors.
+May import: kpi, measurements, limits, lock, config, errors.
 
 Where to look: `owner` ties it together; `sequencer` claims and stamps (`claims` decides what is new, `known` remembers
 keys, `lookup` asks files); `log` makes it durable (`segments` is its file format); `flush` turns sealed segments into
@@ -39,6 +39,7 @@ from gaugehouse.lake.retention import Gone as Gone
 from gaugehouse.lake.retention import read_gone as read_gone
 from gaugehouse.lake.segments import KeyedAnswer as KeyedAnswer
 from gaugehouse.lake.snapshot import Snapshot as Snapshot
+from gaugehouse.lake.snapshot import TableName as TableName
 from gaugehouse.lake.snapshot import open_snapshot as open_snapshot
 from gaugehouse.lake.values import Draft as Draft
 from gaugehouse.lake.values import Portion as Portion

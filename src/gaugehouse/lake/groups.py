@@ -13,6 +13,7 @@ from gaugehouse.lake.keyhash import Int64s
 from gaugehouse.lake.known import BatchColumns, columns_of_batch
 from gaugehouse.lake.rows import TABLES, Rows, TableSpec
 from gaugehouse.lake.segments import KeyedAnswer
+from gaugehouse.limits import NO_QUOTA, Quota, strictest
 from gaugehouse.measurements.few import FewMeasurements, few_to_arrow
 from gaugehouse.measurements.schema import TIMESTAMP
 
@@ -58,10 +59,12 @@ class Delivery:
     Args:
         batches: Rows by table.
         answer: Makes what the sender is told, to be kept with the rows; called under the sequencer's lock.
+        quota: What its project may keep and bring.
     """
 
     batches: Mapping[str, pa.Table | FewMeasurements]
     answer: Callable[[Appended], KeyedAnswer] | None = None
+    quota: Quota = NO_QUOTA
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -107,12 +110,27 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Deliveries of one project as one batch per table; `ends` has the row behind each delivery's last, per table."""
+    """Deliveries of one project as one batch per table.
+
+    Args:
+        project: Of all.
+        deliveries: In order of arrival.
+        parts: The rows by table.
+        ends: The row behind each delivery's last, per table.
+        quota: The strictest of theirs; what that refuses is judged again one by one, each by its own.
+    """
 
     project: str
     deliveries: Sequence[Delivery]
     parts: dict[str, Part]
     ends: dict[str, Int64s]
+    quota: Quota
+
+    def count_new(self, outcomes: Mapping[str, Classified]) -> int:
+        """Return how many rows are new; events that tell of conflicts were brought by nobody."""
+        return sum(
+            int(np.count_nonzero(outcome.is_accepted[: self.ends[table][-1]])) for table, outcome in outcomes.items()
+        )
 
     def members_of(self, table: str, at: Positions, conflicts: Classified | None = None) -> Positions:
         """Return which delivery brought the rows at these positions; events behind all are those of `conflicts`."""
@@ -170,7 +188,8 @@ def group_of(project: str, deliveries: Sequence[Delivery]) -> Group:
         ends[name] = np.cumsum([0 if batch is None else len(batch) for batch in batches])
         given = [batch for batch in batches if batch is not None and len(batch)]
         parts[name] = part_of(_together(given), spec) if given else NO_PARTS[name]
-    return Group(project=project, deliveries=deliveries, parts=parts, ends=ends)
+    quota = strictest([delivery.quota for delivery in deliveries])
+    return Group(project=project, deliveries=deliveries, parts=parts, ends=ends, quota=quota)
 
 
 def _together(batches: Sequence[pa.Table | FewMeasurements]) -> pa.Table:

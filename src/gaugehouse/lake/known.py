@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +49,7 @@ from gaugehouse.lake.rows import (
     room_for,
     timestamp_array,
 )
+from gaugehouse.limits import refuse_series
 from gaugehouse.measurements.schema import NAME
 
 NO_VALUES: Column = np.empty(0, np.float64)
@@ -122,7 +124,8 @@ class SeriesIndex:
         room = (sys.maxsize if series_limit is None else series_limit) - count
         is_full = revived.size > 0 and room < 0
         if is_full or (unknown and not self._add(scope, columns, components, topics, numbers == EMPTY, room)):
-            raise Refused(f"a project holds at most {series_limit} series", code="series_limit")
+            fresh = (numbers == EMPTY) | np.isin(numbers, revived)
+            raise refuse_series(series_limit or 0, _describe_series(columns, fresh))
         if revived.size:
             self._is_forgotten[revived] = False
             self._series_counts[scope] = self._series_counts.get(scope, 0) + revived.size
@@ -457,6 +460,21 @@ def numbered_rows(index: SeriesIndex, project: str, columns: BatchColumns, *, se
         received_at=UNSTAMPED,
         payload=columns.payload,
     )
+
+
+SERIES_LOOKED_AT = 1_000  # rows of a refused batch: enough to name some
+
+
+def _describe_series(columns: BatchColumns, wanted: Bools) -> list[str]:
+    """Return the first distinct series among wanted rows, as `component / topic`."""
+    pairs = zip(columns.component_codes[wanted].tolist(), columns.topic_codes[wanted].tolist(), strict=True)
+    first = dict.fromkeys(islice(pairs, SERIES_LOOKED_AT))
+    names = columns.components, columns.topics
+    return [" / ".join(_text_of(*one) for one in zip(names, pair, strict=True)) for pair in first]
+
+
+def _text_of(names: Names, at: int) -> str:
+    return bytes(names.letters[names.starts[at] : names.starts[at + 1]]).decode()
 
 
 def rows_of_batch(index: SeriesIndex, project: str, batch: pa.Table, received_at_us: int | None = None) -> Rows:

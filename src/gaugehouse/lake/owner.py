@@ -53,11 +53,12 @@ from gaugehouse.lake.remedies import Copies, Mended
 from gaugehouse.lake.retention import Dropped, Gone, gone_of
 from gaugehouse.lake.rows import TABLES
 from gaugehouse.lake.segments import find_segments, load_log_uuid
-from gaugehouse.lake.sequencer import Sequencer, now_us
-from gaugehouse.lake.snapshot import HotView, Snapshot
+from gaugehouse.lake.sequencer import CONFLICT_KIND, Sequencer, now_us
+from gaugehouse.lake.snapshot import HotView, Snapshot, TableName
 from gaugehouse.lake.values import ValueTable
+from gaugehouse.limits import day_of_us
 from gaugehouse.lock import OwnerLock
-from gaugehouse.measurements.selection import from_epoch_us
+from gaugehouse.measurements.selection import MICROSECOND, Selection, from_epoch_us
 from gaugehouse.tracing import span
 
 logger = structlog.get_logger()
@@ -70,6 +71,10 @@ RETRY_FIRST_S, RETRY_LAST_S = 1.0, 30.0
 MAINTENANCE_PERIOD_S = 1.0
 CLOSED_PROJECT_S = 60.0  # longer than any request that began before the project was deleted
 FAILED_EXIT_CODE = 70
+COUNTED: dict[TableName, str] = {  # what a quota of rows per day counts
+    "measurements": "SELECT count(*) AS rows FROM rows",
+    "events": f"SELECT count(*) AS rows FROM rows WHERE kind <> '{CONFLICT_KIND}'",  # noqa: S608 - a constant
+}
 GATHERED_ROWS = 1_000  # larger deliveries gain nothing from company, and would make it wait
 
 
@@ -109,6 +114,9 @@ class Lake:
             series_limit=settings.series_limit,
         )
         self._gather = Gather(self._sequencer)
+        self._opened_us = -1
+        self._recalling = threading.Lock()
+        self._recalled: set[str] = set()  # projects whose rows of the day before this start are counted
         self.answers = Answers(layout.log_dir / ANSWERS)
         self.values = ValueTable(layout, settings, self._fail)
         self._failure_told = threading.Lock()
@@ -210,6 +218,7 @@ class Lake:
         sequencer.visible_through_us = max([self._manifest.through_us, *replayed_us])
         self._refuse_clock_behind()
         numbers = [*committed.values(), self._manifest.segment, *(scan.number for scan in scans)]
+        self._opened_us = sequencer.last_received_us  # whatever is stamped from now on is later
         log = Log(log_dir, log_uuid, max(numbers, default=-1) + 1)
         log.on_failure = self._fail
         log.open_segment()
@@ -308,6 +317,49 @@ class Lake:
             Unavailable: the lake is closing; `on_done` is not called.
         """
         self._gather.submit(project, delivery, on_done)
+
+    def count_series_of(self, project: str, table: TableName = "measurements") -> int:
+        """Return how many series of a table a project has."""
+        return self._sequencer.indexes[table].count_series(project)
+
+    def refuse_rows_of_day(self, project: str, rows: int, quota: int) -> None:
+        """Refuse rows that are new for certain, before anything is done for them.
+
+        Raises:
+            Throttled: with them the project would bring more than `quota` on this UTC day.
+        """
+        with self._sequencer.lock:
+            self._sequencer.rows_of_day.refuse_over(project, rows, quota, self._stamp_us())
+
+    def _stamp_us(self) -> int:
+        """Return about which stamp a row would get now: never one before the newest, whatever the clock says. [us]"""
+        return max(now_us(), self._sequencer.last_received_us)
+
+    def recall_rows_of_day(self, project: str) -> None:
+        """Count what a project brought on this UTC day before the lake was opened, once; slow the first time.
+
+        Without it a quota of rows per day begins anew with each start.
+
+        Raises:
+            Unavailable: a file cannot be read.
+        """
+        if project in self._recalled or day_of_us(self._stamp_us()) != day_of_us(self._opened_us):
+            return
+        with self._recalling:  # who came at the same time waits for the one look
+            if project not in self._recalled:
+                self._recall_rows_of_day(project)
+
+    def _recall_rows_of_day(self, project: str) -> None:
+        opened_at = from_epoch_us(self._opened_us)
+        midnight = opened_at.replace(hour=0, minute=0, second=0, microsecond=0)
+        before = Selection(project=project, received_after=midnight - MICROSECOND, as_of=opened_at)
+        snapshot, rows = self.pin(), 0
+        for table, statement in COUNTED.items():
+            with snapshot.read(before, statement, table=table) as reader:
+                rows += reader.read_all().column("rows")[0].as_py()
+        with self._sequencer.lock:
+            self._recalled.add(project)
+            self._sequencer.rows_of_day.recall(project, rows, day_of_us(self._opened_us))
 
     def _refuse_when_full(self) -> None:
         now_s = time.monotonic()

@@ -16,8 +16,9 @@ from hashlib import blake2b
 import numpy as np
 import pyarrow as pa
 
-from gaugehouse.errors import NotFound, Overloaded, Refused, Unavailable
+from gaugehouse.errors import NotFound, Overloaded, Refused, Throttled, Unavailable
 from gaugehouse.lake.claims import Classified, Positions, Unsure, Verdicts, classify, joined, no_verdicts
+from gaugehouse.lake.daily import RowsOfDay
 from gaugehouse.lake.delta import FileEntry
 from gaugehouse.lake.groups import (
     CONFLICTS,
@@ -184,6 +185,7 @@ class Sequencer:
         self._pending: deque[_Pending] = deque()
         self._unflushed_limit_bytes = unflushed_limit_bytes
         self._series_limit = series_limit
+        self.rows_of_day = RowsOfDay()
 
     @property
     def log(self) -> Log:
@@ -230,7 +232,7 @@ class Sequencer:
         """Write down what is new of several deliveries as one record; return the position to wait for.
 
         Each then has its outcome, or the question that files must answer before it can be written. The order of
-        deliveries is that of arrival. One that asks for too many series fails alone.
+        deliveries is that of arrival. One that asks for more than its project's quota fails alone.
 
         Raises:
             GaugehouseError: none of those without an outcome was stored.
@@ -239,7 +241,7 @@ class Sequencer:
         while together:
             try:
                 written = self._claim_together(project, together)
-            except Refused as exc:
+            except (Refused, Throttled) as exc:  # of its names or its number; others may have room
                 if len(together) > 1:
                     return max(self.write_group(project, [one]) for one in together)
                 together[0].outcome = exc
@@ -310,7 +312,7 @@ class Sequencer:
 
     def _claim(self, group: Group, together: Sequence[Waiting], told: _Told) -> _Written | _Unjudged | _Untold:
         self._refuse(group.project)
-        rows = self._number(group.project, group.parts["measurements"], MEASUREMENTS)
+        rows = self._number(group, group.parts["measurements"], MEASUREMENTS)
         measured = self._classify(rows, MEASUREMENTS, together)
         if isinstance(measured, Unsure):
             members = group.members_of("measurements", measured.at)
@@ -330,7 +332,7 @@ class Sequencer:
         conflicts = self._conflicts(rows, measured)
         if not conflicts.equals(told.conflicts):
             return _Untold(conflicts=conflicts)
-        event_rows = self._number(group.project, told.events, EVENTS)
+        event_rows = self._number(group, told.events, EVENTS)
         happened = self._classify(event_rows, EVENTS, together)
         if isinstance(happened, Unsure):
             return self._unjudged("events", happened, group.members_of("events", happened.at, measured))
@@ -346,8 +348,10 @@ class Sequencer:
             happened.undo()
             raise
 
-    def _number(self, project: str, part: Part, spec: TableSpec) -> Rows:
-        return numbered_rows(self.indexes[spec.name], project, part.columns, series_limit=self._series_limit)
+    def _number(self, group: Group, part: Part, spec: TableSpec) -> Rows:
+        own = group.quota.series
+        limit = self._series_limit if own is None else min(own, self._series_limit)
+        return numbered_rows(self.indexes[spec.name], group.project, part.columns, series_limit=limit)
 
     def _classify(self, rows: Rows, spec: TableSpec, together: Sequence[Waiting]) -> Classified | Unsure:
         verdicts = [one.verdicts[spec.name] for one in together if spec.name in one.verdicts]
@@ -389,6 +393,8 @@ class Sequencer:
         accepted = {name: _accepted(claimed.parts[name], outcome) for name, outcome in claimed.outcomes.items()}
         is_new = any(accepted.values())
         received_at_us = max(now_us(), self.last_received_us + 1) if is_new else self.last_received_us
+        new_rows = group.count_new(claimed.outcomes)
+        self.rows_of_day.refuse_over(group.project, new_rows, group.quota.rows_per_day, received_at_us)
         receipts = group.receipts(claimed.outcomes, claimed.conflicts, from_epoch_us(max(received_at_us, 0)))
         answers = tuple(
             delivery.answer(appended)
@@ -417,6 +423,7 @@ class Sequencer:
             )
 
         position = self.log.append(record, hold)
+        self.rows_of_day.add(group.project, new_rows, received_at_us)
         self.last_received_us = received_at_us
         self.last_append_s = time.monotonic()
         return _Written(position=position, receipts=receipts, outcomes=claimed.outcomes)

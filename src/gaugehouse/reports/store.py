@@ -10,11 +10,13 @@ from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
 from gaugehouse.access import Caller
+from gaugehouse.audit import Trail
 from gaugehouse.config import Layout
 from gaugehouse.database import Database, database_now, new_id
 from gaugehouse.database.tables import Job, Report, ReportRevision
 from gaugehouse.errors import AlreadyExists, Forbidden, NotFound
 from gaugehouse.inventory.pages import Page, load_page, read_order
+from gaugehouse.inventory.projects import get_project_settings
 from gaugehouse.jobs import JobStatus, enqueue, refuse_too_many_waiting, request_cancel
 from gaugehouse.measurements.names import find_name_problem
 from gaugehouse.measurements.selection import from_epoch_us
@@ -140,6 +142,7 @@ def request_report(  # noqa: PLR0913 - who asks what, of what, and how large
     cells_limit: int,
     allowance: Allowance = DEFAULT_ALLOWANCE,
     occasion: Occasion = OWN_QUESTION,
+    trail: Trail | None = None,
 ) -> ReportView:
     """Pin a question, then store the report and its job in one transaction.
 
@@ -153,6 +156,7 @@ def request_report(  # noqa: PLR0913 - who asks what, of what, and how large
         cells_limit: Most values of one report.
         allowance: What else it may cost.
         occasion: Of a template or a schedule.
+        trail: Who asks, for the audit log; None where nobody does.
 
     Raises:
         PeriodRefused, NotFound, Refused, TooLarge: See `make_pin`.
@@ -176,14 +180,17 @@ def request_report(  # noqa: PLR0913 - who asks what, of what, and how large
     with database.transaction() as session:
         _check_waiting(session, caller, allowance)
         view = _queue(session, caller, body, pin, occasion)
+        if trail is not None:
+            told = {"period": pin.period.expression, "template": occasion.template_name}
+            trail.tell(session, "report.request", id=view.id, details=told)
     source.request_flush()
     return view
 
 
 def _check_waiting(session: Session, caller: Caller, allowance: Allowance) -> None:
-    refuse_too_many_waiting(
-        session, kind=JOB_KIND, project_id=caller.project_id, limit=allowance.waiting, what="reports"
-    )
+    own = get_project_settings(session, caller.project_id).reports_waiting_quota
+    limit = allowance.waiting if own is None else own
+    refuse_too_many_waiting(session, kind=JOB_KIND, project_id=caller.project_id, limit=limit, what="reports")
 
 
 def _queue(session: Session, caller: Caller, body: ReportRequest, pin: Pin, occasion: Occasion) -> ReportView:
@@ -245,6 +252,7 @@ def reissue_report(  # noqa: PLR0913 - who asks for what again, why, and how lar
     cells_limit: int,
     allowance: Allowance = DEFAULT_ALLOWANCE,
     is_automatic: bool = False,
+    trail: Trail | None = None,
 ) -> ReportView:
     """Ask the question of a report once more, of what is known by now: its next revision.
 
@@ -260,6 +268,7 @@ def reissue_report(  # noqa: PLR0913 - who asks for what again, why, and how lar
         cells_limit: Most values of one report.
         allowance: What else it may cost.
         is_automatic: Nobody asked: it is delivered only if it says something else than the revision before.
+        trail: Who asks, for the audit log; None where nobody does.
 
     Raises:
         NotFound, Forbidden: See `get_report`.
@@ -297,6 +306,8 @@ def reissue_report(  # noqa: PLR0913 - who asks for what again, why, and how lar
             raise _is_running(revision)
         _queue_revision(session, caller, report_id, revision, pin, because=because, is_automatic=is_automatic)
         view = get_report(session, caller, report_id)
+        if trail is not None:
+            trail.tell(session, "report.reissue", id=report_id, details={"revision": revision, "because": because})
     source.request_flush()
     return view
 

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from gaugehouse.access import Caller, Scope
+from gaugehouse.audit import Trail
 from gaugehouse.database import Database
 from gaugehouse.database.tables import Project
 from gaugehouse.errors import NotFound
@@ -38,7 +39,12 @@ class Asker:
 
 
 def request_templated(
-    asker: Asker, caller: Caller, name: str, *, period: str | PeriodBounds | None = None
+    asker: Asker,
+    caller: Caller,
+    name: str,
+    *,
+    period: str | PeriodBounds | None = None,
+    trail: Trail | None = None,
 ) -> ReportView:
     """Ask for a template's report now.
 
@@ -47,6 +53,7 @@ def request_templated(
         caller: Who asks; the project is theirs.
         name: Of the template.
         period: Instead of the template's own.
+        trail: Who asks, for the audit log.
 
     Raises:
         NotFound: The project has no such template, or lacks what the template asks about.
@@ -54,7 +61,7 @@ def request_templated(
     """
     with asker.database.reading() as session:
         template = find_template(session, caller.project_id, name)
-    return _request(asker, caller, template, period, _occasion(template))
+    return _request(asker, caller, template, period, _occasion(template), trail=trail)
 
 
 def ask_scheduled(job: Job, control: Control, *, asker: Asker) -> None:
@@ -102,7 +109,7 @@ def _as_question(template: Template) -> ReportRequest:
     return replace(request, title=request.title or definition.title, targets={**request.targets, **definition.targets})
 
 
-def _request(
+def _request(  # noqa: PLR0913 - as `request_report`, of a template
     asker: Asker,
     caller: Caller,
     template: Template,
@@ -110,6 +117,7 @@ def _request(
     occasion: Occasion,
     *,
     timezone: str | None = None,
+    trail: Trail | None = None,
 ) -> ReportView:
     body = _as_question(template)
     if period is not None:
@@ -122,4 +130,5 @@ def _request(
         cells_limit=asker.cells_limit,
         allowance=asker.allowance,
         occasion=occasion,
+        trail=trail,
     )

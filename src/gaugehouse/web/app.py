@@ -6,9 +6,11 @@ from starlette.middleware import Middleware
 from gaugehouse.runtime import Runtime
 from gaugehouse.web import docs
 from gaugehouse.web.api import ROUTERS, influx
+from gaugehouse.web.auditing import install_audit
 from gaugehouse.web.body import BodyGuard
 from gaugehouse.web.envelope import Envelope
 from gaugehouse.web.openapi import Api, describe
+from gaugehouse.web.pace import Paces
 from gaugehouse.web.problems import install_error_table
 from gaugehouse.web.query_fields import refuse_stray_fields
 from gaugehouse.web.reads import ReadGate
@@ -27,6 +29,7 @@ def create_app(runtime: Runtime) -> Api:
     """Return the application; it owns nothing: whoever made the runtime closes it."""
     settings = runtime.settings
     traffic = Traffic()
+    paces = Paces(settings, write_paths=INGEST_PATHS)
     app = Api(
         **describe(),
         docs_url=None,  # ours is in web/docs.py: FastAPI's loads from a CDN and has an inline script
@@ -43,14 +46,16 @@ def create_app(runtime: Runtime) -> Api:
                 ingest_paths=INGEST_PATHS,
             ),
             Middleware(ReadGate),
-            Middleware(SmallDeliveries, runtime=runtime),
+            Middleware(SmallDeliveries, runtime=runtime, paces=paces),
         ],
     )
     app.state.runtime = runtime
     app.state.traffic = traffic
+    app.state.paces = paces
     app.state.threads = Threads()
     app.state.is_leaving = _stay  # who serves the application says when requests should wait for nothing any more
     install_error_table(app)
+    install_audit(app)
     app.include_router(docs.router)
     for router in ROUTERS:
         app.include_router(router)

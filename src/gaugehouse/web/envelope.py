@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gaugehouse.errors import Unavailable, is_exhausted
 from gaugehouse.tracing import is_tracing, mark_failed, serving_span
+from gaugehouse.web.pace import write_rate_headers
 from gaugehouse.web.problems import write_error, write_problem, write_unexpected
 from gaugehouse.web.traffic import Traffic, route_of
 
@@ -68,6 +69,7 @@ class _Answer:
     def __init__(self, send: Send, scope: Scope, request_id: str) -> None:
         self._send = send
         self._is_secure = scope["scheme"] == "https"
+        self._state = scope["state"]
         self._request_id = request_id
         self.status = 0
         self.size_bytes = 0
@@ -85,6 +87,9 @@ class _Answer:
         names = {name.lower() for name, _value in given}
         given += [pair for pair in _DEFAULT_HEADERS if pair[0] not in names]
         given.append((b"x-request-id", self._request_id.encode("latin-1")))
+        taken = self._state.get("taken")
+        if taken:
+            given += write_rate_headers(taken)
         if self._is_secure:  # over plain HTTP browsers ignore it
             given.append((b"strict-transport-security", STRICT_TRANSPORT_SECURITY.encode()))
         message["headers"] = given

@@ -266,7 +266,7 @@ def install_error_table(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_validation_error)
 
 
-SECURED = (401, 403, 422, 503)  # of every endpoint behind a credential: the database that knows it may be away
+SECURED = (401, 403, 422, 429, 503)  # of every endpoint behind a credential: the database that knows it may be away
 WITH_BODY = (400, 408, 413, 415)  # of those that take a body
 CHANGING = (*SECURED, 507)  # of those that change the inventory, queue a job or store rows
 

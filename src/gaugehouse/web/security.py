@@ -14,11 +14,13 @@ from fastapi.security import APIKeyHeader, HTTPBasic, HTTPBasicCredentials, OAut
 from gaugehouse.access import Access, Caller, Scope
 from gaugehouse.errors import Forbidden, Unauthenticated
 from gaugehouse.runtime import Runtime
+from gaugehouse.web.pace import paces_of
 from gaugehouse.web.threads import InThreads, Threads
 
 ROLE_SCOPES = {
     Scope.USER: "Read components, measurements, events and metrics",
     Scope.MANAGER: "Request reports, change the inventory, write measurements",
+    Scope.ADMIN: "Read the audit log",
 }
 # Which of the scopes above carries each narrower one: what the docs page asks for on behalf of a person.
 CARRIED_BY: dict[Scope, Scope] = {
@@ -29,7 +31,7 @@ CARRIED_BY: dict[Scope, Scope] = {
     Scope.MEASUREMENTS_WRITE: Scope.MANAGER,
     Scope.EVENTS_WRITE: Scope.MANAGER,
     Scope.REPORTS_READ: Scope.MANAGER,
-    Scope.ADMIN: Scope.MANAGER,
+    Scope.ADMIN: Scope.ADMIN,
 }
 
 bearer_token = OAuth2PasswordBearer(
@@ -79,9 +81,17 @@ async def authorize(
     Raises:
         Unauthenticated: No credentials, or none that count (any more).
         Forbidden: Valid credentials without the scope.
+        Throttled: The caller asks too often; without valid credentials, too much of that came from this address.
     """
-    caller = await _identify(runtime.access, threads, token, key)
+    paces = paces_of(request)
+    try:
+        caller = await _identify(runtime.access, threads, token, key)
+    except Unauthenticated:
+        paces.refuse_stranger(request.scope)
+        raise
     request.state.caller = caller.name
+    request.state.calling = caller
+    paces.admit(request.scope, caller)
     lacking = [scope for scope in wanted.scopes if not caller.may(Scope(scope))]
     if lacking:
         raise Forbidden(f"this needs the scope {lacking[0]}", fields={"scopes_needed": lacking})
@@ -94,6 +104,7 @@ MeasurementWriter = Annotated[Caller, Security(authorize, scopes=[Scope.MEASUREM
 EventReader = Annotated[Caller, Security(authorize, scopes=[Scope.EVENTS_READ])]
 EventWriter = Annotated[Caller, Security(authorize, scopes=[Scope.EVENTS_WRITE])]
 ReportReader = Annotated[Caller, Security(authorize, scopes=[Scope.REPORTS_READ])]
+Admin = Annotated[Caller, Security(authorize, scopes=[Scope.ADMIN])]
 Manager = Annotated[Caller, Security(authorize, scopes=[Scope.MANAGER])]
 
 
@@ -108,14 +119,18 @@ async def authorize_docs(
 
     Raises:
         Unauthenticated: Outside demo mode without valid credentials.
-        Throttled: Too many sign-ins at once.
+        Throttled: Too many sign-ins at once, or too many wrong passwords.
     """
     if runtime.settings.demo:
         return
     if token is not None:
         caller = await run_sync(runtime.access.caller_of_token, token)
     elif login is not None:
-        caller = await threads.sign_ins.run(partial(runtime.access.caller_of_password, login.username, login.password))
+        request.state.signing_in = request.state.guessing = login.username
+        address = paces_of(request).find_address(request.scope)
+        runtime.access.refuse_throttled(login.username, address)
+        ask = partial(runtime.access.caller_of_password, login.username, login.password, address=address)
+        caller = await threads.sign_ins.run(ask)
     else:
         raise Unauthenticated("the docs need a login", code="login_needed", fields={"challenge": BASIC_CHALLENGE})
     request.state.caller = caller.name

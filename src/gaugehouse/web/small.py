@@ -30,6 +30,7 @@ from gaugehouse.lake import Appended, Delivery
 from gaugehouse.measurements.few import FewMeasurements
 from gaugehouse.runtime import Runtime
 from gaugehouse.tracing import span
+from gaugehouse.web.pace import Paces, Rates
 from gaugehouse.web.problems import write_error
 from gaugehouse.web.threads import BodyMemory
 
@@ -58,6 +59,7 @@ class _Standing:
 
     caller: Caller
     limits: Limits
+    rates: Rates
     asked_s: float
 
 
@@ -121,10 +123,12 @@ class SmallDeliveries:
     Args:
         app: The general way.
         runtime: What this process works with.
+        paces: How fast its callers may ask.
     """
 
-    def __init__(self, app: ASGIApp, *, runtime: Runtime) -> None:
+    def __init__(self, app: ASGIApp, *, runtime: Runtime, paces: Paces) -> None:
         self._app = app
+        self._paces = paces
         self._runtime = runtime
         self._standings: dict[bytes, _Standing] = {}
         self._renewals: dict[bytes, asyncio.Task[None]] = {}
@@ -135,9 +139,9 @@ class SmallDeliveries:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started_s = monotonic()
-        key = _find_key(scope)
+        key, size_bytes = _find_key(scope)
         standing = None if key is None else await self._find_standing(key)
-        if standing is None:
+        if standing is None or not self._paces.admits_small(scope, standing.caller, standing.rates, size_bytes):
             await self._app(scope, receive, send)
             return
         memory: BodyMemory = scope["app"].state.threads.small_bodies
@@ -149,7 +153,7 @@ class SmallDeliveries:
                     messages.clear()
                     scope["state"] |= {"caller": standing.caller.name, "route": PATH}
                     with span("append", rows=len(rows)):
-                        appended = await self._store(standing.caller.project, rows)
+                        appended = await self._store(standing, rows)
         except GaugehouseError as exc:  # the body guard's, no room, or the lake's: nobody behind us has a say in it
             await write_error(scope, exc)(scope, receive, send)
             return
@@ -178,12 +182,13 @@ class SmallDeliveries:
             return None
         return few if registry.are_in_memory(caller.project, few.component, few.metric) else None
 
-    async def _store(self, project: str, rows: FewMeasurements | pa.Table) -> Appended:
+    async def _store(self, standing: _Standing, rows: FewMeasurements | pa.Table) -> Appended:
         outcomes = self._outcomes
         if outcomes is None or not outcomes.is_here:
             outcomes = self._outcomes = _Outcomes()
         future = outcomes.expect()
-        self._runtime.lake.submit(project, Delivery(batches={"measurements": rows}), partial(outcomes.settle, future))
+        delivery = Delivery(batches={"measurements": rows}, quota=standing.limits.quota)
+        self._runtime.lake.submit(standing.caller.project, delivery, partial(outcomes.settle, future))
         outcome = await future
         if isinstance(outcome, BaseException):
             raise outcome
@@ -224,7 +229,8 @@ class SmallDeliveries:
             return None
         if not caller.may(Right.MEASUREMENTS_WRITE):
             return None
-        return _Standing(caller=caller, limits=limits, asked_s=asked_s)
+        rates = self._paces.rates_of(caller.pace)
+        return _Standing(caller=caller, limits=limits, rates=rates, asked_s=asked_s)
 
 
 async def _read_all(receive: Receive, admit: Callable[[int], None]) -> list[Message]:
@@ -252,19 +258,19 @@ class _Replayed:
         return self._messages.popleft() if self._messages else await self._receive()
 
 
-def _find_key(scope: Scope) -> bytes | None:
-    """Return the API key of what could be a small delivery, None for everything else."""
+def _find_key(scope: Scope) -> tuple[bytes | None, int]:
+    """Return the API key of what could be a small delivery, None for everything else, and its length [bytes]."""
     if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST" or scope["query_string"]:
-        return None
+        return None, 0
     seen: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
         if name in TELLING_HEADERS or (name in seen and name == b"x-api-key"):
-            return None
+            return None, 0
         seen[name] = value
     size = seen.get(b"content-length")  # the body guard has checked that it is a number
     if size is None or int(size) > LIMIT_BYTES or seen.get(b"content-type", b"").lower() not in JSON_TYPES:
-        return None
-    return seen.get(b"x-api-key")
+        return None, 0
+    return seen.get(b"x-api-key"), int(size)
 
 
 async def _acknowledge(send: Send, body: bytes) -> None:

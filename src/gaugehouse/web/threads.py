@@ -82,6 +82,9 @@ class Deliveries:
         """
         with self._memory.admitted() as admit:
             body = await _read(request, admit)
+            charge = request.scope.get("state", {}).get("charge_body")
+            if charge is not None:  # it did not announce its length when its sender was admitted
+                charge(len(body))
             media_type = request.headers.get("content-type", "")
             return await run_sync(accept, body, media_type, limiter=self._limiter)
 

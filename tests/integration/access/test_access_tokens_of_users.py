@@ -90,8 +90,9 @@ def test_every_wrong_login_gets_the_same_answer(access, name, password):
     assert (caught.value.message, caught.value.code) == ("the user name or the password is wrong", "login_refused")
 
 
-def test_an_unknown_user_costs_the_same_time_as_a_wrong_password(access):
+def test_an_unknown_user_costs_the_same_time_as_a_wrong_password(access, clock):
     def measure_s(name: str) -> float:
+        clock.now_s += 1_000  # nobody is throttled here
         began_s = time.process_time()
         with pytest.raises(Unauthenticated):
             access.issue_token(name, "a wrong password")

@@ -3,13 +3,14 @@
 import pytest
 
 from asgi_client import Client
-from gaugehouse.access import create_api_key, ensure_demo_users
+from gaugehouse.access import create_api_key, create_user, ensure_demo_users
 from gaugehouse.config import Settings
 from gaugehouse.runtime import open_runtime
 from gaugehouse.web.app import create_app
 
 SMALL_BODY_BYTES = 64 * 1024
 SMALL_PAGE_ROWS = 500
+ADMIN_PASSWORD = "a long password of an admin"
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +38,8 @@ def anonymous(app):
     return Client(app)
 
 
-def signed_in(client, name, scope=""):
-    answer = client.post("/token", data={"username": name, "password": name, "scope": scope})
+def signed_in(client, name, scope="", password=None):
+    answer = client.post("/token", data={"username": name, "password": password or name, "scope": scope})
     assert answer.status_code == 200, answer.text
     return client.with_headers(Authorization=f"Bearer {answer.json()['access_token']}")
 
@@ -51,6 +52,13 @@ def user(anonymous):
 @pytest.fixture(scope="module")
 def manager(anonymous):
     return signed_in(anonymous, "manager")
+
+
+@pytest.fixture(scope="module")
+def admin(runtime, anonymous):
+    with runtime.database.transaction() as session:
+        create_user(session, name="admin", password=ADMIN_PASSWORD, role="admin", project="default")
+    return signed_in(anonymous, "admin", password=ADMIN_PASSWORD)
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,9 @@ def test_credentials_that_do_not_count_are_a_401(anonymous, headers):
     assert anonymous.get("/v1/me", headers=headers).status_code == 401
 
 
-def test_with_the_wrong_scope_every_route_answers_403_and_with_the_right_one_neither(app, make_key, user, manager):
+def test_with_the_wrong_scope_every_route_answers_403_and_with_the_right_one_neither(
+    app, make_key, user, manager, admin
+):
     writer = make_key(scopes=["measurements:write"])
     reader = make_key(scopes=["measurements:read"])
     for method, path, context in routes(app):
@@ -95,9 +97,10 @@ def test_with_the_wrong_scope_every_route_answers_403_and_with_the_right_one_nei
         assert answer.status_code == 403, f"{method} {path}: {answer.status_code}"
         assert answer.json()["scopes_needed"] == [str(scope) for scope in scopes]
         is_for_managers = scopes[0] in {Scope.MANAGER, Scope.MEASUREMENTS_WRITE, Scope.EVENTS_WRITE, Scope.REPORTS_READ}
-        right = manager if is_for_managers else user
+        is_for_admins = scopes[0] is Scope.ADMIN
+        right = admin if is_for_admins else manager if is_for_managers else user
         assert call(right, method, path).status_code not in {401, 403}, f"{method} {path}"
-        assert call(user, method, path).status_code == 403 or not is_for_managers, f"{method} {path}"
+        assert call(user, method, path).status_code == 403 or not (is_for_managers or is_for_admins), f"{method} {path}"
 
 
 def test_sign_in_gives_a_bearer_token_that_is_not_stored(anonymous):

@@ -20,6 +20,8 @@ DELETE /v1/schedules/{name}
 GET /health
 GET /metrics
 GET /ready
+GET /v1/audit
+GET /v1/audit/verification
 GET /v1/components
 GET /v1/components/{component}
 GET /v1/components/{component}/events
@@ -118,12 +120,12 @@ def test_every_refusal_is_described_with_the_one_schema(app):
 def test_the_description_offers_only_role_scopes_to_people(app):
     description = app.openapi()
     offered = description["components"]["securitySchemes"]["OAuth2PasswordBearer"]["flows"]["password"]
-    assert set(offered["scopes"]) == {"user", "manager"}
+    assert set(offered["scopes"]) == {"user", "manager", "admin"}
     assert offered["tokenUrl"] == "token"
     for name, operation in operations(description):
         for requirement in operation.get("security", []):
             for scopes in requirement.values():
-                assert set(scopes) <= {"user", "manager"}, name
+                assert set(scopes) <= {"user", "manager", "admin"}, name
 
 
 def test_every_reference_in_the_description_leads_somewhere(app):

@@ -2,6 +2,7 @@
 
 from gaugehouse.web.api import (
     access,
+    audit,
     component_rows,
     components,
     events,
@@ -33,6 +34,7 @@ ROUTERS = (
     schedules.router,
     report_deliveries.router,
     access.router,
+    audit.router,
     influx.router,
     health.router,
     scraping.router,

@@ -3,10 +3,11 @@
 from functools import partial
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Form, Response
+from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.security import OAuth2PasswordRequestForm
 from pydantic import BaseModel, Field
 
+from gaugehouse.web.auditing import InOrigin, issue_told
 from gaugehouse.web.problems import SECURED, WITH_BODY, refusals
 from gaugehouse.web.security import Anyone, InRuntime
 from gaugehouse.web.threads import InThreads
@@ -37,15 +38,20 @@ class Identity(BaseModel):
     "/token", summary="Sign in", operation_id="sign_in", responses=refusals(*WITH_BODY, 401, 403, 404, 422, 429, 503)
 )
 async def sign_in(
+    request: Request,
     runtime: InRuntime,
     threads: InThreads,
+    origin: InOrigin,
     response: Response,
     form: Annotated[OAuth2PasswordRequestForm, Depends()],
     project: Annotated[str | None, Form(description="Slug; not needed by members of one project")] = None,
 ) -> Token:
     """Exchange a name and a password for a token. Scopes that are not yours are refused; without any you get all."""
-    issue = partial(runtime.access.issue_token, form.username, form.password, form.scopes, project)
-    issued = await threads.sign_ins.run(issue)
+    request.state.guessing = form.username
+    runtime.access.refuse_throttled(form.username, origin.source)
+    ask = (form.username, form.password, form.scopes, project)
+    issue = partial(runtime.access.issue_token, *ask, address=origin.source)
+    issued = await threads.sign_ins.run(partial(issue_told, runtime, origin, form.username, issue))
     response.headers["Pragma"] = "no-cache"
     scope = " ".join(sorted(issued.scopes))
     return Token(access_token=issued.access_token, expires_in=issued.expires_in_s, scope=scope)

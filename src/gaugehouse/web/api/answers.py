@@ -38,7 +38,8 @@ def _limit_page(paging: Paging, answer_format: Format, page_limit_rows: int) -> 
     return limit
 
 
-def _next_url(request: Request, cursor: str | None) -> str:
+def next_url(request: Request, cursor: str | None) -> str:
+    """Return the address of the next page of what a request asked for."""
     fields = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
     return f"{quote(request.scope['path'])}?{urlencode([*fields, ('cursor', cursor or '')])}"
 
@@ -46,7 +47,7 @@ def _next_url(request: Request, cursor: str | None) -> str:
 def _answer_page(request: Request, page: Page, answer_format: Format) -> Response:
     if answer_format is Format.JSON:
         return page_rows(page.reader.read_all(), {"next_cursor": page.next_cursor, "as_of": page.as_of})
-    return stream_rows(page.reader, answer_format, link_next(_next_url(request, page.next_cursor), page.next_cursor))
+    return stream_rows(page.reader, answer_format, link_next(next_url(request, page.next_cursor), page.next_cursor))
 
 
 def answer_measurements(

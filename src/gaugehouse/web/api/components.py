@@ -19,6 +19,7 @@ from gaugehouse.inventory import (
 from gaugehouse.web.api.asked import LabelTexts, read_labels
 from gaugehouse.web.api.component_rows import ComponentInPath
 from gaugehouse.web.api.lists import ListCursor, ListLimit, SearchText, one_page
+from gaugehouse.web.auditing import InOrigin, tell_created
 from gaugehouse.web.edge import EdgeBody, OneOrMany, as_list
 from gaugehouse.web.problems import CHANGING, SECURED, WITH_BODY, refusals
 from gaugehouse.web.security import InRuntime, Manager, MeasurementReader
@@ -69,12 +70,13 @@ class ComponentChanges(EdgeBody):
     responses=refusals(*CHANGING, *WITH_BODY, 409),
 )
 def add_components(
-    runtime: InRuntime, caller: Manager, body: OneOrMany[NewComponentBody], response: Response
+    runtime: InRuntime, caller: Manager, origin: InOrigin, body: OneOrMany[NewComponentBody], response: Response
 ) -> ComponentView | Page[ComponentView]:
     """Create one component, or an array of up to 1000, all or none."""
     new = [NewComponent(**component.model_dump()) for component in as_list(body)]
     with runtime.database.transaction() as session:
         created = create_components(session, caller.project_id, new)
+        tell_created(origin.by(caller), session, "component.create", created)
     if isinstance(body, list):
         return one_page(created)
     response.headers["Location"] = f"/v1/components/{created[0].id}"
@@ -130,11 +132,14 @@ def read_component(runtime: InRuntime, caller: MeasurementReader, component: Com
     responses=refusals(*CHANGING, *WITH_BODY, 404),
 )
 def change_component(
-    runtime: InRuntime, caller: Manager, component: ComponentInPath, body: ComponentChanges
+    runtime: InRuntime, caller: Manager, origin: InOrigin, component: ComponentInPath, body: ComponentChanges
 ) -> ComponentView:
     """Change title, type, labels, attributes, the metrics of OEE or the start of service. The name stays."""
+    changes = body.model_dump(exclude_unset=True)
     with runtime.database.transaction() as session:
-        return update_component(session, caller.project_id, component, **body.model_dump(exclude_unset=True))
+        changed = update_component(session, caller.project_id, component, **changes)
+        origin.by(caller).tell(session, "component.change", id=changed.id, name=changed.name, details=changes)
+    return changed
 
 
 @router.post(
@@ -143,10 +148,12 @@ def change_component(
     operation_id="retire_component",
     responses=refusals(*CHANGING, 404),
 )
-def retire(runtime: InRuntime, caller: Manager, component: ComponentInPath) -> ComponentView:
+def retire(runtime: InRuntime, caller: Manager, origin: InOrigin, component: ComponentInPath) -> ComponentView:
     """Take a component out of lists. Its data stays, and rows that still arrive are stored."""
     with runtime.database.transaction() as session:
-        return retire_component(session, caller.project_id, component)
+        retired = retire_component(session, caller.project_id, component)
+        origin.by(caller).tell(session, "component.retire", id=retired.id, name=retired.name)
+    return retired
 
 
 @router.post(
@@ -155,7 +162,9 @@ def retire(runtime: InRuntime, caller: Manager, component: ComponentInPath) -> C
     operation_id="restore_component",
     responses=refusals(*CHANGING, 404),
 )
-def restore(runtime: InRuntime, caller: Manager, component: ComponentInPath) -> ComponentView:
+def restore(runtime: InRuntime, caller: Manager, origin: InOrigin, component: ComponentInPath) -> ComponentView:
     """Bring a retired component back into lists."""
     with runtime.database.transaction() as session:
-        return restore_component(session, caller.project_id, component)
+        restored = restore_component(session, caller.project_id, component)
+        origin.by(caller).tell(session, "component.restore", id=restored.id, name=restored.name)
+    return restored

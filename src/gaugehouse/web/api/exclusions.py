@@ -18,6 +18,7 @@ from gaugehouse.measurements.exclusions import ExclusionKind
 from gaugehouse.measurements.period import parse_instant
 from gaugehouse.web.api.asked import InstantText
 from gaugehouse.web.api.lists import ListCursor, ListLimit
+from gaugehouse.web.auditing import InOrigin
 from gaugehouse.web.edge import EdgeBody
 from gaugehouse.web.problems import CHANGING, SECURED, WITH_BODY, refusals
 from gaugehouse.web.security import InRuntime, Manager
@@ -57,11 +58,15 @@ class ExclusionBody(EdgeBody):
     operation_id="add_exclusion",
     responses=refusals(*CHANGING, *WITH_BODY, 404),
 )
-def add(runtime: InRuntime, caller: Manager, body: ExclusionBody, response: Response) -> ExclusionView:
+def add(
+    runtime: InRuntime, caller: Manager, origin: InOrigin, body: ExclusionBody, response: Response
+) -> ExclusionView:
     """Take a window out of every report that is asked from now on; reports asked before keep their numbers."""
     new = body.as_exclusion()
     with runtime.database.transaction() as session:
         added = add_exclusion(session, caller.project_id, new, author=caller.name)
+        details = {"kind": added.kind, "start": added.start.isoformat(), "end": added.end.isoformat()}
+        origin.by(caller).tell(session, "exclusion.create", id=added.id, details=details)
     response.headers["Location"] = f"/v1/exclusions/{added.id}"
     return added
 
@@ -105,7 +110,9 @@ def read_exclusion(runtime: InRuntime, caller: Manager, exclusion: ExclusionId) 
 @router.delete(
     "/{exclusion}", summary="Withdraw", operation_id="withdraw_exclusion", responses=refusals(*CHANGING, 404)
 )
-def withdraw(runtime: InRuntime, caller: Manager, exclusion: ExclusionId) -> ExclusionView:
+def withdraw(runtime: InRuntime, caller: Manager, origin: InOrigin, exclusion: ExclusionId) -> ExclusionView:
     """Let a window count no more; it stays in the list of withdrawn ones, with who did so and when."""
     with runtime.database.transaction() as session:
-        return withdraw_exclusion(session, caller.project_id, exclusion, author=caller.name)
+        withdrawn = withdraw_exclusion(session, caller.project_id, exclusion, author=caller.name)
+        origin.by(caller).tell(session, "exclusion.withdraw", id=withdrawn.id)
+    return withdrawn

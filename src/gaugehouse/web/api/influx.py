@@ -15,6 +15,7 @@ from gaugehouse.errors import Forbidden, NotFound, Refused, Unauthenticated
 from gaugehouse.ingest import Keep, LineMapping, Precision, Receipt, accept_lines
 from gaugehouse.runtime import Runtime
 from gaugehouse.web.idempotency import AskedKey, Told, accept_once
+from gaugehouse.web.pace import paces_of
 from gaugehouse.web.security import InRuntime
 from gaugehouse.web.threads import InThreads, Threads
 
@@ -59,18 +60,30 @@ def authorize_influx(request: Request, runtime: InRuntime, u: Ignored = None, p:
     Raises:
         Unauthenticated: No key, or none that counts (any more).
         Forbidden: A valid key without the scope.
+        Throttled: The caller asks too often; without a valid key, too much of that came from this address.
     """
+    paces = paces_of(request)
+    try:
+        caller = _identify(request, runtime, p)
+    except Unauthenticated:
+        paces.refuse_stranger(request.scope)
+        raise
+    request.state.caller = caller.name
+    request.state.calling = caller
+    paces.admit(request.scope, caller)
+    if not caller.may(Scope.MEASUREMENTS_WRITE):
+        raise Forbidden(f"this needs the scope {Scope.MEASUREMENTS_WRITE}")
+    return caller
+
+
+def _identify(request: Request, runtime: Runtime, p: str | None) -> Caller:
     authorization, key = request.headers.get("authorization"), request.headers.get("x-api-key")
     secret = key or (_find_secret(authorization) if authorization is not None else p)
     if secret is None:
         raise Unauthenticated("send Authorization: Token with an API key of Gaugehouse", code="api_key_refused")
     # A token has three parts; whoever tries things out by hand has one from POST /token.
     find_caller = runtime.access.caller_of_token if secret.count(".") == 2 else runtime.access.caller_of_key
-    caller = find_caller(secret)
-    request.state.caller = caller.name
-    if not caller.may(Scope.MEASUREMENTS_WRITE):
-        raise Forbidden(f"this needs the scope {Scope.MEASUREMENTS_WRITE}")
-    return caller
+    return find_caller(secret)
 
 
 InfluxWriter = Annotated[Caller, Depends(authorize_influx)]

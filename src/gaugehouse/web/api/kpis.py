@@ -10,6 +10,7 @@ from gaugehouse.inventory import Page
 from gaugehouse.inventory.kpis import KpiView, NewKpi, define_kpi, find_kpi_versions, find_kpis
 from gaugehouse.reports.explaining import ExplanationView, KpiQuestion, explain_kpi, view_explanation
 from gaugehouse.web.api.lists import one_page
+from gaugehouse.web.auditing import InOrigin
 from gaugehouse.web.edge import EdgeBody
 from gaugehouse.web.problems import CHANGING, SECURED, WITH_BODY, refusals
 from gaugehouse.web.security import InRuntime, Manager, ReportReader
@@ -44,14 +45,17 @@ def list_kpis(runtime: InRuntime, caller: ReportReader) -> Page[KpiView]:
     operation_id="define_kpi",
     responses=refusals(*CHANGING, *WITH_BODY, 409),
 )
-def add_kpi(runtime: InRuntime, caller: Manager, body: KpiBody) -> KpiView:
+def add_kpi(runtime: InRuntime, caller: Manager, origin: InOrigin, body: KpiBody) -> KpiView:
     """Define a KPI of the project, or the next version of one; without a difference the version stays.
 
     A formula is checked: names, kinds and units. A refusal says where it is wrong (`line`, `column`) and what could
     have been meant (`suggestions`). Reports keep the version that they used.
     """
     with runtime.database.transaction() as session:
-        return define_kpi(session, caller.project_id, NewKpi(**body.model_dump()), defined_by=caller.name)
+        defined = define_kpi(session, caller.project_id, NewKpi(**body.model_dump()), defined_by=caller.name)
+        details = {"version": defined.version, "formula": defined.formula}
+        origin.by(caller).tell(session, "kpi.define", name=defined.name, details=details)
+    return defined
 
 
 @router.get(

@@ -8,6 +8,7 @@ from pydantic import Field
 from gaugehouse.inventory import MetricView, NewMetric, Page, create_metrics, find_metrics, update_metric
 from gaugehouse.measurements.metric import MetricKind, StateClass
 from gaugehouse.web.api.lists import ListCursor, ListLimit, SearchText, one_page
+from gaugehouse.web.auditing import InOrigin, tell_created
 from gaugehouse.web.edge import EdgeBody, OneOrMany, as_list
 from gaugehouse.web.problems import CHANGING, SECURED, WITH_BODY, refusals
 from gaugehouse.web.security import InRuntime, Manager, MeasurementReader
@@ -85,11 +86,14 @@ def list_metrics(
     operation_id="create_metrics",
     responses=refusals(*CHANGING, *WITH_BODY, 404, 409),
 )
-def add_metrics(runtime: InRuntime, caller: Manager, body: OneOrMany[NewMetricBody]) -> MetricView | Page[MetricView]:
+def add_metrics(
+    runtime: InRuntime, caller: Manager, origin: InOrigin, body: OneOrMany[NewMetricBody]
+) -> MetricView | Page[MetricView]:
     """Create one metric, or an array of up to 1000, all or none."""
     new = [NewMetric(**metric.model_dump()) for metric in as_list(body)]
     with runtime.database.transaction() as session:
         created = create_metrics(session, caller.project_id, new)
+        tell_created(origin.by(caller), session, "metric.create", created)
     return one_page(created) if isinstance(body, list) else created[0]
 
 
@@ -102,6 +106,7 @@ def add_metrics(runtime: InRuntime, caller: Manager, body: OneOrMany[NewMetricBo
 def change_metric(
     runtime: InRuntime,
     caller: Manager,
+    origin: InOrigin,
     metric: Annotated[str, Path(description="Name or id", examples=["temperature"])],
     body: MetricChanges,
     component: OwnOf = None,
@@ -109,4 +114,7 @@ def change_metric(
     """Change attributes for the project, or for one component; what is not named stays."""
     changes = body.model_dump(exclude_unset=True)
     with runtime.database.transaction() as session:
-        return update_metric(session, caller.project_id, metric, changes, component=component)
+        changed = update_metric(session, caller.project_id, metric, changes, component=component)
+        details = changes if changed.component is None else {**changes, "component": changed.component}
+        origin.by(caller).tell(session, "metric.change", id=changed.id, name=changed.name, details=details)
+    return changed

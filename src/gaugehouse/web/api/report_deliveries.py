@@ -8,6 +8,7 @@ from gaugehouse import reports
 from gaugehouse.inventory import Page
 from gaugehouse.reports import DeliveryView
 from gaugehouse.web.api.lists import ListCursor, ListLimit
+from gaugehouse.web.auditing import InOrigin
 from gaugehouse.web.problems import CHANGING, SECURED, refusals
 from gaugehouse.web.security import InRuntime, Manager
 
@@ -42,7 +43,9 @@ def read_delivery(runtime: InRuntime, caller: Manager, delivery_id: DeliveryId) 
     operation_id="retry_delivery",
     responses=refusals(*CHANGING, 404, 409),
 )
-def retry_delivery(runtime: InRuntime, caller: Manager, delivery_id: DeliveryId) -> DeliveryView:
+def retry_delivery(runtime: InRuntime, caller: Manager, origin: InOrigin, delivery_id: DeliveryId) -> DeliveryView:
     """Try a failed delivery for another day, or a waiting one now; its receiver sees the same id again."""
     with runtime.database.transaction() as session:
-        return reports.retry_delivery(session, caller, delivery_id)
+        view = reports.retry_delivery(session, caller, delivery_id)
+        origin.by(caller).tell(session, "delivery.retry", id=view.id, details={"report": view.report_id})
+    return view

@@ -23,6 +23,7 @@ from gaugehouse.reports import (
 from gaugehouse.runtime import Runtime
 from gaugehouse.web.api.lists import one_page
 from gaugehouse.web.api.reports import ReportBody, TargetBody
+from gaugehouse.web.auditing import InOrigin
 from gaugehouse.web.edge import EdgeBody
 from gaugehouse.web.problems import CHANGING, SECURED, WITH_BODY, refusals
 from gaugehouse.web.security import InRuntime, Manager
@@ -122,6 +123,11 @@ class NewTemplateBody(TemplateBody):
     name: str = Field(examples=["weekly-pumps"], description="1-63 of a-z, 0-9, - and _; never changes")
 
 
+def describe_template(view: TemplateView) -> dict[str, object]:
+    """Return what the audit log says of a template: no addresses, for the path of a webhook may be a secret."""
+    return {"version": view.version, "destinations": len(view.destinations)}
+
+
 @router.get("", summary="List templates", operation_id="find_report_templates", responses=refusals(*SECURED))
 def list_templates(runtime: InRuntime, caller: Manager) -> Page[TemplateView]:
     """Return the project's templates by name."""
@@ -136,13 +142,16 @@ def list_templates(runtime: InRuntime, caller: Manager) -> Page[TemplateView]:
     operation_id="create_report_template",
     responses=refusals(*CHANGING, *WITH_BODY, 404, 409),
 )
-def add_template(runtime: InRuntime, caller: Manager, body: NewTemplateBody, response: Response) -> TemplateView:
+def add_template(
+    runtime: InRuntime, caller: Manager, origin: InOrigin, body: NewTemplateBody, response: Response
+) -> TemplateView:
     """Save a report definition under a name; its question is checked as if it was asked now."""
     definition = body.as_definition()
     _check_question(runtime, caller, definition)
     reach = Reach.from_settings(runtime.settings)
     with runtime.database.transaction() as session:
         view = reports.create_template(session, caller, body.name, definition, secrets=body.secrets(), reach=reach)
+        origin.by(caller).tell(session, "template.create", id=view.id, name=view.name, details=describe_template(view))
     response.headers["Location"] = f"/v1/report-templates/{view.name}"
     return view
 
@@ -160,13 +169,17 @@ def read_template(runtime: InRuntime, caller: Manager, name: TemplateName) -> Te
     operation_id="replace_report_template",
     responses=refusals(*CHANGING, *WITH_BODY, 404),
 )
-def replace_template(runtime: InRuntime, caller: Manager, name: TemplateName, body: TemplateBody) -> TemplateView:
+def replace_template(
+    runtime: InRuntime, caller: Manager, origin: InOrigin, name: TemplateName, body: TemplateBody
+) -> TemplateView:
     """Make a new version of a template; schedules use it from their next fire time on."""
     definition = body.as_definition()
     _check_question(runtime, caller, definition)
     reach = Reach.from_settings(runtime.settings)
     with runtime.database.transaction() as session:
-        return reports.replace_template(session, caller, name, definition, secrets=body.secrets(), reach=reach)
+        view = reports.replace_template(session, caller, name, definition, secrets=body.secrets(), reach=reach)
+        origin.by(caller).tell(session, "template.change", id=view.id, name=view.name, details=describe_template(view))
+    return view
 
 
 @router.delete(
@@ -176,10 +189,11 @@ def replace_template(runtime: InRuntime, caller: Manager, name: TemplateName, bo
     operation_id="delete_report_template",
     responses=refusals(*CHANGING, 404, 409),
 )
-def delete_template(runtime: InRuntime, caller: Manager, name: TemplateName) -> None:
+def delete_template(runtime: InRuntime, caller: Manager, origin: InOrigin, name: TemplateName) -> None:
     """Delete a template that no schedule uses; its reports stay."""
     with runtime.database.transaction() as session:
         reports.delete_template(session, caller, name)
+        origin.by(caller).tell(session, "template.delete", name=name)
 
 
 @router.get(

@@ -20,6 +20,7 @@ from gaugehouse.web.api.answers import answer_table
 from gaugehouse.web.api.forms import REPORT_FORMS, ROW_FORMS
 from gaugehouse.web.api.lists import ListCursor, ListLimit
 from gaugehouse.web.api.report_files import FILES, AnswerForm, FileMaker, FileOptions, answer_file, answer_rows
+from gaugehouse.web.auditing import InOrigin
 from gaugehouse.web.edge import EdgeBody
 from gaugehouse.web.negotiate import AnswerFormat
 from gaugehouse.web.problems import CHANGING, SECURED, WITH_BODY, refusals
@@ -149,7 +150,7 @@ class ReportBody(EdgeBody):
     operation_id="request_report",
     responses=refusals(*CHANGING, *WITH_BODY, 404),
 )
-def ask(runtime: InRuntime, caller: Manager, body: ReportBody, response: Response) -> ReportView:
+def ask(runtime: InRuntime, caller: Manager, origin: InOrigin, body: ReportBody, response: Response) -> ReportView:
     """Pin the question to this moment and queue it; `Location` is where to follow it."""
     cells_limit = runtime.settings.report_cells_limit
     allowance = reports.Allowance.from_settings(runtime.settings)
@@ -157,11 +158,19 @@ def ask(runtime: InRuntime, caller: Manager, body: ReportBody, response: Respons
         asker = reports.Asker(
             database=runtime.database, source=runtime.lake, cells_limit=cells_limit, allowance=allowance
         )
-        view = reports.request_templated(asker, caller, body.template, period=body.own_period())
+        view = reports.request_templated(
+            asker, caller, body.template, period=body.own_period(), trail=origin.by(caller)
+        )
     else:
         question = body.as_request()
         view = reports.request_report(
-            runtime.database, runtime.lake, caller, question, cells_limit=cells_limit, allowance=allowance
+            runtime.database,
+            runtime.lake,
+            caller,
+            question,
+            cells_limit=cells_limit,
+            allowance=allowance,
+            trail=origin.by(caller),
         )
     response.headers["Location"] = f"/v1/reports/{view.id}"
     return view
@@ -261,7 +270,7 @@ class ReissueBody(EdgeBody):
     responses=refusals(*CHANGING, *WITH_BODY, 404, 409),
 )
 def reissue(
-    runtime: InRuntime, caller: Manager, report_id: ReportId, body: ReissueBody, response: Response
+    runtime: InRuntime, caller: Manager, origin: InOrigin, report_id: ReportId, body: ReissueBody, response: Response
 ) -> ReportView:
     """Ask the same question, over the same period, of what is known now; earlier revisions stay as they are."""
     limit = runtime.settings.report_cells_limit
@@ -273,6 +282,7 @@ def reissue(
         because=body.because,
         cells_limit=limit,
         allowance=reports.Allowance.from_settings(runtime.settings),
+        trail=origin.by(caller),
     )
     response.headers["Location"] = f"/v1/reports/{view.id}"
     return view
@@ -334,7 +344,9 @@ def read_changes(
     operation_id="cancel_report",
     responses=refusals(*CHANGING, 404, 409),
 )
-def cancel(runtime: InRuntime, caller: Manager, report_id: ReportId) -> ReportView:
+def cancel(runtime: InRuntime, caller: Manager, origin: InOrigin, report_id: ReportId) -> ReportView:
     """Stop a queued or running report; the worker is interrupted."""
     with runtime.database.transaction() as session:
-        return reports.cancel_report(session, caller, report_id)
+        view = reports.cancel_report(session, caller, report_id)
+        origin.by(caller).tell(session, "report.cancel", id=view.id)
+    return view

@@ -10,6 +10,7 @@ from gaugehouse.inventory import Page
 from gaugehouse.jobs import CatchUp
 from gaugehouse.reports import FireTime, FireView, ReportScheduleWishes, ScheduleView
 from gaugehouse.web.api.lists import ListCursor, ListLimit, one_page
+from gaugehouse.web.auditing import InOrigin
 from gaugehouse.web.edge import EdgeBody
 from gaugehouse.web.problems import CHANGING, SECURED, WITH_BODY, refusals
 from gaugehouse.web.security import InRuntime, Manager
@@ -66,6 +67,11 @@ def list_schedules(runtime: InRuntime, caller: Manager) -> Page[ScheduleView]:
         return one_page(reports.list_report_schedules(session, caller))
 
 
+def describe_schedule(view: ScheduleView) -> dict[str, object]:
+    """Return what the audit log says of a schedule."""
+    return {"template": view.template, "recurrence": view.recurrence, "timezone": view.timezone}
+
+
 @router.post(
     "",
     status_code=201,
@@ -73,11 +79,14 @@ def list_schedules(runtime: InRuntime, caller: Manager) -> Page[ScheduleView]:
     operation_id="create_schedule",
     responses=refusals(*CHANGING, *WITH_BODY, 404, 409),
 )
-def add_schedule(runtime: InRuntime, caller: Manager, body: NewScheduleBody, response: Response) -> ScheduleView:
+def add_schedule(
+    runtime: InRuntime, caller: Manager, origin: InOrigin, body: NewScheduleBody, response: Response
+) -> ScheduleView:
     """Let a template's report be asked for by the calendar, from the next fire time on."""
     with runtime.database.transaction() as session:
         now = runtime.database.now(session)
         view = reports.create_report_schedule(session, caller, body.name, body.as_wishes(), now=now)
+        origin.by(caller).tell(session, "schedule.create", id=view.id, name=view.name, details=describe_schedule(view))
     response.headers["Location"] = f"/v1/schedules/{view.name}"
     return view
 
@@ -113,11 +122,15 @@ def read_schedule(runtime: InRuntime, caller: Manager, name: ScheduleName) -> Sc
     operation_id="replace_schedule",
     responses=refusals(*CHANGING, *WITH_BODY, 404),
 )
-def replace_schedule(runtime: InRuntime, caller: Manager, name: ScheduleName, body: ScheduleBody) -> ScheduleView:
+def replace_schedule(
+    runtime: InRuntime, caller: Manager, origin: InOrigin, name: ScheduleName, body: ScheduleBody
+) -> ScheduleView:
     """Make a schedule something else from now on; a paused one stays paused."""
     with runtime.database.transaction() as session:
         now = runtime.database.now(session)
-        return reports.replace_report_schedule(session, caller, name, body.as_wishes(), now=now)
+        view = reports.replace_report_schedule(session, caller, name, body.as_wishes(), now=now)
+        origin.by(caller).tell(session, "schedule.change", id=view.id, name=view.name, details=describe_schedule(view))
+    return view
 
 
 @router.delete(
@@ -127,29 +140,34 @@ def replace_schedule(runtime: InRuntime, caller: Manager, name: ScheduleName, bo
     operation_id="delete_schedule",
     responses=refusals(*CHANGING, 404),
 )
-def delete_schedule(runtime: InRuntime, caller: Manager, name: ScheduleName) -> None:
+def delete_schedule(runtime: InRuntime, caller: Manager, origin: InOrigin, name: ScheduleName) -> None:
     """Delete a schedule and its history; its reports stay."""
     with runtime.database.transaction() as session:
         reports.delete_report_schedule(session, caller, name)
+        origin.by(caller).tell(session, "schedule.delete", name=name)
 
 
 @router.post(
     "/{name}/pause", summary="Pause a schedule", operation_id="pause_schedule", responses=refusals(*CHANGING, 404)
 )
-def pause_schedule(runtime: InRuntime, caller: Manager, name: ScheduleName) -> ScheduleView:
+def pause_schedule(runtime: InRuntime, caller: Manager, origin: InOrigin, name: ScheduleName) -> ScheduleView:
     """Let a schedule rest."""
     with runtime.database.transaction() as session:
-        return reports.pause_report_schedule(session, caller, name)
+        view = reports.pause_report_schedule(session, caller, name)
+        origin.by(caller).tell(session, "schedule.pause", id=view.id, name=view.name)
+    return view
 
 
 @router.post(
     "/{name}/resume", summary="Resume a schedule", operation_id="resume_schedule", responses=refusals(*CHANGING, 404)
 )
-def resume_schedule(runtime: InRuntime, caller: Manager, name: ScheduleName) -> ScheduleView:
+def resume_schedule(runtime: InRuntime, caller: Manager, origin: InOrigin, name: ScheduleName) -> ScheduleView:
     """Let a paused schedule go on with its next fire time; what it missed is not made up for."""
     with runtime.database.transaction() as session:
         now = runtime.database.now(session)
-        return reports.resume_report_schedule(session, caller, name, now=now)
+        view = reports.resume_report_schedule(session, caller, name, now=now)
+        origin.by(caller).tell(session, "schedule.resume", id=view.id, name=view.name)
+    return view
 
 
 @router.get(

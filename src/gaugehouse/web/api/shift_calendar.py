@@ -7,6 +7,7 @@ from pydantic import Field
 
 from gaugehouse.inventory import ShiftCalendarView, get_shift_calendar, put_shift_calendar
 from gaugehouse.measurements.shift_calendar import read_shift_calendar
+from gaugehouse.web.auditing import InOrigin
 from gaugehouse.web.edge import EdgeBody
 from gaugehouse.web.problems import CHANGING, SECURED, WITH_BODY, refusals
 from gaugehouse.web.security import InRuntime, Manager
@@ -57,8 +58,10 @@ def read_calendar(
     operation_id="put_shift_calendar",
     responses=refusals(*CHANGING, *WITH_BODY, 409),
 )
-def put_calendar(runtime: InRuntime, caller: Manager, body: ShiftCalendarBody) -> ShiftCalendarView:
+def put_calendar(runtime: InRuntime, caller: Manager, origin: InOrigin, body: ShiftCalendarBody) -> ShiftCalendarView:
     """Make this the calendar of the project, as a new version; the same one again changes nothing."""
     calendar = read_shift_calendar(body.model_dump())
     with runtime.database.transaction() as session:
-        return put_shift_calendar(session, caller.project_id, calendar, author=caller.name)
+        stored = put_shift_calendar(session, caller.project_id, calendar, author=caller.name)
+        origin.by(caller).tell(session, "shift_calendar.change", details={"version": stored.version})
+    return stored

@@ -1,0 +1,198 @@
+"""`gaugehouse audit`, and the entries that commands leave, without a process of their own."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import typer.main
+from sqlalchemy import text
+
+from gaugehouse.cli.accounts import create_key, create_user_account
+from gaugehouse.cli.auditing import ListOptions, export_log, list_entries, verify_log
+from gaugehouse.cli.calendars import NewWindow, add_window, withdraw_window
+from gaugehouse.cli.commands import app
+from gaugehouse.cli.projects import add_project, set_project
+from gaugehouse.config import Settings
+from gaugehouse.errors import AlreadyExists, NotFound, Refused
+from gaugehouse.runtime import open_runtime
+from gaugehouse.upkeep import answers
+
+PASSWORD = "a long password of somebody"
+READS = "it only reads"
+# What each command leaves in the log; or why nothing.
+COMMANDS = {
+    "serve": "what is done through it is told by requests",
+    "worker": "it computes what was asked for",
+    "demo": "measurements are not audited: their receipts are in the lake's log",
+    "import": "measurements are not audited: their receipts are in the lake's log",
+    "backup": "backup.create",
+    "restore": "backup.restore",
+    "user create": "user.create",
+    "key create": "key.create",
+    "project list": READS,
+    "project show": READS,
+    "project create": "project.create",
+    "project set": "project.change",
+    "project delete": "project.delete",
+    "calendar show": READS,
+    "calendar set": "shift_calendar.change",
+    "exclusion add": "exclusion.create",
+    "exclusion list": READS,
+    "exclusion withdraw": "exclusion.withdraw",
+    "lake status": READS,
+    "lake verify": "lake.quarantine",
+    "lake compact": "lake.compact",
+    "lake retain": "lake.retain",
+    "lake flush": "lake.flush",
+    "lake repair": "lake.repair",
+    "kpi list": READS,
+    "kpi explain": READS,
+    "report run": "report.request",
+    "report list": READS,
+    "report show": READS,
+    "report diff": READS,
+    "report verify": READS,
+    "report reissue": "report.reissue",
+    "report schedule add": "schedule.create",
+    "report schedule list": READS,
+    "report schedule pause": "schedule.pause",
+    "report schedule resume": "schedule.resume",
+    "report schedule remove": "schedule.delete",
+    "report schedule preview": READS,
+    "report schedule history": READS,
+    "report template add": "template.create",
+    "report template change": "template.change",
+    "report template list": READS,
+    "report template show": READS,
+    "report template remove": "template.delete",
+    "audit list": READS,
+    "audit verify": READS,
+    "audit export": READS,
+}
+
+
+def commands_below(group, names=()):
+    for name, command in sorted(group.commands.items()):
+        path = (*names, name)
+        if hasattr(command, "commands"):
+            yield from commands_below(command, path)
+        else:
+            yield " ".join(path)
+
+
+def test_every_command_leaves_an_entry_or_has_a_reason():
+    assert set(commands_below(typer.main.get_command(app))) == set(COMMANDS)
+
+
+@dataclass
+class Installation:
+    data_dir: Path
+
+    def told(self, capsys, project=None):
+        capsys.readouterr()
+        list_entries(ListOptions(project=project), data_dir=self.data_dir, as_json=True)
+        items = json.loads(capsys.readouterr().out)["items"]
+        assert {(one["actor_kind"], one["source"]) for one in items} <= {("operator", "local")}
+        return [(one["action"], one["object_name"]) for one in reversed(items)]
+
+
+@pytest.fixture
+def installation(tmp_path):
+    runtime = open_runtime(Settings(data_dir=tmp_path / "data"))
+    runtime.close()
+    return Installation(data_dir=tmp_path / "data")
+
+
+def test_accounts_and_projects_leave_entries(installation, capsys):
+    data_dir = installation.data_dir
+    add_project(data_dir=data_dir, slug="plant", title="")
+    set_project(data_dir=data_dir, slug="plant", changes={"measurements_keep_days": "400d"})
+    create_user_account(data_dir=data_dir, name="ann", role="admin", project="plant", password=PASSWORD)
+    create_key(data_dir=data_dir, name="press", project="plant", component=None, scopes=[])
+    key = capsys.readouterr().out.splitlines()[-1]
+    assert installation.told(capsys) == [("project.create", "plant")]
+    assert installation.told(capsys, "plant") == [
+        ("project.change", "plant"),
+        ("user.create", "ann"),
+        ("key.create", "press"),
+    ]
+    stored = (data_dir / "gaugehouse.db").read_bytes()
+    assert key.encode() not in stored
+    assert PASSWORD.encode() not in stored
+
+
+def test_windows_leave_entries(installation, capsys):
+    window = NewWindow(
+        kind="maintenance",
+        components=None,
+        start="2026-03-01T06:00Z",
+        end="2026-03-01T08:00Z",
+        timezone=None,
+        reason="oil",
+    )
+    add_window(data_dir=installation.data_dir, project="default", window=window, author="ann")
+    exclusion_id = capsys.readouterr().out.strip()
+    withdraw_window(data_dir=installation.data_dir, project="default", exclusion_id=exclusion_id, author="ann")
+    told = installation.told(capsys, "default")
+    assert [action for action, _ in told] == ["exclusion.create", "exclusion.withdraw"]
+
+
+def test_upkeep_of_the_lake_leaves_entries(installation, tmp_path, capsys):
+    runtime = open_runtime(Settings(data_dir=installation.data_dir))
+    ask = answers(runtime)
+    quiet = lambda *_: None  # noqa: E731 - progress of nothing
+    ask["flush"]({}, quiet)
+    ask["compact"]({"project": None}, quiet)
+    ask["backup"]({"target": str(tmp_path / "backups"), "keep": None}, quiet)
+    ask["repair"]({"backups": None}, quiet)
+    runtime.close()
+    told = installation.told(capsys)
+    assert [action for action, _ in told] == ["lake.flush", "lake.compact", "backup.create", "lake.repair"]
+
+
+def test_a_deleted_project_is_told_by_the_installation(installation, capsys):
+    add_project(data_dir=installation.data_dir, slug="plant", title="")
+    set_project(data_dir=installation.data_dir, slug="plant", changes={"measurements_keep_days": "400d"})
+    runtime = open_runtime(Settings(data_dir=installation.data_dir))
+    runtime.delete_project("plant")
+    runtime.close()
+    assert installation.told(capsys) == [("project.create", "plant"), ("project.delete", "plant")]
+    assert verify_log(data_dir=installation.data_dir, as_json=False)
+
+
+def test_damage_is_told(installation, capsys):
+    add_project(data_dir=installation.data_dir, slug="plant", title="")
+    assert verify_log(data_dir=installation.data_dir, as_json=True)
+    sound = json.loads(capsys.readouterr().out.partition("{")[2].join(["{", ""]))
+    assert sound["verdict"] == "sound"
+    runtime = open_runtime(Settings(data_dir=installation.data_dir))
+    with runtime.database.transaction() as session:
+        session.execute(text("DROP TRIGGER audit_entries_update"))
+        session.execute(text("UPDATE audit_entries SET actor = 'eve'"))
+    runtime.close()
+    capsys.readouterr()
+    assert not verify_log(data_dir=installation.data_dir, as_json=False)
+    assert "entry_changed: installation: entry 1 is not as it was written" in capsys.readouterr().out
+
+
+def test_the_log_is_exported_in_order(installation, tmp_path, capsys):
+    for slug in ("plant", "press"):
+        add_project(data_dir=installation.data_dir, slug=slug, title="")
+    create_key(data_dir=installation.data_dir, name="k", project="plant", component=None, scopes=[])
+    export_log(data_dir=installation.data_dir, file=tmp_path / "all.parquet", project=None)
+    export_log(data_dir=installation.data_dir, file=tmp_path / "plant.parquet", project="plant")
+    everything = pq.read_table(tmp_path / "all.parquet")
+    assert everything.column("action").to_pylist() == ["project.create", "project.create", "key.create"]
+    assert everything.column("number").to_pylist() == [1, 2, 1]
+    assert pq.read_table(tmp_path / "plant.parquet").num_rows == 1
+    with pytest.raises(AlreadyExists):
+        export_log(data_dir=installation.data_dir, file=tmp_path / "all.parquet", project=None)
+    with pytest.raises(Refused, match="parquet"):
+        export_log(data_dir=installation.data_dir, file=tmp_path / "all.csv", project=None)
+
+
+def test_without_an_installation_there_is_no_log(tmp_path):
+    with pytest.raises(NotFound):
+        verify_log(data_dir=tmp_path / "none", as_json=False)

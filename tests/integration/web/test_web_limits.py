@@ -1,0 +1,246 @@
+"""Limits over HTTP: what is refused, how it is told, and that it stores nothing."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from asgi_client import Client
+from gaugehouse.access import create_api_key, ensure_demo_users
+from gaugehouse.audit import INSTALLATION
+from gaugehouse.audit.reading import walk_chain
+from gaugehouse.config import Settings
+from gaugehouse.inventory import get_project, get_project_settings, put_project_settings
+from gaugehouse.runtime import open_runtime
+from gaugehouse.web.app import create_app
+
+JSON = {"Content-Type": "application/json"}
+
+
+class Service:
+    """One installation that can be closed and opened again."""
+
+    def __init__(self, data_dir, **settings):
+        self.settings = Settings(data_dir=data_dir, demo=True, **settings)
+        self.open()
+        with self.runtime.database.transaction() as session:
+            ensure_demo_users(session)
+
+    def open(self):
+        self.runtime = open_runtime(self.settings)
+        self.anonymous = Client(create_app(self.runtime))
+
+    def close(self):
+        self.runtime.close()
+
+    def key(self):
+        with self.runtime.database.transaction() as session:
+            key = create_api_key(session, name="probe", project="default")
+        return self.anonymous.with_headers(X_API_Key=key)
+
+    def limit(self, **limits):
+        with self.runtime.database.transaction() as session:
+            project = get_project(session, "default").id
+            put_project_settings(session, project, replace(get_project_settings(session, project), **limits))
+
+
+@pytest.fixture
+def make_service(tmp_path):
+    made = []
+
+    def make(**settings):
+        made.append(Service(tmp_path / "installation", **settings))
+        return made[-1]
+
+    yield make
+    for service in made:
+        service.close()
+
+
+def row(component, second=0, metric="level"):
+    return {"component": component, "metric": metric, "measured_at": f"2026-11-19T10:00:{second:02}Z", "value": 1.0}
+
+
+def send(client, rows, **headers):
+    return client.post("/v1/measurements", content=json.dumps(rows), headers=JSON | headers)
+
+
+def stored(client):
+    answer = client.get("/v1/measurements")
+    assert answer.status_code == 200, answer.text
+    return len(answer.json()["items"])
+
+
+def test_a_key_that_writes_too_often_is_told_when_to_come_again_and_nothing_is_stored(make_service):
+    service = make_service(writes_per_minute=3)
+    device, other = service.key(), service.key()
+    answers = [send(device, [row("pump", second)]) for second in range(5)]
+    assert [answer.status_code for answer in answers] == [201, 201, 201, 429, 429]
+    assert [answer.headers["ratelimit-policy"] for answer in answers] == ['"writes";q=3;w=60'] * 5
+    assert answers[0].headers["ratelimit"] == '"writes";r=2;t=20'  # the general way; later ones took the short one
+    assert answers[1].headers["ratelimit"].startswith('"writes";r=1;t=')
+    refused = answers[4]
+    assert 1 <= int(refused.headers["retry-after"]) <= 20
+    assert refused.json()["code"] == "rate_limited"
+    assert (refused.json()["limit"], refused.json()["quota"]) == ("writes", 3)
+    assert stored(device) == 3  # and reading has a bucket of its own
+    assert send(other, [row("pump", 9)]).status_code == 201  # so has every key
+
+
+def test_clients_of_influx_keep_what_is_refused_for_its_number(make_service):
+    service = make_service(writes_per_minute=1)
+    device = service.key()
+    answers = [
+        device.post("/api/v2/write?bucket=default", content=b"m,component=c v=1 1763546400000000000") for _ in "ab"
+    ]
+    assert [answer.status_code for answer in answers] == [204, 503]
+    assert int(answers[1].headers["retry-after"]) > 1
+
+
+def test_bytes_count_by_their_announced_length_or_as_they_came(make_service):
+    service = make_service(write_bytes_per_s=10)  # 600 in a minute
+    body = json.dumps([row("pump", second) for second in range(6)])
+    assert 500 < len(body) < 600
+    announced, chunked = service.key(), service.key()
+    assert [announced.post("/v1/measurements", content=body, headers=JSON).status_code for _ in "ab"] == [201, 429]
+
+    async def parts():
+        yield body.encode()
+
+    answers = [chunked.post("/v1/measurements", content=parts(), headers=JSON) for _ in "abc"]
+    assert [answer.status_code for answer in answers] == [201, 201, 429]  # the second found some left, and owes
+
+
+def test_reads_and_reports_count_by_user(make_service):
+    service = make_service(reads_per_minute=4, reports_per_minute=1)
+    form = {"username": "manager", "password": "manager"}
+    token = service.anonymous.post("/token", data=form).json()["access_token"]
+    user = service.anonymous.with_headers(Authorization=f"Bearer {token}")
+    assert "ratelimit" in user.get("/v1/me").headers
+    asked = [user.post("/v1/reports", json={"nonsense": 1}) for _ in "ab"]
+    assert [answer.status_code for answer in asked] == [422, 429]
+    assert '"reports";r=0' in asked[1].headers["ratelimit"]
+    assert user.get("/v1/me").status_code == 200
+    assert user.get("/v1/me").status_code == 429
+
+
+def test_strangers_are_counted_by_address_and_keep_nobody_out(make_service):
+    service = make_service(refused_per_minute=2)
+    device = service.key()
+    wrong = service.anonymous.with_headers(X_API_Key="ghk_" + "0" * 36)
+    answers = [client.get("/v1/me").status_code for client in (wrong, service.anonymous, wrong, service.anonymous)]
+    assert answers == [401, 401, 429, 429]
+    assert service.anonymous.post("/write?db=default", content=b"x").status_code == 503
+    assert device.get("/v1/me").status_code == 200
+    assert service.anonymous.get("/health").status_code == 200
+
+
+def test_only_a_trusted_proxy_says_for_whom_it_asks(make_service):
+    service = make_service(refused_per_minute=1, trusted_proxies="127.0.0.0/8")
+    codes = [
+        service.anonymous.get("/v1/me", headers={"X-Forwarded-For": address}).status_code
+        for address in ("192.0.2.1", "192.0.2.2", "6.6.6.6, 192.0.2.1")
+    ]
+    assert codes == [401, 401, 429]
+
+
+def test_a_project_has_a_pace_of_its_own_within_a_second(make_service):
+    service = make_service(writes_per_minute=0)
+    service.limit(writes_per_minute=1)
+    device = service.key()
+    assert [send(device, [row("pump", second)]).status_code for second in range(2)] == [201, 429]
+
+
+def test_new_series_over_the_quota_are_named_and_refused_and_old_ones_go_on(make_service):
+    service = make_service()
+    service.limit(series_quota=2)
+    device = service.key()
+    assert send(device, [row("a"), row("b")]).status_code == 201
+    unknown_name = send(device, [row("a", 1), row("c")])
+    assert (unknown_name.status_code, unknown_name.json()["code"]) == (422, "series_limit")
+    assert unknown_name.json()["new"] == ["c"]
+    assert service.runtime.registry.find_unknown("default", ["c"], []) == (["c"], [])  # it was not registered either
+    service.runtime.registry.register("default", [], ["rpm"])
+    known_names = send(device, [row("a", 1), row("b", 1, metric="rpm")])
+    assert (known_names.status_code, known_names.json()["new"]) == (422, ["b / rpm"])
+    assert stored(device) == 2
+    assert send(device, [row("a", 1), row("b", 1)]).status_code == 201
+
+
+def test_rows_per_day_end_at_the_quota_over_a_restart_and_repeats_are_free(make_service):
+    service = make_service()
+    service.limit(rows_per_day_quota=5)
+    device = service.key()
+    headers = dict(device.headers)
+    assert send(device, [row("a", second) for second in range(3)]).status_code == 201
+    assert send(device, [row("a", second) for second in range(3)]).json()["duplicates"] == 3
+    service.close()
+    service.open()
+    device = Client(service.anonymous._app, headers)
+    refused = send(device, [row("a", second) for second in range(10, 13)])
+    assert (refused.status_code, refused.json()["code"]) == (429, "rows_per_day_quota")
+    assert 1 <= int(refused.headers["retry-after"]) <= 86_400
+    assert (refused.json()["rows_today"], refused.json()["quota"]) == (3, 5)
+    assert stored(device) == 3
+    assert send(device, [row("a", 10), row("a", 11)]).status_code == 201
+    assert send(device, [row("a", 12)]).status_code == 429
+    assert send(device, [row("new")]).json()["code"] == "rows_per_day_quota"
+    assert service.runtime.registry.find_unknown("default", ["new"], []) == (["new"], [])  # nor was it registered
+    assert send(device, [row("a", 10)]).json()["duplicates"] == 1
+    assert stored(device) == 5
+
+
+def test_reports_that_wait_are_a_quota_of_the_project(make_service):
+    service = make_service()
+    service.limit(reports_waiting_quota=1)
+    form = {"username": "manager", "password": "manager"}
+    token = service.anonymous.post("/token", data=form).json()["access_token"]
+    user = service.anonymous.with_headers(Authorization=f"Bearer {token}")
+    assert send(service.key(), [row("a")]).status_code == 201
+    question = {"period": "2026-11-19/2026-11-20", "kpis": ["mean"]}
+    answers = [user.post("/v1/reports", json=question) for _ in "ab"]
+    assert [answer.status_code for answer in answers] == [202, 429], [answer.text for answer in answers]
+
+
+def test_wrong_passwords_are_delayed_and_the_owner_elsewhere_is_not(make_service, monkeypatch):
+    service = make_service(trusted_proxies="127.0.0.1")
+    hashes = []
+    from gaugehouse.access import access  # noqa: PLC0415 - its name for the function is what is counted
+
+    check = access.verify_password
+    monkeypatch.setattr(access, "verify_password", lambda *both: hashes.append(1) or check(*both))
+
+    def sign_in(password, address, name="user"):
+        form = {"username": name, "password": password}
+        return service.anonymous.post("/token", data=form, headers={"X-Forwarded-For": address})
+
+    answers = [sign_in("guess", "203.0.113.66") for _ in range(60)]
+    assert len(hashes) <= 10
+    assert [answer.status_code for answer in answers[:5]] == [401] * 5
+    assert (answers[5].status_code, answers[5].json()["code"]) == (429, "login_throttled")
+    assert int(answers[5].headers["retry-after"]) >= 1
+    assert sign_in("user", "203.0.113.66").status_code == 429  # not even the right one, from there
+    assert sign_in("user", "192.0.2.1").status_code == 200
+    before = len(hashes)
+    nobody = [sign_in("guess", "203.0.113.77", name="nobody") for _ in range(10)]
+    assert [answer.status_code for answer in nobody][:6] == [answer.status_code for answer in answers][:6]
+    assert len(hashes) - before >= 5
+    assert nobody[0].json()["detail"] == answers[0].json()["detail"]
+
+
+def test_a_thousand_refused_sign_ins_are_one_entry_of_the_audit_log_with_the_address_behind_the_proxy(make_service):
+    service = make_service(trusted_proxies="127.0.0.1")
+
+    def sign_in(name, address):
+        form = {"username": name, "password": "guess"}
+        return service.anonymous.post("/token", data=form, headers={"X-Forwarded-For": f"6.6.6.6, {address}"})
+
+    assert {sign_in("user", "203.0.113.66").status_code for _ in range(1000)} == {401, 429}
+    secret = "a password in the wrong field"
+    assert {sign_in(secret, "203.0.113.77").status_code for _ in range(10)} == {401, 429}
+    service.runtime.refusals.settle(is_last=True)
+    told = [one for one in walk_chain(service.runtime.database, INSTALLATION) if one.action == "login.throttle"]
+    assert [(one.source, one.object_name, json.loads(one.details)) for one in told] == [
+        ("203.0.113.66", "user", {"locked": "account"}),
+        ("203.0.113.77", None, {"locked": "account"}),
+    ]
