@@ -445,3 +445,17 @@ class Setting(Base):
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     value: Mapped[dict[str, Any]]
     updated_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class FleetThresholds(Base):
+    """When devices of a project are offline or at risk, where a manager has decided so; else the defaults hold."""
+
+    __tablename__ = "fleet_thresholds"
+
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
+    offline_after_s: Mapped[float]
+    low_battery_percent: Mapped[float]
+    weak_rssi_dbm: Mapped[float]
+    falling_battery_percent_per_hour: Mapped[float]
+    falling_battery_window_s: Mapped[float]
+    updated_at: Mapped[datetime] = mapped_column(default=database_now())

@@ -1,9 +1,9 @@
 """The status of one device: what its three metrics say at an instant, from memory where it is the newest.
 
-A status is what the rows of `battery_level`, `rssi` and `online` say at one instant. The *newest* status of a device has
-the newest instant of any of the three, and of each metric the newest value, whenever that was measured: whoever sends
-all three at once, as `POST /status` does, sees them as they were sent, and whoever reports his battery once a day has
-a battery level all day long. A metric that was never sent is null.
+A status is what the rows of `battery_level`, `rssi` and `online` say at one instant. The *newest* status of a device
+has the newest instant of any of the three, and of each metric the newest value, whenever that was measured: whoever
+sends all three at once, as `POST /status` does, sees them as they were sent, and whoever reports his battery once a day
+has a battery level all day long. A metric that was never sent is null.
 """
 
 from dataclasses import dataclass
@@ -12,24 +12,30 @@ from hashlib import blake2b
 from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from gaugehouse.errors import NotFound
 from gaugehouse.fleet.heartbeats import Heartbeat
 from gaugehouse.lake import Appended, NewestColumns, Snapshot
 from gaugehouse.lake.keyhash import NEVER, Int32s
 from gaugehouse.measurements.heartbeat import STATUS_METRICS
+from gaugehouse.measurements.schema import TIMESTAMP
 from gaugehouse.measurements.selection import Selection, from_epoch_us
 from gaugehouse.query.components import show_name
 
 ID_BITS = 53  # every JSON reader keeps such an integer exactly
 
-AT_AN_INSTANT_SQL = """
+# Of one device. `any_value` passes nulls over, which only rows of bad quality have: then, too, nothing is known.
+STATUSES_SQL = """
 SELECT
+    measured_at,
     any_value(value) FILTER (metric = 'battery_level') AS battery_level,
     any_value(value) FILTER (metric = 'rssi') AS rssi,
     any_value(value) FILTER (metric = 'online') AS online,
     max(received_at) AS received_at
 FROM rows
+GROUP BY measured_at
 """
 
 
@@ -39,6 +45,7 @@ class ReadsNewest(Protocol):
     def refuse_unread(self, project: str, components: list[str] | None = None) -> None: ...
     def number_components(self, project: str, names: list[str]) -> Int32s: ...
     def newest_columns(self, project: str, components: Int32s, metrics: tuple[str, ...]) -> NewestColumns: ...
+    def name_components(self, numbers: Int32s) -> pa.StringArray: ...
     def pin(self) -> Snapshot: ...
 
 
@@ -115,7 +122,7 @@ def no_device(component: str) -> NotFound:
     return NotFound(f"device not found: {show_name(component)!r} has sent no status", code="device_not_found")
 
 
-def stored_status(lake: ReadsNewest, project: str, heartbeat: Heartbeat, appended: Appended) -> Status:
+def find_stored(lake: ReadsNewest, project: str, heartbeat: Heartbeat, appended: Appended) -> Status:
     """Return what stands in the lake for a heartbeat that has just been delivered.
 
     Where all its rows were new it is what was sent; else what was stored first, in memory or in files.
@@ -147,13 +154,49 @@ def _read_status(snapshot: Snapshot, project: str, heartbeat: Heartbeat) -> Stat
         start=instant,
         end=instant + timedelta(microseconds=1),
     )
-    (row,) = snapshot.read(selection, AT_AN_INSTANT_SQL).read_all().to_pylist()
-    online = row["online"]
-    return Status(
-        component=heartbeat.component,
-        measured_at=instant,
-        battery_level=row["battery_level"],
-        rssi=row["rssi"],
-        is_online=None if online is None else online == 1,
-        received_at=row["received_at"],
+    (status,) = statuses_of(heartbeat.component, snapshot.read(selection, STATUSES_SQL).read_all())
+    return status
+
+
+def statuses_of(component: str, rows: pa.Table) -> list[Status]:
+    """Return the statuses of one device from the answer to STATUSES_SQL; a few at most."""
+    return [
+        Status(
+            component=component,
+            measured_at=row["measured_at"],
+            battery_level=row["battery_level"],
+            rssi=row["rssi"],
+            is_online=None if row["online"] is None else row["online"] == 1,
+            received_at=row["received_at"],
+        )
+        for row in rows.to_pylist()
+    ]
+
+
+def to_columns(lake: ReadsNewest, project: str, numbers: Int32s, newest: NewestColumns | None = None) -> pa.RecordBatch:
+    """Return the newest status of devices by number.
+
+    Args:
+        lake: Where newest values are known.
+        project: Slug.
+        numbers: Of the devices.
+        newest: Their newest values, where they are at hand already.
+
+    Returns:
+        component, measured_at, battery_level [%], rssi [dBm], online (bool); null for what was never sent. Devices of
+        which nothing is known (any more) are left out.
+    """
+    newest = lake.newest_columns(project, numbers, STATUS_METRICS) if newest is None else newest
+    is_known = newest.newest_us != NEVER
+    battery_level, rssi, online = (
+        pa.array(column[is_known], pa.float64(), from_pandas=True) for column in newest.value
+    )
+    return pa.RecordBatch.from_pydict(
+        {
+            "component": lake.name_components(numbers[is_known]),
+            "measured_at": pa.array(newest.newest_us[is_known], pa.int64()).view(TIMESTAMP),
+            "battery_level": battery_level,
+            "rssi": rssi,
+            "online": pc.equal(online, 1.0),
+        }
     )

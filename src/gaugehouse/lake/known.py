@@ -312,13 +312,13 @@ class SeriesIndex:
         """How many components have a number."""
         return len(self._components)
 
-    def number_components(self, project: str, names: tuple[str, ...]) -> Int32s:
+    def number_components(self, project: str, names: pa.StringArray) -> Int32s:
         """Return the number of each component of a project, EMPTY for those without a series."""
         scope = self._projects.get(project)
         if scope is None:
             return np.full(len(names), EMPTY, np.int32)
         with self._lock:
-            return self._components.find(scope, _names(names))
+            return self._components.find(scope, names_of(names))
 
     def name_components(self, numbers: Int32s | Int64s) -> pa.StringArray:
         """Return the names of components by number."""
@@ -469,6 +469,14 @@ class BatchColumns:
     def __len__(self) -> int:
         """Return the number of rows."""
         return int(self.t.size)
+
+    def count_topic(self, topic: bytes, among: Bools) -> int:
+        """Return how many of the marked rows are of a topic, given in UTF-8."""
+        starts = self.topics.starts
+        for code in np.flatnonzero(np.diff(starts) == len(topic)).tolist():
+            if self.topics.letters[starts[code] : starts[code + 1]].tobytes() == topic:
+                return int(np.count_nonzero(among & (self.topic_codes == code)))
+        return 0
 
 
 def columns_of_batch(batch: pa.Table, spec: TableSpec) -> BatchColumns:

@@ -379,9 +379,10 @@ class Lake:
         """Return the components that have a row of one of these metrics, by number, in order of their names."""
         return find_components(self._sequencer.indexes["measurements"], project, metrics, self._kept_from_us(project))
 
-    def number_components(self, project: str, names: Sequence[str]) -> Int32s:
+    def number_components(self, project: str, names: pa.StringArray | Sequence[str]) -> Int32s:
         """Return the number of each component, EMPTY for those that have no rows."""
-        return self._sequencer.indexes["measurements"].number_components(project, tuple(names))
+        given = names if isinstance(names, pa.StringArray) else pa.array(names, pa.string())
+        return self._sequencer.indexes["measurements"].number_components(project, given)
 
     def name_components(self, numbers: Int32s) -> pa.StringArray:
         """Return the names of components by number."""

@@ -1,9 +1,9 @@
-"""Errors as the clients of the systems before us read them: the addresses of their adapters answer in these shapes only.
+"""Errors as the clients of the systems before us read them: the addresses of their adapters answer in these shapes.
 
-| | body | where it differs from the rest |
-|---|---|---|
-| `/status` | `{"detail": "..."}`; 422: `{"detail": [{"type", "loc", "msg"}]}` | JSON that is none is a 422; the two texts of 401 |
-| `/api/device-readings` | `{"status": "error", "error_message": "...", "status_code": 400}` | 422 is a 400; the two texts of 401 |
+- `/status`: `{"detail": "..."}`, of a 422 `{"detail": [{"type", "loc", "msg"}]}`; a body that is no JSON is one, too.
+- `/api/device-readings`: `{"status": "error", "error_message": "...", "status_code": 400}`; a 422 is 400.
+
+Both have two texts of 401: no key, or one that does not count.
 """
 
 import json

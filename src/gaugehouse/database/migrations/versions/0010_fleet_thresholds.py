@@ -1,0 +1,33 @@
+"""When devices of a project are offline or at risk.
+
+Revision: 0010. After: 0009.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "fleet_thresholds",
+        sa.Column("project_id", sa.String(length=32), nullable=False),
+        sa.Column("offline_after_s", sa.Double(), nullable=False),
+        sa.Column("low_battery_percent", sa.Double(), nullable=False),
+        sa.Column("weak_rssi_dbm", sa.Double(), nullable=False),
+        sa.Column("falling_battery_percent_per_hour", sa.Double(), nullable=False),
+        sa.Column("falling_battery_window_s", sa.Double(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["project_id"], ["projects.id"], name=op.f("fk_fleet_thresholds_project_id_projects"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("project_id", name=op.f("pk_fleet_thresholds")),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("fleet_thresholds")
