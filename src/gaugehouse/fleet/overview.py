@@ -16,7 +16,7 @@ from gaugehouse.fleet.roster import Roster
 from gaugehouse.fleet.states import STATES, Judged, State, judge
 from gaugehouse.fleet.thresholds import Thresholds, find_all_thresholds
 from gaugehouse.fleet.trends import find_falling
-from gaugehouse.inventory import find_projects
+from gaugehouse.inventory import ProjectView, find_projects
 from gaugehouse.lake import Lake, NewestColumns
 from gaugehouse.lake.keyhash import EMPTY, Int32s
 from gaugehouse.measurements.heartbeat import BATTERY, STATUS_METRICS
@@ -152,10 +152,9 @@ class Fleet:
         for portion in portions(numbers):
             yield self._judge(project, portion, falling, thresholds, now)
 
-    def count(self, project: str, project_id: str, thresholds: Thresholds, now: datetime) -> Counts:
-        """Return how the fleet of a project is. Raises as `judge`."""
+    def count(self, project: str, numbers: Int32s, thresholds: Thresholds, now: datetime) -> Counts:
+        """Return how some devices of a project are. Raises as `judge`."""
         counts = Counts()
-        numbers = self.roster.find_devices(project, project_id)
         for part in self._portions(project, numbers, thresholds, now):
             of_state = np.bincount(part.judged.state, minlength=len(STATES)).tolist()
             levels = part.newest.value[STATUS_METRICS.index(BATTERY)]
@@ -185,13 +184,16 @@ class Fleet:
             counts: dict[str, Counts] = {}
             for one in projects:
                 try:
-                    counted = self.count(one.slug, one.id, thresholds.get(one.id, Thresholds()), now)
+                    counted = self._count_project(one, thresholds.get(one.id, Thresholds()), now)
                 except GaugehouseError:
                     continue
                 if counted.devices:
                     counts[one.slug] = counted
             self._counts, self._counted_at_s = counts, time.monotonic()
             return counts
+
+    def _count_project(self, project: ProjectView, thresholds: Thresholds, now: datetime) -> Counts:
+        return self.count(project.slug, self.roster.find_devices(project.slug, project.id), thresholds, now)
 
     def _find_falling(self, project: str, thresholds: Thresholds, now: datetime) -> Int32s:
         with self._trend_lock:  # one asks, the others wait for its answer
