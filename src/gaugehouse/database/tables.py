@@ -105,6 +105,13 @@ class Component(Base):
         UniqueConstraint("project_id", "name"),
         Index(None, "project_id", "type", "id"),
         Index(None, "project_id", "created_at", "id"),
+        Index(  # few of a million: found without a look at the others
+            None,
+            "project_id",
+            "retired_at",
+            sqlite_where=text("retired_at IS NOT NULL"),
+            postgresql_where=text("retired_at IS NOT NULL"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)

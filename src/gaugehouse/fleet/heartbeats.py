@@ -100,11 +100,11 @@ def read_heartbeat(body: bytes, *, limits: Limits, now: datetime | None = None) 
     )
 
 
-def refuse_fields(problems: Mapping[str, str]) -> Refused:
+def refuse_fields(problems: Mapping[str, str], *, code: str = "request_refused") -> Refused:
     """Return the refusal of a request whose named parts cannot be accepted."""
     named = [{"field": field, "reason": reason, "code": "value_refused"} for field, reason in problems.items()]
     field, reason = next(iter(problems.items()))
-    return Refused(f"{field} {reason}", code="request_refused", fields={"errors": named})
+    return Refused(f"{field} {reason}", code=code, fields={"errors": named})
 
 
 def find_instant_problem(instant_us: int | str, limits: Limits, now: datetime) -> str | None:
@@ -185,7 +185,8 @@ def accept_rows(
         if not registry.registration_allowed(project):
             column = "component" if unknown_components else "metric"
             name = [*unknown_components, *unknown_metrics][0]
-            raise Refused(f"the {column} {name!r} is not registered", code=f"unknown_{column}")
+            field = "body.device_id" if unknown_components else f"body.{name}"
+            raise refuse_fields({field: f"is not registered: {name}"}, code=f"unknown_{column}")
         registry.register(project, unknown_components, unknown_metrics, kinds=kinds)
     return lake.append(project, Delivery(batches={"measurements": rows}))
 

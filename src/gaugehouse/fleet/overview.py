@@ -107,6 +107,7 @@ class Fleet:
     _counts: dict[str, Counts] = field(default_factory=dict)
     _counted_at_s: float = float("-inf")
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _asking: dict[str, threading.Lock] = field(default_factory=dict)
     _trend_lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -196,26 +197,32 @@ class Fleet:
         return self.count(project.slug, self.roster.find_devices(project.slug, project.id), thresholds, now)
 
     def _find_falling(self, project: str, thresholds: Thresholds, now: datetime) -> Int32s:
-        with self._trend_lock:  # one asks, the others wait for its answer
+        with self._trend_lock:
+            asking = self._asking.setdefault(project, threading.Lock())
+        with asking:  # one asks, the others wait for its answer
             known = self._trends.get(project)
-            if known is not None and known.is_fresh(thresholds, time.monotonic()):
-                return known.numbers
-            started_s = time.monotonic()
-            names = find_falling(self.lake.pin(), project, thresholds, now).column("component")
-            numbers = self.lake.number_components(project, _as_array(names))
-            self._trends[project] = _Trend(
-                numbers=numbers[numbers != EMPTY],
-                thresholds=thresholds,
-                asked_at_s=time.monotonic(),
-                duration_s=time.monotonic() - started_s,
-            )
-            return self._trends[project].numbers
+            if known is None or not known.is_fresh(thresholds, time.monotonic()):
+                known = self._trends[project] = self._ask_falling(project, thresholds, now)
+            return known.numbers
+
+    def _ask_falling(self, project: str, thresholds: Thresholds, now: datetime) -> _Trend:
+        started_s = time.monotonic()
+        names = find_falling(self.lake.pin(), project, thresholds, now).column("component")
+        numbers = self.lake.number_components(project, _as_array(names))
+        ended_s = time.monotonic()
+        return _Trend(
+            numbers=numbers[numbers != EMPTY],
+            thresholds=thresholds,
+            asked_at_s=ended_s,
+            duration_s=ended_s - started_s,
+        )
 
     def forget(self, project: str) -> None:
         """Know nothing any more of a project that was deleted."""
         self.roster.forget(project)
         with self._trend_lock:
             self._trends.pop(project, None)
+            self._asking.pop(project, None)
 
 
 def portions(numbers: Int32s) -> Iterator[Int32s]:

@@ -1,4 +1,4 @@
-"""When devices of a project are offline or at risk.
+"""When devices of a project are offline or at risk; retired components are found without a look at the others.
 
 Revision: 0010. After: 0009.
 """
@@ -10,6 +10,8 @@ revision = "0010"
 down_revision = "0009"
 branch_labels = None
 depends_on = None
+
+INDEX = "ix_components_project_id_retired_at"
 
 
 def upgrade() -> None:
@@ -27,7 +29,17 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("project_id", name=op.f("pk_fleet_thresholds")),
     )
+    where = sa.text("retired_at IS NOT NULL")
+    op.create_index(
+        op.f(INDEX),
+        "components",
+        ["project_id", "retired_at"],
+        unique=False,
+        sqlite_where=where,
+        postgresql_where=where,
+    )
 
 
 def downgrade() -> None:
+    op.drop_index(op.f(INDEX), table_name="components")
     op.drop_table("fleet_thresholds")
