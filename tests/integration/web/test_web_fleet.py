@@ -1,6 +1,7 @@
 """The fleet over HTTP: states by thresholds, pages, the old addresses beside the new ones, gauges."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from gaugehouse.access import create_api_key
 from gaugehouse.fleet import overview, roster
 from gaugehouse.fleet.thresholds import Thresholds
-from gaugehouse.inventory import create_project
+from gaugehouse.inventory import ProjectSettings, create_project, get_project, put_project_settings
 from gaugehouse.web.api import legacy_status
 from gaugehouse.web.exposition import write_metrics
 from gaugehouse.web.fleet_exposition import FLEET_METRICS, FleetCollector
@@ -202,6 +203,26 @@ def test_the_short_way_and_the_general_way_answer_alike(device, monkeypatch):
     assert general.json() == short
     bad = device.post("/status", json=heartbeat("twice", battery=101))
     assert bad.json()["detail"][0]["loc"] == ["body", "battery_level"]
+
+
+def test_those_who_send_one_instant_at_once_are_all_told_what_was_stored(device):
+    report(device, "race", ago_s=9)
+    with ThreadPoolExecutor(8) as pool:
+        said = [heartbeat("race", battery=n, rssi=-n) for n in range(32)]
+        answers = [answer.json() for answer in pool.map(lambda one: device.post("/status", json=one), said)]
+    assert all(answer == answers[0] for answer in answers)
+    assert answers[0]["battery_level"] == -answers[0]["rssi"]
+    assert device.get("/status/race").json() == answers[0]
+
+
+def test_a_project_that_registers_nothing_names_the_unknown_device(runtime, device, project):
+    report(device, "known")
+    with runtime.database.transaction() as session:
+        put_project_settings(session, get_project(session, project).id, ProjectSettings(register_unknown=False))
+    answer = device.post("/status", json=heartbeat("stranger"))
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", "device_id"]
+    report(device, "known", ago_s=1)
 
 
 def test_the_metrics_of_a_status_are_registered_as_what_they_are(device, lead):

@@ -167,7 +167,7 @@ def _read_instant(field: str, text: str | None) -> datetime | None:
 
 
 @router.get("/{device_id}")
-def read_status(runtime: InRuntime, caller: MeasurementReader, device_id: str) -> Response:
-    """Return the newest status of a device, from memory."""
+async def read_status(runtime: InRuntime, caller: MeasurementReader, device_id: str) -> Response:
+    """Return the newest status of a device, from memory: a thread would cost more than the answer."""
     found = get_newest(runtime.lake, caller.project, device_id, visible=caller.component)
     return Response(write_status(found), media_type=JSON)
