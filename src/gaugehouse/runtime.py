@@ -18,7 +18,8 @@ from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database
 from gaugehouse.database.tables import Report
 from gaugehouse.errors import GaugehouseError, NotFound
-from gaugehouse.ingest import Limits, warm_up
+from gaugehouse.fleet import Fleet
+from gaugehouse.ingest import Limits, SeriesRoom, warm_up
 from gaugehouse.installation import open_access, open_database, open_heads
 from gaugehouse.inventory import (
     FirstLabels,
@@ -55,6 +56,7 @@ class Runtime:
     registry: Registry
     labels: FirstLabels
     lake: Lake
+    fleet: Fleet
 
     def trail(self, *, actor_kind: str = "operator", actor: str = "operator", project_id: str | None = None) -> Trail:
         """Return who acts without a request: the command line of this machine, or the server by itself."""
@@ -72,6 +74,10 @@ class Runtime:
             self.lake.recall_rows_of_day(project)
         limits = Limits.from_settings(self.settings)
         return replace(limits, quota=settings.quota, lateness_limit_s=settings.lateness_limit_s, kept_from=kept_from)
+
+    def room_for_measurements(self, project: str, limits: Limits) -> SeriesRoom:
+        """Return where one delivery of devices goes, within what its project may keep and bring."""
+        return SeriesRoom(lake=self.lake, project=project, table="measurements", quota=limits.quota)
 
     def _kept_from(self, project: str, table: str, settings: ProjectSettings) -> datetime | None:
         """Return before which instant a project keeps no rows: by its settings, or because they were dropped."""
@@ -161,6 +167,7 @@ class Runtime:
                 delete_project(session, slug)
         self.registry.forget(slug)
         self.labels.forget(slug)
+        self.fleet.forget(slug)
         dropped = self.lake.delete_project(slug)
         for report in deletion.reports:
             shutil.rmtree(self.layout.reports_dir / report, ignore_errors=True)
@@ -213,6 +220,7 @@ def open_runtime(settings: Settings, on_progress: Progress = _quiet) -> Runtime:
         registry=Registry(database),
         labels=FirstLabels(database),
         lake=lake,
+        fleet=Fleet.of(lake, database),
     )
     runtime.finish_deletions()
     return runtime

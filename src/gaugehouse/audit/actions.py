@@ -28,6 +28,7 @@ ACTIONS: dict[str, str] = {
     "report.reissue": "A report was issued again",
     "report.cancel": "A report was cancelled",
     "delivery.retry": "A delivery was sent on its way again",
+    "thresholds.change": "It was set when devices are offline or at risk",
     "login.accept": "Somebody signed in",
     "login.refuse": "A sign-in was refused; an unknown name is not written down, it may be a password",
     "login.throttle": "Too many wrong passwords: an account, or all, is locked to an address; once of each lock-out",

@@ -112,6 +112,13 @@ class Component(Base):
         UniqueConstraint("project_id", "name"),
         Index(None, "project_id", "type", "id"),
         Index(None, "project_id", "created_at", "id"),
+        Index(  # few of a million: found without a look at the others
+            None,
+            "project_id",
+            "retired_at",
+            sqlite_where=text("retired_at IS NOT NULL"),
+            postgresql_where=text("retired_at IS NOT NULL"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
@@ -487,3 +494,17 @@ class AuditEntry(Base):
     details: Mapped[str] = mapped_column(Text)
     previous_hash: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))
+
+
+class FleetThresholds(Base):
+    """When devices of a project are offline or at risk, where a manager has decided so; else the defaults hold."""
+
+    __tablename__ = "fleet_thresholds"
+
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
+    offline_after_s: Mapped[float]
+    low_battery_percent: Mapped[float]
+    weak_rssi_dbm: Mapped[float]
+    falling_battery_percent_per_hour: Mapped[float]
+    falling_battery_window_s: Mapped[float]
+    updated_at: Mapped[datetime] = mapped_column(default=database_now())

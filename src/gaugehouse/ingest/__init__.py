@@ -9,7 +9,7 @@ bad rows are named by their 0-based row in the payload; a fast reader that canno
 slower one, and all of them agree (tests compare each with the row-wise one).
 """
 
-from gaugehouse.ingest.accept import accept_events, accept_measurements, decode_known
+from gaugehouse.ingest.accept import SeriesRoom, accept_events, accept_measurements, decode_known
 from gaugehouse.ingest.accept_lines import accept_lines
 from gaugehouse.ingest.check import Decoded
 from gaugehouse.ingest.decode import decode_events, decode_measurements
@@ -36,6 +36,7 @@ __all__ = [
     "LineMapping",
     "Precision",
     "Receipt",
+    "SeriesRoom",
     "TimeUnit",
     "accept_events",
     "accept_lines",

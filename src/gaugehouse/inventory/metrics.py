@@ -214,9 +214,10 @@ def resolve_attributes(
     return {key: _resolve(common.get(key[1]), own[key], lateness_s) if key in own else shared[key[1]] for key in wanted}
 
 
-def metric_row(project_id: str, name: str) -> dict[str, Any]:
+def metric_row(project_id: str, name: str, *, kind: str | None = None) -> dict[str, Any]:
     """Return the row of a metric that was first seen in a measurement."""
-    return {"id": new_id("met"), "project_id": project_id, "name": name, "search_text": search_text(name, "")}
+    row = {"id": new_id("met"), "project_id": project_id, "name": name, "search_text": search_text(name, "")}
+    return row | {"kind": kind}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import select
 
@@ -59,8 +59,17 @@ class Registry:
         known = self._projects.get(project)
         return known is not None and known.components.issuperset(components) and known.metrics.issuperset(metrics)
 
-    def register(self, project: str, components: Sequence[str], metrics: Sequence[str]) -> None:
+    def register(
+        self,
+        project: str,
+        components: Sequence[str],
+        metrics: Sequence[str],
+        *,
+        kinds: Mapping[str, str] | None = None,
+    ) -> None:
         """Make names known, whoever else registers them at the same time. They must have passed the name rules.
+
+        `kinds` says what new metrics are that somebody knows more of; the others are gauges until they are described.
 
         Raises:
             NotFound: there is no such project.
@@ -78,7 +87,8 @@ class Registry:
             if session.scalar(is_there) is None:
                 raise _no_project(project)
             insert_missing(session, Component, [component_row(known.project_id, name) for name in new_components])
-            insert_missing(session, Metric, [metric_row(known.project_id, name) for name in new_metrics])
+            rows = [metric_row(known.project_id, name, kind=(kinds or {}).get(name)) for name in new_metrics]
+            insert_missing(session, Metric, rows)
         self._remember(known, new_components, new_metrics)
 
     def settings(self, project: str) -> ProjectSettings:

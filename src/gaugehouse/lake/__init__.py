@@ -29,6 +29,7 @@ from gaugehouse.lake.groups import Delivery as Delivery
 from gaugehouse.lake.maintenance import CompactionDone as CompactionDone
 from gaugehouse.lake.meters import Durations as Durations
 from gaugehouse.lake.meters import RowCounts as RowCounts
+from gaugehouse.lake.newest import NewestColumns as NewestColumns
 from gaugehouse.lake.owner import Lake as Lake
 from gaugehouse.lake.owner import read_committed_through as read_committed_through
 from gaugehouse.lake.remedies import Mended as Mended

@@ -310,6 +310,50 @@ class SeriesIndex:
         known_series: Int32s = series[series != EMPTY]
         return known_series
 
+    @property
+    def component_count(self) -> int:
+        """How many components have a number."""
+        return len(self._components)
+
+    def number_components(self, project: str, names: pa.StringArray) -> Int32s:
+        """Return the number of each component of a project, EMPTY for those without a series."""
+        scope = self._projects.get(project)
+        if scope is None:
+            return np.full(len(names), EMPTY, np.int32)
+        with self._lock:
+            return self._components.find(scope, names_of(names))
+
+    def name_components(self, numbers: Int32s | Int64s) -> pa.StringArray:
+        """Return the names of components by number."""
+        return self._components.to_arrow(numbers.astype(np.int64))
+
+    def find_series_of(self, components: Int32s, topics: tuple[str, ...]) -> Int32s:
+        """Return the series of each component (first axis) and topic (second), EMPTY where there is none."""
+        component_codes = np.repeat(np.arange(components.size, dtype=np.int32), len(topics))
+        topic_codes = np.tile(np.arange(len(topics), dtype=np.int32), components.size)
+        with self._lock:
+            series, _unknown = find_series(
+                self._slots, self.component_of, self.topic_of, components,
+                self._topics.find(LAKE_WIDE, _names(topics)), component_codes, topic_codes,
+            )  # fmt: skip
+        found: Int32s = series.reshape(components.size, len(topics))
+        return found
+
+    def newest_values(self, series: Int32s) -> tuple[Int64s, Int64s, Column]:
+        """Return (measured_at [us], received_at [us], value) of the newest visible rows, in the shape of `series`.
+
+        NEVER, NEVER and NaN where there is none, and for EMPTY.
+        """
+        is_known = series != EMPTY
+        if not is_known.any():
+            return np.full(series.shape, NEVER), np.full(series.shape, NEVER), np.full(series.shape, np.nan)
+        with self._lock:
+            t = np.where(is_known, self.newest_t[series], NEVER)
+            is_known &= t != NEVER
+            received_at = np.where(is_known, self.newest_received_at[series], NEVER)
+            value = np.where(is_known, self.newest_payload["value"][series], np.nan)
+        return t, received_at, value
+
     def newest_rows(self, project: str, components: tuple[str, ...] | None) -> pa.Table:
         """Return the newest visible row per series, sorted by component and topic."""
         rows = self._newest(self.series_of(project, components, None))
@@ -428,6 +472,14 @@ class BatchColumns:
     def __len__(self) -> int:
         """Return the number of rows."""
         return int(self.t.size)
+
+    def count_topic(self, topic: bytes, among: Bools) -> int:
+        """Return how many of the marked rows are of a topic, given in UTF-8."""
+        starts = self.topics.starts
+        for code in np.flatnonzero(np.diff(starts) == len(topic)).tolist():
+            if self.topics.letters[starts[code] : starts[code + 1]].tobytes() == topic:
+                return int(np.count_nonzero(among & (self.topic_codes == code)))
+        return 0
 
 
 def columns_of_batch(batch: pa.Table, spec: TableSpec) -> BatchColumns:

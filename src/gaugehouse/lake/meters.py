@@ -57,7 +57,18 @@ class LakeMeters:
     compacted_rows: int = 0
     flushed_rows: int = 0
     _rows: dict[tuple[str, str], RowCounts] = field(default_factory=dict)
+    _heartbeats: dict[str, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count_heartbeats(self, project: str, heartbeats: int) -> None:
+        """Count accepted rows of the metric that says a device is there."""
+        with self._lock:
+            self._heartbeats[project] = self._heartbeats.get(project, 0) + heartbeats
+
+    def heartbeats(self) -> dict[str, int]:
+        """Return the heartbeats so far by project."""
+        with self._lock:
+            return dict(self._heartbeats)
 
     def count(self, project: str, table: str, *, accepted: int, duplicates: int, conflicts: int, late: int) -> None:
         """Count the outcome of one delivery."""
@@ -76,6 +87,8 @@ class LakeMeters:
             for table in [table for owner, table in self._rows if owner == project]:
                 rest = self._rows.setdefault((NOBODY, table), RowCounts())
                 rest.add(self._rows.pop((project, table)))
+            if project in self._heartbeats:
+                self._heartbeats[NOBODY] = self._heartbeats.get(NOBODY, 0) + self._heartbeats.pop(project)
 
     def rows(self) -> dict[tuple[str, str], RowCounts]:
         """Return the counts so far, by (project, table)."""

@@ -27,7 +27,7 @@ from gaugehouse.lake.flush import Flusher
 from gaugehouse.lake.gather import Gather
 from gaugehouse.lake.groups import Appended, Delivery
 from gaugehouse.lake.indexfile import Damage, load_index, save_index
-from gaugehouse.lake.keyhash import NEVER
+from gaugehouse.lake.keyhash import NEVER, Int32s
 from gaugehouse.lake.known import warm_up
 from gaugehouse.lake.live import LiveFacts, live_facts
 from gaugehouse.lake.log import Log
@@ -35,6 +35,7 @@ from gaugehouse.lake.lookup import FileLookup
 from gaugehouse.lake.maintenance import CompactionDone, Maintenance
 from gaugehouse.lake.manifest import Manifest, ManifestEntry, manifest_path, read_committed_through_us
 from gaugehouse.lake.meters import LakeMeters
+from gaugehouse.lake.newest import NewestColumns, Numbered, find_components, read_newest
 from gaugehouse.lake.plain import PlainMirror
 from gaugehouse.lake.proofs import Proofs
 from gaugehouse.lake.quarantine import Quarantine, is_broken, refuse_quarantined
@@ -58,7 +59,7 @@ from gaugehouse.lake.snapshot import HotView, Snapshot, TableName
 from gaugehouse.lake.values import ValueTable
 from gaugehouse.limits import day_of_us
 from gaugehouse.lock import OwnerLock
-from gaugehouse.measurements.selection import MICROSECOND, Selection, from_epoch_us
+from gaugehouse.measurements.selection import MICROSECOND, Selection, from_epoch_us, to_epoch_us
 from gaugehouse.tracing import span
 
 logger = structlog.get_logger()
@@ -401,12 +402,20 @@ class Lake:
         Raises:
             Unavailable: one of them may be in a damaged file that no start since could read.
         """
+        self.refuse_unread(project, components)
+        return self.series(project, components)
+
+    def refuse_unread(self, project: str, components: Sequence[str] | None = None) -> None:
+        """Refuse to answer from memory what may be in a damaged file that no start since could read.
+
+        Raises:
+            Unavailable: there is such a file.
+        """
         current = self._stores["measurements"].files
         unread = [entry for entry in self._unread["measurements"] if entry.project == project and entry.path in current]
         if components is not None:
             unread = [one for one in unread if any(one.components[0] <= c <= one.components[1] for c in components)]
         refuse_quarantined(self._quarantine.paths, "measurements", unread)
-        return self.series(project, components)
 
     def series(self, project: str, components: Sequence[str] | None = None) -> pa.Table:
         """Return component and metric of each series, with the newest measurement that is known of it.
@@ -417,6 +426,31 @@ class Lake:
         rows = self._sequencer.indexes["measurements"].newest_rows(project, wanted)
         gone = self.gone(project, "measurements")
         return rows if gone is None else rows.filter(pc.greater_equal(rows.column("measured_at"), gone.before))
+
+    def find_components(self, project: str, metrics: tuple[str, ...]) -> Numbered:
+        """Return the components that have a row of one of these metrics, by number, in order of their names."""
+        return find_components(self._sequencer.indexes["measurements"], project, metrics, self._kept_from_us(project))
+
+    def number_components(self, project: str, names: pa.StringArray | Sequence[str]) -> Int32s:
+        """Return the number of each component, EMPTY for those that have no rows."""
+        given = names if isinstance(names, pa.StringArray) else pa.array(names, pa.string())
+        return self._sequencer.indexes["measurements"].number_components(project, given)
+
+    def name_components(self, numbers: Int32s) -> pa.StringArray:
+        """Return the names of components by number."""
+        return self._sequencer.indexes["measurements"].name_components(numbers)
+
+    def newest_columns(self, project: str, components: Int32s, metrics: tuple[str, ...]) -> NewestColumns:
+        """Return the newest rows that memory knows of these metrics of components by number, from memory.
+
+        What is in a damaged file that no start since could read is not among them: `refuse_unread` says whether.
+        """
+        since_us = self._kept_from_us(project)
+        return read_newest(self._sequencer.indexes["measurements"], components, metrics, since_us)
+
+    def _kept_from_us(self, project: str) -> int:
+        gone = self.gone(project, "measurements")
+        return NEVER if gone is None else to_epoch_us(gone.before)
 
     def newest_received_at(self) -> datetime | None:
         """Return the stamp of the newest acknowledged record."""

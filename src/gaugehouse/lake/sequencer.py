@@ -41,11 +41,13 @@ from gaugehouse.lake.meters import LakeMeters
 from gaugehouse.lake.recent import RecentKeys, generation_of
 from gaugehouse.lake.rows import EVENTS, MEASUREMENTS, TABLES, HotRows, Rows, TableSpec, concat_rows, timestamp_array
 from gaugehouse.lake.segments import KeyedAnswer, LogRecord
+from gaugehouse.measurements.heartbeat import ONLINE
 from gaugehouse.measurements.schema import EVENT_BATCH
 from gaugehouse.measurements.selection import from_epoch_us
 from gaugehouse.tracing import note
 
 CONFLICT_KIND = "conflict"
+HEARTBEAT = ONLINE.encode()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -268,6 +270,10 @@ class Sequencer:
             self.meters.count(
                 group.project, table, accepted=accepted, duplicates=duplicates, conflicts=conflicts, late=late
             )
+            if table == MEASUREMENTS.name:
+                heartbeats = group.parts[table].columns.count_topic(HEARTBEAT, outcome.is_accepted)
+                if heartbeats:
+                    self.meters.count_heartbeats(group.project, heartbeats)
 
     def look_up(self, waiting: Sequence[Waiting]) -> None:
         """Ask the files, outside the lock, about rows that memory cannot judge: one look for all deliveries."""

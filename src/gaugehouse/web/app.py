@@ -5,7 +5,7 @@ from starlette.middleware import Middleware
 
 from gaugehouse.runtime import Runtime
 from gaugehouse.web import docs
-from gaugehouse.web.api import ROUTERS, influx
+from gaugehouse.web.api import ROUTERS, influx, legacy_readings, legacy_status
 from gaugehouse.web.auditing import install_audit
 from gaugehouse.web.body import BodyGuard
 from gaugehouse.web.envelope import Envelope
@@ -19,6 +19,7 @@ from gaugehouse.web.threads import Threads
 from gaugehouse.web.traffic import Traffic
 
 INGEST_PATHS = frozenset({"/v1/measurements", "/v1/events"}) | influx.INGEST_PATHS
+WRITE_PATHS = INGEST_PATHS | {legacy_status.PATH, legacy_readings.CREATE_PATH}  # what counts as a delivery
 
 
 def _stay() -> bool:
@@ -29,7 +30,7 @@ def create_app(runtime: Runtime) -> Api:
     """Return the application; it owns nothing: whoever made the runtime closes it."""
     settings = runtime.settings
     traffic = Traffic()
-    paces = Paces(settings, write_paths=INGEST_PATHS)
+    paces = Paces(settings, write_paths=WRITE_PATHS)
     app = Api(
         **describe(),
         docs_url=None,  # ours is in web/docs.py: FastAPI's loads from a CDN and has an inline script

@@ -20,6 +20,7 @@ from gaugehouse.database.tables import Job
 from gaugehouse.errors import Unavailable
 from gaugehouse.lake import Durations, RowCounts
 from gaugehouse.runtime import Runtime
+from gaugehouse.web.fleet_exposition import FleetCollector
 from gaugehouse.web.traffic import Traffic
 
 Labels = tuple[str, ...]
@@ -180,6 +181,7 @@ def registry_of(runtime: Runtime, traffic: Traffic, *, by_project: bool) -> Coll
     """Return what one scrape reads: ours, and this process's memory, files and processor time."""
     registry = CollectorRegistry()
     registry.register(ServiceCollector(runtime, traffic, by_project))
+    registry.register(FleetCollector(runtime, by_project))
     ProcessCollector(namespace="gaugehouse", registry=registry)
     return registry
 

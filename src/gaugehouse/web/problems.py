@@ -25,6 +25,7 @@ from starlette.types import Scope
 
 from gaugehouse.errors import MAX_ROWS_NAMED, GaugehouseError, Kind, Refused, Unreadable, UnsupportedFormat
 from gaugehouse.web.influx_errors import speaks_influx, write_influx_error
+from gaugehouse.web.legacy_errors import Refusal, find_shape, write_legacy_error
 
 log = structlog.get_logger(__name__)
 
@@ -150,6 +151,10 @@ def write_problem(
         return write_influx_error(
             scope["path"], status, code=code, detail=said, fields=fields or {}, headers=all_headers
         )
+    shape = find_shape(scope.get("path", ""))
+    if shape is not None:
+        refusal = Refusal(status=status, code=code, detail=_plain_text(detail), fields=fields or {})
+        return write_legacy_error(shape, refusal, closing | dict(headers or {}))
     request_id = request_id_of(scope)
     body: dict[str, object] = {
         "type": f"urn:gaugehouse:problem:{code}",

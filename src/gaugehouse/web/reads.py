@@ -13,7 +13,7 @@ from gaugehouse.web.problems import write_error
 WORKED_ON_AT_ONCE = 4  # from the question to the first byte of its answer; others wait
 UNDER_WAY_AT_ONCE = 12  # at the pace of their readers, who may be slow; others are told to come again,
 WAITING_AT_ONCE = 16  # and so is whoever finds so many waiting
-ROWS_PATHS = ("/measurements", "/events", "/summary")
+ROWS_PATHS = ("/measurements", "/events", "/summary", "/history", "/cumulative-count")
 
 
 class ReadGate:

@@ -8,7 +8,7 @@ refuses things.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,18 +25,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gaugehouse.access import Caller
 from gaugehouse.access import Scope as Right
 from gaugehouse.errors import GaugehouseError
+from gaugehouse.fleet.heartbeats import read_heartbeat
+from gaugehouse.fleet.status import find_stored
 from gaugehouse.ingest import Limits, decode_few, decode_known, receipt_of, write_receipt
 from gaugehouse.lake import Appended, Delivery
 from gaugehouse.measurements.few import FewMeasurements
+from gaugehouse.measurements.heartbeat import STATUS_METRICS
 from gaugehouse.runtime import Runtime
 from gaugehouse.tracing import span
+from gaugehouse.web.api import legacy_status
 from gaugehouse.web.pace import Paces, Rates
 from gaugehouse.web.problems import write_error
 from gaugehouse.web.threads import BodyMemory
 
 log = structlog.get_logger(__name__)
 
-PATH = "/v1/measurements"
+MEASUREMENTS, STATUS = "/v1/measurements", legacy_status.PATH
+PATHS = frozenset({MEASUREMENTS, STATUS})
 FEW_BYTES = 4 * 1024  # decoded in the event loop: 40 rows, 0.2 ms
 LIMIT_BYTES = 256 * 1024  # decoded in a thread: 2,500 rows, 3 ms
 STANDING_AGE_S = 1.0  # a revocation must hold after one second
@@ -51,6 +56,19 @@ TELLING_HEADERS = frozenset(
 )
 
 Outcome = Appended | BaseException
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Understood:
+    """A small, good delivery.
+
+    Args:
+        rows: What it brings.
+        answer: Makes what the sender is told, once it is on the disk.
+    """
+
+    rows: FewMeasurements | pa.Table
+    answer: Callable[[Appended], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,27 +166,56 @@ class SmallDeliveries:
         try:
             with memory.admitted() as admit:  # until it is stored: a slow disk must not fill the memory
                 messages = await _read_all(receive, admit)
-                rows = await self._read(messages, standing)
-                if rows is not None:
+                understood = await self._read(scope["path"], messages, standing)
+                if understood is not None:
                     messages.clear()
-                    scope["state"] |= {"caller": standing.caller.name, "route": PATH}
-                    with span("append", rows=len(rows)):
-                        appended = await self._store(standing, rows)
+                    scope["state"] |= {"caller": standing.caller.name, "route": scope["path"]}
+                    with span("append", rows=len(understood.rows)):
+                        appended = await self._store(standing, understood.rows)
+                    answer = await understood.answer(appended)
         except GaugehouseError as exc:  # the body guard's, no room, or the lake's: nobody behind us has a say in it
             await write_error(scope, exc)(scope, receive, send)
             return
-        if rows is None:
+        if understood is None:
             await self._app(scope, _Replayed(messages, receive), send)
             return
-        await _acknowledge(send, write_receipt(receipt_of(appended)))
+        await _acknowledge(send, answer)
         scope["state"]["is_summed"] = True
-        self._summary.add(len(rows), monotonic() - started_s)
+        self._summary.add(len(understood.rows), monotonic() - started_s)
 
-    async def _read(self, messages: list[Message], standing: _Standing) -> FewMeasurements | pa.Table | None:
-        """Return the rows of a body if all are good and none brings a new name."""
+    async def _read(self, path: str, messages: list[Message], standing: _Standing) -> _Understood | None:
+        """Return what a body brings if it is all good and brings no new name."""
         if messages[-1]["type"] != "http.request" or messages[-1].get("more_body", False):
             return None  # it is not whole
         body = b"".join(message.get("body", b"") for message in messages)
+        if path == STATUS:
+            return self._read_status(body, standing)
+        rows = await self._read_rows(body, standing)
+        return None if rows is None else _Understood(rows=rows, answer=_tell_receipt)
+
+    def _read_status(self, body: bytes, standing: _Standing) -> _Understood | None:
+        caller, lake = standing.caller, self._runtime.lake
+        if len(body) > FEW_BYTES:
+            return None
+        try:
+            heartbeat = read_heartbeat(body, limits=standing.limits)
+        except GaugehouseError:
+            return None
+        is_own = caller.component in {None, heartbeat.component}
+        if not is_own or not self._runtime.registry.are_in_memory(
+            caller.project, [heartbeat.component], STATUS_METRICS
+        ):
+            return None
+
+        async def tell(appended: Appended) -> bytes:
+            find = partial(find_stored, lake, caller.project, heartbeat, appended)
+            # A repeated one may have to be looked for in files.
+            is_new = appended.accepted == len(STATUS_METRICS)
+            return legacy_status.write_status(find() if is_new else await run_sync(find))
+
+        return _Understood(rows=heartbeat.rows(), answer=tell)
+
+    async def _read_rows(self, body: bytes, standing: _Standing) -> FewMeasurements | pa.Table | None:
         caller, registry = standing.caller, self._runtime.registry
         if len(body) > FEW_BYTES:
             decode = partial(
@@ -260,7 +307,7 @@ class _Replayed:
 
 def _find_key(scope: Scope) -> tuple[bytes | None, int]:
     """Return the API key of what could be a small delivery, None for everything else, and its length [bytes]."""
-    if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST" or scope["query_string"]:
+    if scope["type"] != "http" or scope["path"] not in PATHS or scope["method"] != "POST" or scope["query_string"]:
         return None, 0
     seen: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
@@ -271,6 +318,10 @@ def _find_key(scope: Scope) -> tuple[bytes | None, int]:
     if size is None or int(size) > LIMIT_BYTES or seen.get(b"content-type", b"").lower() not in JSON_TYPES:
         return None, 0
     return seen.get(b"x-api-key"), int(size)
+
+
+async def _tell_receipt(appended: Appended) -> bytes:
+    return write_receipt(receipt_of(appended))
 
 
 async def _acknowledge(send: Send, body: bytes) -> None:

@@ -115,6 +115,7 @@ def walk(entries, manager, runtime):
     walk.call("POST", f"{schedule}/resume", "/v1/schedules/daily/resume")
     walk.call("DELETE", schedule, "/v1/schedules/daily")
     walk.call("DELETE", "/v1/report-templates/{name}", "/v1/report-templates/audited")
+    walk.call("PUT", "/v1/fleet/thresholds", json={"offline_after_s": 600})
     report = walk.call("POST", "/v1/reports", json={"period": "2026-03-01"}).json()
     walk.call("POST", "/v1/reports/{report_id}/cancel", f"/v1/reports/{report['id']}/cancel")
     walk.call(

@@ -33,6 +33,10 @@ GET /v1/deliveries/{delivery_id}
 GET /v1/events
 GET /v1/exclusions
 GET /v1/exclusions/{exclusion}
+GET /v1/fleet/overview
+GET /v1/fleet/status
+GET /v1/fleet/status/{component}
+GET /v1/fleet/thresholds
 GET /v1/kpis
 GET /v1/kpis/{kpi}/explanation
 GET /v1/kpis/{kpi}/versions
@@ -75,6 +79,7 @@ POST /v1/schedules
 POST /v1/schedules/preview
 POST /v1/schedules/{name}/pause
 POST /v1/schedules/{name}/resume
+PUT /v1/fleet/thresholds
 PUT /v1/report-templates/{name}
 PUT /v1/schedules/{name}
 PUT /v1/shift-calendar"""

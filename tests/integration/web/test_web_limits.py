@@ -1,6 +1,7 @@
 """Limits over HTTP: what is refused, how it is told, and that it stores nothing."""
 
 import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -188,6 +189,41 @@ def test_rows_per_day_end_at_the_quota_over_a_restart_and_repeats_are_free(make_
     assert service.runtime.registry.find_unknown("default", ["new"], []) == (["new"], [])  # nor was it registered
     assert send(device, [row("a", 10)]).json()["duplicates"] == 1
     assert stored(device) == 5
+
+
+def status(device, second=0):
+    at = f"2026-11-19T10:00:{second:02}Z"
+    return {"device_id": device, "timestamp": at, "battery_level": 90, "rssi": -50, "online": True}
+
+
+READINGS = {
+    "id": "063c5957-8905-45f9-bfe3-960713788919",
+    "readings": [{"count": 1, "timestamp": "2026-11-19T10:00:00Z"}],
+}
+
+
+def test_status_and_readings_of_devices_are_deliveries_held_to_the_same_rates_and_quotas(make_service):
+    service = make_service(writes_per_minute=6)
+    device = service.key()
+    service.limit(rows_per_day_quota=4)
+    assert device.post("/status", json=status("a")).status_code == 201
+    for path, body in (
+        ("/status", status("a", 1)),
+        ("/status", status("b")),
+        ("/api/device-readings/create", READINGS),
+    ):
+        assert device.post(path, json=body).status_code == 429
+    assert service.runtime.registry.find_unknown("default", ["b", READINGS["id"]], [])[0] == ["b", READINGS["id"]]
+    assert device.post("/status", json=status("a")).status_code == 201  # a repeat is free
+    service.limit(rows_per_day_quota=None, series_quota=3)
+    time.sleep(1.1)  # until the limits are asked for anew
+    refused = device.post("/status", json=status("b"))
+    assert (refused.status_code, refused.headers["ratelimit"].partition(";t")[0]) == (422, '"writes";r=0')
+    limited = device.post("/status", json=status("a", 2))
+    assert (limited.status_code, limited.headers["ratelimit-policy"]) == (429, '"writes";q=6;w=60')
+    assert "too many requests" in limited.json()["detail"]
+    assert int(limited.headers["retry-after"]) >= 1
+    assert stored(device) == 3
 
 
 def test_reports_that_wait_are_a_quota_of_the_project(make_service):
