@@ -39,6 +39,7 @@ bearer_token = OAuth2PasswordBearer(
     description="A person: name and password against a token, see `POST /token`",
 )
 api_key = APIKeyHeader(name="X-API-Key", auto_error=False, description="A device or a program: `gaugehouse key create`")
+UNDERSCORED_KEY = "api_key"  # what devices of an older firmware manager send; proxies drop it unless told otherwise
 DOCS_REALM = "gaugehouse docs"
 basic_login = HTTPBasic(auto_error=False, realm=DOCS_REALM)
 BASIC_CHALLENGE = f'Basic realm="{DOCS_REALM}", charset="UTF-8"'
@@ -66,6 +67,13 @@ async def _identify(access: Access, threads: Threads, token: str | None, key: st
     return ask() if is_known else await run_sync(ask, limiter=threads.callers)
 
 
+def _choose_key(key: str | None, underscored: str | None) -> str | None:
+    """Return the key that was sent under either name."""
+    if None not in {key, underscored} and key != underscored:
+        raise Unauthenticated("X-API-Key and api_key hold different keys; send one", code="two_credentials")
+    return underscored if key is None else key
+
+
 async def authorize(
     wanted: SecurityScopes,
     request: Request,
@@ -80,7 +88,7 @@ async def authorize(
         Unauthenticated: No credentials, or none that count (any more).
         Forbidden: Valid credentials without the scope.
     """
-    caller = await _identify(runtime.access, threads, token, key)
+    caller = await _identify(runtime.access, threads, token, _choose_key(key, request.headers.get(UNDERSCORED_KEY)))
     request.state.caller = caller.name
     lacking = [scope for scope in wanted.scopes if not caller.may(Scope(scope))]
     if lacking:

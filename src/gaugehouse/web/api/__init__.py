@@ -9,6 +9,7 @@ from gaugehouse.web.api import (
     health,
     influx,
     kpis,
+    legacy_firmware,
     measurements,
     metrics,
     report_deliveries,
@@ -34,6 +35,7 @@ ROUTERS = (
     report_deliveries.router,
     access.router,
     influx.router,
+    legacy_firmware.router,
     health.router,
     scraping.router,
 )
