@@ -17,6 +17,8 @@ from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database
 from gaugehouse.database.tables import Report
 from gaugehouse.errors import GaugehouseError, NotFound
+from gaugehouse.fleet.rollouts import Plans
+from gaugehouse.fleet.running import RunningVersions
 from gaugehouse.ingest import Limits, warm_up
 from gaugehouse.installation import open_access, open_database
 from gaugehouse.inventory import (
@@ -52,6 +54,8 @@ class Runtime:
     registry: Registry
     labels: FirstLabels
     lake: Lake
+    versions: RunningVersions
+    firmware_plans: Plans
 
     def delivery_limits(self, project: str) -> Limits:
         """Return what one delivery to a project may hold, by the settings of the service and of the project."""
@@ -139,6 +143,7 @@ class Runtime:
                 delete_project(session, slug)
         self.registry.forget(slug)
         self.labels.forget(slug)
+        self.versions.forget(slug)
         dropped = self.lake.delete_project(slug)
         for report in deletion.reports:
             shutil.rmtree(self.layout.reports_dir / report, ignore_errors=True)
@@ -188,6 +193,8 @@ def open_runtime(settings: Settings, on_progress: Progress = _quiet) -> Runtime:
         registry=Registry(database),
         labels=FirstLabels(database),
         lake=lake,
+        versions=RunningVersions(lake),
+        firmware_plans=Plans(database),
     )
     runtime.finish_deletions()
     return runtime

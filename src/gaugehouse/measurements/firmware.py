@@ -1,6 +1,7 @@
 """Events of kind `firmware`: what a device ran since when. One reading for reports, lists and devices."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 
@@ -21,11 +22,14 @@ class Reported:
         return self.status.casefold() in IN_FORCE
 
 
+Version = Annotated[str, msgspec.Meta(max_length=200)]
+
+
 class _Body(msgspec.Struct):
     """What is read of an event's body; `firmware` is the older word for the version."""
 
-    version: str | None = None
-    firmware: str | None = None
+    version: Version | None = None
+    firmware: Version | None = None
     status: str | None = None
 
 

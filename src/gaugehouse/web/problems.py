@@ -24,6 +24,7 @@ from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Scope
 
 from gaugehouse.errors import MAX_ROWS_NAMED, GaugehouseError, Kind, Refused, Unreadable, UnsupportedFormat
+from gaugehouse.web.firmware_errors import speaks_firmware_updates, write_update_error
 from gaugehouse.web.influx_errors import speaks_influx, write_influx_error
 
 log = structlog.get_logger(__name__)
@@ -150,6 +151,9 @@ def write_problem(
         return write_influx_error(
             scope["path"], status, code=code, detail=said, fields=fields or {}, headers=all_headers
         )
+    if speaks_firmware_updates(scope.get("path", "")):
+        all_headers = closing | dict(headers or {})
+        return write_update_error(scope["path"], status, code=code, detail=_plain_text(detail), headers=all_headers)
     request_id = request_id_of(scope)
     body: dict[str, object] = {
         "type": f"urn:gaugehouse:problem:{code}",

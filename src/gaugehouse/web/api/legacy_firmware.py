@@ -1,21 +1,30 @@
 """Firmware as two small systems before this one spoke it; see docs/compatibility.md. Thin: the room `fleet` does it."""
 
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, Field
+from starlette.responses import PlainTextResponse, Response
 
-from gaugehouse.access import Caller
-from gaugehouse.errors import NotFound
+from gaugehouse.access import Caller, Scope, is_member
+from gaugehouse.errors import NotFound, Refused, Unauthenticated
 from gaugehouse.fleet.firmware import FirmwareEvent, NewReport, find_events, store_report
+from gaugehouse.fleet.running import Running
+from gaugehouse.measurements.firmware import Reported
 from gaugehouse.measurements.period import parse_instant
 from gaugehouse.runtime import Runtime
-from gaugehouse.web.api.asked import Choice, choose_components
+from gaugehouse.web.api.devices import get_device
+from gaugehouse.web.api.firmware import TargetView, view_target
 from gaugehouse.web.edge import EdgeBody
+from gaugehouse.web.firmware_errors import UPDATED
 from gaugehouse.web.security import EventReader, EventWriter, InRuntime
 
 router = APIRouter(include_in_schema=False)  # told in docs/compatibility.md
+
+PREFIX = "SemVer"  # theirs, before every version
+INSTALLED = "updated"  # the second form knows no other status
 
 DeviceId = Annotated[str, Path(min_length=1, max_length=200)]
 
@@ -36,22 +45,29 @@ class ReportView(BaseModel):
     status: str
 
 
-def get_device(runtime: Runtime, caller: Caller, device_id: str) -> str:
-    """Return the name of a component that the caller may see.
+class UpdateBody(EdgeBody):
+    """The second form: the key stands in the body, and there is no time."""
 
-    Raises:
-        NotFound: the project has none, or it is not the caller's: the answer is the same.
-    """
-    if caller.component == device_id:  # a device need not have sent anything yet
-        return device_id
-    names = choose_components(runtime, caller, Choice(names=(device_id,), type=None, labels={})) or ()
-    for name in names:
-        return name
-    raise NotFound(f"there is no component {device_id[:200]!r}", code="component_not_found")
+    device_id: int | str = Field(examples=[1])
+    secret: str = Field(max_length=200, repr=False)
+    version: str = Field(max_length=200, examples=["SemVer1.1"])
 
 
-def _view(event: FirmwareEvent) -> ReportView:
-    return ReportView(firmware=event.version, timestamp=event.occurred_at, status=event.status)
+class UpdateView(BaseModel):
+    """One event, as the second form lists it."""
+
+    device_id: int | str
+    version: str
+    timestamp: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """Who uploads, and what."""
+
+    caller: Caller
+    component: str
+    version: str
 
 
 @router.post("/firmware/{device_id}", status_code=201)
@@ -59,14 +75,112 @@ def add_report(runtime: InRuntime, caller: EventWriter, device_id: DeviceId, bod
     """Store what a device runs since when; the same report again changes nothing."""
     occurred_at = parse_instant(body.timestamp)
     new = NewReport(component=device_id, version=body.firmware, status=body.status, occurred_at=occurred_at)
-    limits = runtime.delivery_limits(caller.project)
-    store_report(runtime.lake, runtime.registry, caller.project, new, limits=limits, visible=caller.component)
-    return ReportView(firmware=body.firmware, timestamp=occurred_at, status=body.status)
+    _store(runtime, caller, new)
+    return ReportView(firmware=new.version, timestamp=occurred_at, status=new.status)
 
 
 @router.get("/firmware/{device_id}")
 def list_reports(runtime: InRuntime, caller: EventReader, device_id: DeviceId) -> list[ReportView]:
-    """Return every event of a device, the oldest first."""
+    """Return the events of a device, the oldest first; of very many the newest."""
     name = get_device(runtime, caller, device_id)
+    return [
+        ReportView(firmware=event.version, timestamp=event.occurred_at, status=event.status)
+        for event in _find(runtime, caller, name)
+    ]
+
+
+@router.get("/firmware/{device_id}/target")
+def read_target(runtime: InRuntime, caller: EventReader, device_id: DeviceId) -> TargetView:
+    """Return what a device is to run, as `/v1/firmware/{component}/target` does."""
+    return view_target(runtime, caller, device_id)
+
+
+def _store(runtime: Runtime, caller: Caller, new: NewReport) -> None:
+    """Store a report, and let who asks next know."""
+    runtime.firmware_plans.form(caller.project_id).check(new.version)
+    limits = runtime.delivery_limits(caller.project)
+    store_report(runtime.lake, runtime.registry, caller.project, new, limits=limits, visible=caller.component)
+    if Reported(version=new.version, status=new.status).is_in_force:
+        running = Running(version=new.version, since=new.occurred_at)
+        runtime.versions.note(caller.project, new.component, running)
+
+
+def _find(runtime: Runtime, caller: Caller, component: str) -> list[FirmwareEvent]:
     limit = runtime.settings.page_limit_rows
-    return [_view(event) for event in find_events(runtime.lake.pin(), caller.project, name, limit=limit)]
+    return find_events(runtime.lake.pin(), caller.project, component, limit=limit)
+
+
+# --- the second form: the device's key as `secret`, in the body or (where that is allowed) in the address
+
+
+def _find_device(request: Request, runtime: Runtime, device_id: int | str, secret: str, scope: Scope) -> Caller:
+    """Return the device whose own key a secret is; nobody learns what was wrong."""
+    caller = runtime.access.caller_of_key(secret)
+    if caller.component != str(device_id) or not caller.may(scope):
+        raise Unauthenticated("the secret is not this device's", code="secret_refused")
+    request.state.caller = caller.name
+    return caller
+
+
+def authorize_update(request: Request, runtime: InRuntime, body: UpdateBody) -> Update:
+    """Return what is uploaded if its secret is the API key of its device.
+
+    Raises:
+        Unauthenticated: it is not, or may not write events.
+        Refused: the version is not dotted, with or without `SemVer` before it.
+    """
+    caller = _find_device(request, runtime, body.device_id, body.secret, Scope.EVENTS_WRITE)
+    version = body.version.removeprefix(PREFIX)
+    if "." not in version:
+        raise Refused("the version is not dotted", code="version_refused")
+    return Update(caller=caller, component=str(body.device_id), version=version)
+
+
+@router.post("/upload_firmware_update")
+def upload(runtime: InRuntime, update: Annotated[Update, Depends(authorize_update)]) -> Response:
+    """Store that a device runs a version from now on; the one that it runs already adds no event."""
+    running = runtime.versions.find(update.caller.project, update.component)
+    if running is None or running.version != update.version:
+        new = NewReport(
+            component=update.component, version=update.version, status=INSTALLED, occurred_at=datetime.now(UTC)
+        )
+        _store(runtime, update.caller, new)
+    return PlainTextResponse(UPDATED)
+
+
+def authorize_url(
+    request: Request,
+    runtime: InRuntime,
+    email: Annotated[str, Query(max_length=200)],
+    device_id: Annotated[str, Query(max_length=200)],
+    secret: Annotated[str, Query(max_length=200)],
+) -> Caller:
+    """Return the device whose key stands in the address, where that is allowed.
+
+    Raises:
+        NotFound: it is not: addresses are kept in logs of proxies and histories of browsers.
+        Unauthenticated: the secret is not the device's, or nobody of this name is in its project.
+    """
+    if not (runtime.settings.demo or runtime.settings.legacy_url_secret):
+        raise NotFound("this address wants a secret in it: it is off without GAUGEHOUSE_LEGACY_URL_SECRET")
+    caller = _find_device(request, runtime, device_id, secret, Scope.EVENTS_READ)
+    with runtime.database.reading() as session:
+        is_known = is_member(session, caller.project_id, email, include_demo=runtime.settings.demo)
+    if not is_known:
+        raise Unauthenticated("nobody of this name is in the project", code="secret_refused")
+    return caller
+
+
+@router.get("/get_firmware_updates_by_device_id")
+def list_updates(runtime: InRuntime, caller: Annotated[Caller, Depends(authorize_url)]) -> list[UpdateView]:
+    """Return the events of a device as the second form lists them."""
+    component = caller.component or ""
+    is_number = component.isascii() and component.isdigit() and str(int(component)) == component
+    return [
+        UpdateView(
+            device_id=int(component) if is_number else component,
+            version=f"{PREFIX}{event.version}",
+            timestamp=event.occurred_at,
+        )
+        for event in _find(runtime, caller, component)
+    ]
