@@ -10,10 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from gaugehouse.database.tables import Component
-from gaugehouse.fleet.running import Running
 from gaugehouse.fleet.targets import Plan, ReleaseState
+from gaugehouse.measurements.selection import from_epoch_us
 
-Fleet = Iterable[tuple[str, Running]]
+Fleet = Iterable[tuple[str, int, str]]  # component, since when it says so [us], version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ def find_types(session: Session, project_id: str, plan: Plan) -> dict[str, str]:
 
 def count_devices(fleet: Fleet, types: Mapping[str, str]) -> Counter[tuple[str, str]]:
     """Return how many devices there are of each (version, type)."""
-    return Counter((running.version, types.get(component, "")) for component, running in fleet)
+    return Counter((version, types.get(component, "")) for component, _since_us, version in fleet)
 
 
 def take_census(counts: Mapping[tuple[str, str], int], plan: Plan) -> Census:
@@ -120,16 +120,13 @@ def find_stragglers(
             known = judged[version, component_type] = plan.is_behind(version, component_type)
         return known
 
-    behind = (
-        (component, running)
-        for component, running in fleet
-        if component > after and is_behind(running.version, types.get(component, ""))
-    )
-    found = heapq.nsmallest(limit, behind, key=lambda one: one[0])
-    return [_straggler(component, running, plan, types.get(component, "")) for component, running in found]
+    behind = (one for one in fleet if one[0] > after and is_behind(one[2], types.get(one[0], "")))
+    found = heapq.nsmallest(limit, behind)  # a name comes once: nothing else is compared
+    return [_straggler(*one, plan, types.get(one[0], "")) for one in found]
 
 
-def _straggler(component: str, running: Running, plan: Plan, component_type: str) -> Straggler:
+def _straggler(component: str, since_us: int, version: str, plan: Plan, component_type: str) -> Straggler:
     recommended = plan.find_recommended(component_type)
     assert recommended is not None  # noqa: S101 - nobody is behind nothing; narrows the type
-    return Straggler(component=component, version=running.version, since=running.since, recommended=recommended.version)
+    since = from_epoch_us(since_us)
+    return Straggler(component=component, version=version, since=since, recommended=recommended.version)

@@ -158,9 +158,9 @@ def test_what_other_addresses_and_other_starts_know_is_the_same(runtime, manager
     manager.post("/v1/events", json=[late])
     followed = RunningVersions(runtime.lake)
     for _ in range(2):
-        expected = {name: running.version for name, running in RunningVersions(runtime.lake).list("default")}
+        expected = {name: version for name, _, version in RunningVersions(runtime.lake).read_all("default")}
         assert expected == {"d1": "1.0", "d2": "1.0", "d3": "1.1", "d4": "1.0"}
-        assert {name: running.version for name, running in followed.list("default")} == expected
+        assert {name: version for name, _, version in followed.read_all("default")} == expected
         assert manager.get("/v1/firmware/d1?at=2026-01-25T00:00:00Z").json()["version"] == "0.95"
         runtime.lake.flush()
 

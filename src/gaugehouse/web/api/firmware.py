@@ -21,7 +21,7 @@ from gaugehouse.fleet.releases import (
     put_form,
 )
 from gaugehouse.fleet.rollouts import NewRollout, RolloutView, add_rollout, change_rollout, find_rollouts, get_rollout
-from gaugehouse.fleet.running import find_running_at
+from gaugehouse.fleet.running import read_running_at
 from gaugehouse.fleet.targets import Reason
 from gaugehouse.inventory import Page
 from gaugehouse.measurements.period import parse_instant
@@ -151,13 +151,13 @@ def count_versions(runtime: InRuntime, caller: EventReader, at: InstantText = No
     with runtime.database.reading() as session:
         types = find_types(session, caller.project_id, plan)
     if at is not None:
-        fleet = list(find_running_at(runtime.lake.pin(), caller.project, parse_instant(at)).items())
+        fleet = read_running_at(runtime.lake.pin(), caller.project, parse_instant(at))
     elif types or caller.component is not None:
-        fleet = list(runtime.versions.list(caller.project))
+        fleet = runtime.versions.read_all(caller.project)
     else:
         counts = runtime.versions.count(caller.project)
         return take_census({(version, ""): devices for version, devices in counts.items()}, plan)
-    seen = [one for one in fleet if caller.component in {None, one[0]}]
+    seen = (one for one in fleet if caller.component in {None, one[0]})
     return take_census(count_devices(seen, types), plan)
 
 
@@ -172,7 +172,7 @@ def list_behind(
     plan = runtime.firmware_plans.get(caller.project_id)
     with runtime.database.reading() as session:
         types = find_types(session, caller.project_id, plan)
-    fleet = (one for one in runtime.versions.list(project) if caller.component in {None, one[0]})
+    fleet = (one for one in runtime.versions.read_all(project) if caller.component in {None, one[0]})
     found = find_stragglers(fleet, plan, types, limit=limit + 1, after=after)
     if len(found) <= limit:
         return Stragglers(items=found, next_cursor=None)
