@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -20,6 +21,7 @@ from gaugehouse.web.api.firmware import TargetView, view_target
 from gaugehouse.web.edge import EdgeBody
 from gaugehouse.web.firmware_errors import UPDATED
 from gaugehouse.web.security import EventReader, EventWriter, InRuntime
+from gaugehouse.web.threads import InThreads
 
 router = APIRouter(include_in_schema=False)  # told in docs/compatibility.md
 
@@ -71,11 +73,13 @@ class Update:
 
 
 @router.post("/firmware/{device_id}", status_code=201)
-def add_report(runtime: InRuntime, caller: EventWriter, device_id: DeviceId, body: ReportBody) -> ReportView:
+async def add_report(
+    runtime: InRuntime, threads: InThreads, caller: EventWriter, device_id: DeviceId, body: ReportBody
+) -> ReportView:
     """Store what a device runs since when; the same report again changes nothing."""
     occurred_at = parse_instant(body.timestamp)
     new = NewReport(component=device_id, version=body.firmware, status=body.status, occurred_at=occurred_at)
-    _store(runtime, caller, new)
+    await threads.deliveries.run(partial(_store, runtime, caller, new))
     return ReportView(firmware=new.version, timestamp=occurred_at, status=new.status)
 
 
@@ -137,15 +141,21 @@ def authorize_update(request: Request, runtime: InRuntime, body: UpdateBody) -> 
 
 
 @router.post("/upload_firmware_update")
-def upload(runtime: InRuntime, update: Annotated[Update, Depends(authorize_update)]) -> Response:
+async def upload(
+    runtime: InRuntime, threads: InThreads, update: Annotated[Update, Depends(authorize_update)]
+) -> Response:
     """Store that a device runs a version from now on; the one that it runs already adds no event."""
+    await threads.deliveries.run(partial(_upload, runtime, update))
+    return PlainTextResponse(UPDATED)
+
+
+def _upload(runtime: Runtime, update: Update) -> None:
     running = runtime.versions.find(update.caller.project, update.component)
     if running is None or running.version != update.version:
         new = NewReport(
             component=update.component, version=update.version, status=INSTALLED, occurred_at=datetime.now(UTC)
         )
         _store(runtime, update.caller, new)
-    return PlainTextResponse(UPDATED)
 
 
 def authorize_url(
