@@ -119,6 +119,9 @@ class Settings(BaseSettings):
         default="", description="Networks of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8,fd00::/8"
     )
 
+    legacy_url_secret: bool = Field(
+        default=False, description="Take an API key in the address of /get_firmware_updates_by_device_id"
+    )
     token_lifetime_s: int = Field(default=900, ge=60, le=86_400, description="Lifetime of an access token [s]")
     lease_s: float = Field(
         default=30.0, gt=0, description="A job whose worker is silent for this long is run again [s]"

@@ -18,7 +18,7 @@ from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database
 from gaugehouse.database.tables import Report
 from gaugehouse.errors import GaugehouseError, NotFound
-from gaugehouse.fleet import Fleet
+from gaugehouse.fleet import Fleet, Plans, RunningVersions
 from gaugehouse.ingest import Limits, SeriesRoom, warm_up
 from gaugehouse.installation import open_access, open_database, open_heads
 from gaugehouse.inventory import (
@@ -57,6 +57,8 @@ class Runtime:
     labels: FirstLabels
     lake: Lake
     fleet: Fleet
+    versions: RunningVersions
+    firmware_plans: Plans
 
     def trail(self, *, actor_kind: str = "operator", actor: str = "operator", project_id: str | None = None) -> Trail:
         """Return who acts without a request: the command line of this machine, or the server by itself."""
@@ -168,6 +170,7 @@ class Runtime:
         self.registry.forget(slug)
         self.labels.forget(slug)
         self.fleet.forget(slug)
+        self.versions.forget(slug)
         dropped = self.lake.delete_project(slug)
         for report in deletion.reports:
             shutil.rmtree(self.layout.reports_dir / report, ignore_errors=True)
@@ -221,6 +224,8 @@ def open_runtime(settings: Settings, on_progress: Progress = _quiet) -> Runtime:
         labels=FirstLabels(database),
         lake=lake,
         fleet=Fleet.of(lake, database),
+        versions=RunningVersions(lake),
+        firmware_plans=Plans(database),
     )
     runtime.finish_deletions()
     return runtime

@@ -26,4 +26,5 @@ from gaugehouse.access.users import end_membership as end_membership
 from gaugehouse.access.users import ensure_demo_users as ensure_demo_users
 from gaugehouse.access.users import grant_role as grant_role
 from gaugehouse.access.users import has_users as has_users
+from gaugehouse.access.users import is_member as is_member
 from gaugehouse.access.users import set_password as set_password

@@ -41,6 +41,19 @@ def has_users(session: Session) -> bool:
     return bool(session.scalar(select(exists().where(User.is_demo.is_(False)))))
 
 
+def is_member(session: Session, project_id: str, name: str, *, include_demo: bool) -> bool:
+    """Return whether somebody of this name who may log in is a member of a project."""
+    if find_name_problem(name) is not None:  # some texts would make a driver fail
+        return False
+    statement = (
+        select(User.is_demo)
+        .join(Membership, Membership.user_id == User.id)
+        .where(User.name == name, Membership.project_id == project_id, User.disabled_at.is_(None))
+    )
+    is_demo = session.scalar(statement)
+    return is_demo is not None and (include_demo or not is_demo)
+
+
 def ensure_demo_users(session: Session) -> None:
     """Create user/user and manager/manager in the default project, unless real users hold these names.
 

@@ -451,6 +451,69 @@ class Delivery(Base):
     created_at: Mapped[datetime] = mapped_column(default=database_now())
 
 
+class FirmwareForm(Base):
+    """In which form the versions of a project are; `dotted` without a row."""
+
+    __tablename__ = "firmware_forms"
+
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
+    form: Mapped[str] = mapped_column(String(100))
+    updated_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class FirmwareRelease(Base):
+    """A version that devices of a type may run, or may no longer; never deleted. An empty type is every type."""
+
+    __tablename__ = "firmware_releases"
+    __table_args__ = (
+        UniqueConstraint("project_id", "component_type", "version"),
+        Index(
+            "uq_firmware_releases_recommended",
+            "project_id",
+            "component_type",
+            unique=True,
+            sqlite_where=text("state = 'recommended'"),
+            postgresql_where=text("state = 'recommended'"),
+        ),
+        Index(None, "project_id", "created_at", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"))
+    component_type: Mapped[str] = mapped_column(NAME_COLUMN, default="")
+    version: Mapped[str] = mapped_column(String(100))
+    state: Mapped[str] = mapped_column(String(16))
+    url: Mapped[str | None] = mapped_column(String(1000))
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    notes: Mapped[str] = mapped_column(Text, default="")
+    author: Mapped[str] = mapped_column(NAME_COLUMN)
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+    updated_at: Mapped[datetime] = mapped_column(default=database_now())
+    withdrawn_at: Mapped[datetime | None]
+    withdrawn_reason: Mapped[str | None] = mapped_column(Text)
+
+
+class FirmwareRollout(Base):
+    """Which devices are told to run a release: a share of all, of those with labels, or of those in a list."""
+
+    __tablename__ = "firmware_rollouts"
+    __table_args__ = (
+        Index(None, "project_id", "created_at", "id"),
+        Index(None, "release_id"),
+    )
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"))
+    release_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("firmware_releases.id", ondelete="CASCADE"))
+    state: Mapped[str] = mapped_column(String(16))
+    share_percent: Mapped[float]
+    labels: Mapped[dict[str, str]] = mapped_column(default=dict)
+    components: Mapped[list[str] | None] = mapped_column(NULLABLE_JSON_COLUMN)
+    author: Mapped[str] = mapped_column(NAME_COLUMN)
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+    updated_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
 class Setting(Base):
     """One named value of the installation, changeable while it runs."""
 

@@ -99,7 +99,7 @@ def _firmware(plant: Plant, *, start_s: int, end_s: int) -> Iterator[Happening]:
     for position, column in np.ndindex(offsets.shape):
         slot = int(slots[column])
         at_s = slot * FIRMWARE_SLOT_S + int(offsets[position, column])
-        body: dict[str, object] = {"from": _version(slot - 1), "to": _version(slot)}
+        body: dict[str, object] = {"from": _version(slot - 1), "version": _version(slot)}
         yield Happening(row=int(rows[position]), kind="firmware", at_s=at_s, body=body)
 
 

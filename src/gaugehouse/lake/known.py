@@ -78,6 +78,7 @@ class SeriesIndex:
         self._series_counts: dict[int, int] = {}  # of each scope, without forgotten ones
         self._is_forgotten = np.empty(0, np.bool_)  # of series numbered before the last `forget`
         self._scopes_forgotten: set[int] = set()
+        self._published: dict[int, int] = {}  # rows of each kind of event
         self._doubtful_to: dict[int, int] = {}  # of scopes with stored rows that could not be read
         self._count = 0
         self._slots = slots_for(0)
@@ -225,6 +226,16 @@ class SeriesIndex:
                 rows.payload.get("value", NO_VALUES),
                 rows.payload.get("quality", NO_QUALITIES),
             )
+            if self.spec.has_extra:
+                kinds, counts = np.unique(self.topic_of[rows.series], return_counts=True)
+                for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True):
+                    self._published[kind] = self._published.get(kind, 0) + count
+
+    def count_published(self, kind: str) -> int:
+        """Return how many events of a kind were published since the start, over all projects."""
+        with self._lock:
+            (number,) = self._topics.find(LAKE_WIDE, _names((kind,))).tolist()
+            return self._published.get(number, 0)
 
     def load_newest(self, project: str, table: pa.Table) -> None:
         """Take newest rows that come from files: columns component, topic, instant, received_at and payload."""

@@ -457,6 +457,10 @@ class Lake:
         through_us = self._sequencer.visible_through_us
         return from_epoch_us(through_us) if through_us >= 0 else None
 
+    def count_events(self, kind: str) -> int:
+        """Return how many events of a kind became visible since the start: another number, and there is a new one."""
+        return self._sequencer.indexes["events"].count_published(kind)
+
     def committed_through(self) -> datetime | None:
         """Return the newest received_at such that everything up to it is in the Delta tables."""
         return from_epoch_us(self._manifest.through_us) if self._manifest.through_us >= 0 else None

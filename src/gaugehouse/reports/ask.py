@@ -20,13 +20,14 @@ from gaugehouse.errors import MAX_ROWS_NAMED, NotFound, Refused, TooLarge
 from gaugehouse.inventory.checks import split_names
 from gaugehouse.kpi import CATALOGUE, FACTS_VERSION, Kpi
 from gaugehouse.lake import Gone, Snapshot
+from gaugehouse.measurements.firmware import FIRMWARE
 from gaugehouse.measurements.metric import MetricKind
 from gaugehouse.measurements.period import Period, explicit_period, parse_instant, parse_period
 from gaugehouse.query import resolve_components
 from gaugehouse.query.components import show_name
 from gaugehouse.reports.allowance import Allowance, check_allowance
 from gaugehouse.reports.compute import find_needed_from
-from gaugehouse.reports.firmware import FIRMWARE, find_versions
+from gaugehouse.reports.firmware import find_versions
 from gaugehouse.reports.formulas import (
     choose_definitions,
     find_supporting,

@@ -7,11 +7,11 @@ from datetime import datetime
 import numpy as np
 
 from gaugehouse.measurements.exclusions import Exclusion
+from gaugehouse.measurements.firmware import FIRMWARE
 from gaugehouse.measurements.metric import MetricAttributes
 from gaugehouse.measurements.selection import to_epoch_us
 from gaugehouse.measurements.shift_calendar import ShiftCalendar
 from gaugehouse.reports.arrivals import Instants
-from gaugehouse.reports.firmware import FIRMWARE
 from gaugehouse.reports.formulas import make_catalogue
 from gaugehouse.reports.grouping import LABEL, TYPE
 from gaugehouse.reports.pin import Pin, PinnedComponent

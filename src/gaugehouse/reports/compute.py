@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gaugehouse.jobs import Progress
 from gaugehouse.kpi import Facts, Kpi, Want, evaluate, find_wanted
 from gaugehouse.lake import Snapshot, count_rows_at_most
+from gaugehouse.measurements.firmware import FIRMWARE
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind
 from gaugehouse.measurements.period import Period
 from gaugehouse.measurements.schema import TIMESTAMP
@@ -24,7 +25,7 @@ from gaugehouse.reports.counted import (
     compute_planned_facts,
     find_series_exclusions,
 )
-from gaugehouse.reports.firmware import FIRMWARE, limit_to_version, list_versions
+from gaugehouse.reports.firmware import limit_to_version, list_versions
 from gaugehouse.reports.formulas import make_catalogue, make_owners
 from gaugehouse.reports.grouping import SHIFT, compute_groups, compute_shift_groups, find_groups
 from gaugehouse.reports.late import count_late

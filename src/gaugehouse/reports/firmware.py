@@ -3,28 +3,22 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import msgspec
 import numpy as np
 
 from gaugehouse.lake import Snapshot
 from gaugehouse.measurements.exclusions import Exclusion, ExclusionKind
+from gaugehouse.measurements.firmware import FIRMWARE, read_firmware_body
 from gaugehouse.measurements.period import Period
 from gaugehouse.measurements.selection import Selection, from_epoch_us, to_epoch_us
 from gaugehouse.reports.counted import LOOKBACK
 from gaugehouse.reports.pin import Pin
 
-FIRMWARE = "firmware"
-FIRMWARE_SQL = "SELECT component, epoch_us(occurred_at) AS at_us, body FROM rows ORDER BY component, occurred_at"
-IN_FORCE = frozenset({None, "updated", "installed", "success"})  # states of an event that tells of a version that runs
+FIRMWARE_SQL = """
+SELECT component, epoch_us(occurred_at) AS at_us, body
+FROM rows ORDER BY component, occurred_at, received_at, body
+"""
 
 Versions = Mapping[str, tuple[tuple[int, str], ...]]
-
-
-class _Body(msgspec.Struct):
-    """What is read of an event's body."""
-
-    firmware: str
-    status: str | None = None
 
 
 def find_versions(snapshot: Snapshot | None, project: str, components: Sequence[str], period: Period) -> Versions:
@@ -50,11 +44,8 @@ def find_versions(snapshot: Snapshot | None, project: str, components: Sequence[
 
 
 def _read_version(body: str) -> str | None:
-    try:
-        read = msgspec.json.decode(body, type=_Body)
-    except msgspec.MsgspecError:
-        return None  # an event of somebody who means something else by the word
-    return read.firmware if read.status in IN_FORCE else None
+    reported = read_firmware_body(body)
+    return reported.version if reported is not None and reported.is_in_force else None
 
 
 def list_versions(pin: Pin) -> list[str]:

@@ -7,10 +7,10 @@ import pyarrow as pa
 
 from gaugehouse.errors import Refused
 from gaugehouse.kpi import Facts, Kpi, Owners, evaluate_groups, join_series, take_bucket
+from gaugehouse.measurements.firmware import FIRMWARE
 from gaugehouse.measurements.schema import TIMESTAMP
 from gaugehouse.query.components import show_name
 from gaugehouse.reports.chunks import Chunk
-from gaugehouse.reports.firmware import FIRMWARE
 from gaugehouse.reports.formulas import make_owners
 from gaugehouse.reports.pin import Pin, PinnedSeries
 from gaugehouse.reports.result import GROUPED

@@ -12,11 +12,12 @@ from gaugehouse.inventory import resolve_attributes
 from gaugehouse.inventory.checks import split_names
 from gaugehouse.kpi import CATALOGUE
 from gaugehouse.lake import Snapshot
+from gaugehouse.measurements.firmware import FIRMWARE
 from gaugehouse.measurements.selection import from_epoch_us
 from gaugehouse.reports.arrivals import count_arrivals, load_arrivals
 from gaugehouse.reports.causes import find_causes
 from gaugehouse.reports.changes import find_changes
-from gaugehouse.reports.firmware import FIRMWARE, find_versions
+from gaugehouse.reports.firmware import find_versions
 from gaugehouse.reports.formulas import choose_definitions, make_catalogue, read_attributes
 from gaugehouse.reports.pin import Pin, PinnedComponent, PinnedSeries
 from gaugehouse.reports.planned import pin_exclusions, pin_shift_calendar

@@ -5,7 +5,7 @@ from starlette.middleware import Middleware
 
 from gaugehouse.runtime import Runtime
 from gaugehouse.web import docs
-from gaugehouse.web.api import ROUTERS, influx, legacy_readings, legacy_status
+from gaugehouse.web.api import ROUTERS, influx, legacy_firmware, legacy_readings, legacy_status
 from gaugehouse.web.auditing import install_audit
 from gaugehouse.web.body import BodyGuard
 from gaugehouse.web.envelope import Envelope
@@ -19,7 +19,12 @@ from gaugehouse.web.threads import Threads
 from gaugehouse.web.traffic import Traffic
 
 INGEST_PATHS = frozenset({"/v1/measurements", "/v1/events"}) | influx.INGEST_PATHS
-WRITE_PATHS = INGEST_PATHS | {legacy_status.PATH, legacy_readings.CREATE_PATH}  # what counts as a delivery
+WRITE_PATHS = INGEST_PATHS | {legacy_status.PATH, legacy_readings.CREATE_PATH, legacy_firmware.UPLOAD_PATH}
+
+
+def is_write(path: str) -> bool:
+    """Say whether a POST there counts as a delivery, which has limits of its own."""
+    return path in WRITE_PATHS or path.startswith(f"{legacy_firmware.PATH}/")
 
 
 def _stay() -> bool:
@@ -30,7 +35,7 @@ def create_app(runtime: Runtime) -> Api:
     """Return the application; it owns nothing: whoever made the runtime closes it."""
     settings = runtime.settings
     traffic = Traffic()
-    paces = Paces(settings, write_paths=WRITE_PATHS)
+    paces = Paces(settings, is_write=is_write)
     app = Api(
         **describe(),
         docs_url=None,  # ours is in web/docs.py: FastAPI's loads from a CDN and has an inline script

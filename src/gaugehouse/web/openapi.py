@@ -24,6 +24,7 @@ TAGS = [
     {"name": "components", "description": "What is measured, and what is known about it"},
     {"name": "metrics", "description": "Named quantities with unit, kind and limits"},
     {"name": "fleet", "description": "Devices: online, at risk or offline"},
+    {"name": "firmware", "description": "Who runs which version, what a device is to run, releases and rollouts"},
     {"name": "kpis", "description": "Formulas over measurements: built in, and defined by managers"},
     {"name": "calendar", "description": "What a plant plans: shifts, and windows that do not count"},
     {"name": "reports", "description": "KPIs over periods, computed by jobs, kept as evidence"},

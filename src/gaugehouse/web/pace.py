@@ -5,7 +5,8 @@ never refused for its neighbours: a factory is one address, and one broken devic
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from http import HTTPMethod
@@ -15,7 +16,7 @@ from starlette.types import Scope
 
 from gaugehouse.access import Caller
 from gaugehouse.config import Settings
-from gaugehouse.errors import Throttled
+from gaugehouse.errors import Throttled, Unauthenticated
 from gaugehouse.limits import MAX_BUCKETS, Buckets, Pace, Rate, Taken, find_client_address, group_address, read_networks
 
 MINUTE_S = 60
@@ -53,15 +54,15 @@ class Paces:
 
     Args:
         settings: What holds where a project says nothing.
-        write_paths: Where deliveries go.
+        is_write: Says of a path whether deliveries go there.
         max_buckets: How many are remembered of callers, and as many of strangers.
     """
 
-    def __init__(self, settings: Settings, *, write_paths: Iterable[str], max_buckets: int = MAX_BUCKETS) -> None:
+    def __init__(self, settings: Settings, *, is_write: Callable[[str], bool], max_buckets: int = MAX_BUCKETS) -> None:
         self._buckets = Buckets(max_buckets=max_buckets)
         # Apart: whoever has a thousand networks must not be able to fill the buckets of callers by pushing them out.
         self._strangers = Buckets(max_buckets=max_buckets)
-        self._write_paths = frozenset(write_paths)
+        self._is_write = is_write
         self._proxies = read_networks(settings.trusted_proxies, setting="GAUGEHOUSE_TRUSTED_PROXIES")
         self._refused = _rate("refused", settings.refused_per_minute)
         self._settings = settings
@@ -94,7 +95,7 @@ class Paces:
             return
         rates = self.rates_of(caller.pace)
         is_post = scope["method"] == HTTPMethod.POST
-        if is_post and scope["path"] in self._write_paths:
+        if is_post and self._is_write(scope["path"]):
             self._admit_write(scope, caller, rates)
             return
         is_report = is_post and REPORT_PATH.fullmatch(scope["path"]) is not None
@@ -156,6 +157,31 @@ def paces_of(request: Request) -> Paces:
     """Return the buckets of this application; `create_app` put them there."""
     paces: Paces = request.app.state.paces
     return paces
+
+
+@contextmanager
+def counting_strangers(request: Request) -> Iterator[None]:
+    """Count a request against its address if what is done here does not let its caller in.
+
+    Raises:
+        Throttled: Too many such requests came from there.
+    """
+    try:
+        yield
+    except Unauthenticated:
+        paces_of(request).refuse_stranger(request.scope)
+        raise
+
+
+def admit_caller(request: Request, caller: Caller) -> None:
+    """Note who is calling, for the logs and the audit log, and count their request.
+
+    Raises:
+        Throttled: They ask too often.
+    """
+    request.state.caller = caller.name
+    request.state.calling = caller
+    paces_of(request).admit(request.scope, caller)
 
 
 def _rate(name: str, quota: int) -> Rate | None:

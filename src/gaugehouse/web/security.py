@@ -14,7 +14,7 @@ from fastapi.security import APIKeyHeader, HTTPBasic, HTTPBasicCredentials, OAut
 from gaugehouse.access import Access, Caller, Scope
 from gaugehouse.errors import Forbidden, Unauthenticated
 from gaugehouse.runtime import Runtime
-from gaugehouse.web.pace import paces_of
+from gaugehouse.web.pace import admit_caller, counting_strangers, paces_of
 from gaugehouse.web.threads import InThreads, Threads
 
 ROLE_SCOPES = {
@@ -41,6 +41,7 @@ bearer_token = OAuth2PasswordBearer(
     description="A person: name and password against a token, see `POST /token`",
 )
 api_key = APIKeyHeader(name="X-API-Key", auto_error=False, description="A device or a program: `gaugehouse key create`")
+UNDERSCORED_KEY = "api_key"  # what devices of an older firmware manager send; proxies drop it unless told otherwise
 DOCS_REALM = "gaugehouse docs"
 basic_login = HTTPBasic(auto_error=False, realm=DOCS_REALM)
 BASIC_CHALLENGE = f'Basic realm="{DOCS_REALM}", charset="UTF-8"'
@@ -68,6 +69,13 @@ async def _identify(access: Access, threads: Threads, token: str | None, key: st
     return ask() if is_known else await run_sync(ask, limiter=threads.callers)
 
 
+def _choose_key(key: str | None, underscored: str | None) -> str | None:
+    """Return the key that was sent under either name."""
+    if None not in {key, underscored} and key != underscored:
+        raise Unauthenticated("X-API-Key and api_key hold different keys; send one", code="two_credentials")
+    return underscored if key is None else key
+
+
 async def authorize(
     wanted: SecurityScopes,
     request: Request,
@@ -83,15 +91,10 @@ async def authorize(
         Forbidden: Valid credentials without the scope.
         Throttled: The caller asks too often; without valid credentials, too much of that came from this address.
     """
-    paces = paces_of(request)
-    try:
-        caller = await _identify(runtime.access, threads, token, key)
-    except Unauthenticated:
-        paces.refuse_stranger(request.scope)
-        raise
-    request.state.caller = caller.name
-    request.state.calling = caller
-    paces.admit(request.scope, caller)
+    with counting_strangers(request):
+        chosen = _choose_key(key, request.headers.get(UNDERSCORED_KEY))
+        caller = await _identify(runtime.access, threads, token, chosen)
+    admit_caller(request, caller)
     lacking = [scope for scope in wanted.scopes if not caller.may(Scope(scope))]
     if lacking:
         raise Forbidden(f"this needs the scope {lacking[0]}", fields={"scopes_needed": lacking})

@@ -6,7 +6,10 @@ import pytest
 
 from factories import event_batch
 from gaugehouse.errors import NotFound, Refused
+from gaugehouse.fleet.firmware import NewReport, store_report
+from gaugehouse.ingest import Limits
 from gaugehouse.inventory import put_shift_calendar, update_component, update_metric
+from gaugehouse.measurements.selection import from_epoch_us
 from gaugehouse.measurements.shift_calendar import read_shift_calendar
 from gaugehouse.reports import decode_pin, encode_pin, get_pin, rank_result, read_answer, read_result
 
@@ -195,6 +198,24 @@ def test_versions_of_firmware_are_groups_each_with_the_time_it_was_in_force(line
         ("1.0", "availability"): (pytest.approx(100 * (5 + 1) / (5 + 4)), 2),
         ("1.0", "uptime"): (6 * 3600, 2),
         ("1.1", "availability"): (pytest.approx(100 * 2 / 3), 1),  # up for two hours, down for one
+        ("1.1", "uptime"): (2 * 3600, 1),
+    }
+
+
+def test_what_devices_report_by_their_own_address_makes_the_same_groups(lines):
+    """One event, whichever way it came: the reports of `POST /firmware` and rows that call the version so."""
+    for component, hour, version in [("press-1", -5, "1.0"), ("press-1", 5, "1.1"), ("press-2", 0, "1.0")]:
+        occurred_at = from_epoch_us(1_772_409_600_000_000 + hour * 3_600_000_000)
+        new = NewReport(component=component, version=version, status="updated", occurred_at=occurred_at)
+        store_report(lines.lake, lines.registry, "default", new, limits=Limits(), visible=None)
+    rows = [("press-1", "firmware", 1_772_409_600_000_000 + 6 * 3_600_000_000, {"version": "1.1"})]
+    lines.lake.append_events("default", event_batch(rows))
+    _report, found = answer(lines, group_by="firmware")
+    values = {(row["group"], row["kpi"]): (row["value"], row["components"]) for row in found.groups.to_pylist()}
+    assert values == {
+        ("1.0", "availability"): (pytest.approx(100 * (5 + 1) / (5 + 4)), 2),
+        ("1.0", "uptime"): (6 * 3600, 2),
+        ("1.1", "availability"): (pytest.approx(100 * 2 / 3), 1),
         ("1.1", "uptime"): (2 * 3600, 1),
     }
 

@@ -8,6 +8,7 @@ from fastapi.routing import iter_route_contexts
 
 from gaugehouse.access import Scope
 from gaugehouse.web.api.influx import authorize_influx
+from gaugehouse.web.api.legacy_firmware import authorize_update, authorize_url
 from gaugehouse.web.api.scraping import sees_projects
 from gaugehouse.web.security import authorize, authorize_docs
 
@@ -24,6 +25,10 @@ PUBLIC = {
 INFLUX = {("POST", "/api/v2/write"), ("POST", "/write"), ("GET", "/query"), ("POST", "/query")}
 DOCS = {("GET", "/docs"), ("GET", "/openapi.json")}
 SCRAPED = {("GET", "/metrics")}
+SECRETS = {
+    ("POST", "/upload_firmware_update"): authorize_update,
+    ("GET", "/get_firmware_updates_by_device_id"): authorize_url,
+}
 NO_SCOPE = {("GET", "/v1/me")}
 
 
@@ -50,7 +55,7 @@ def test_every_route_is_public_on_purpose_or_asks_who_is_calling(app):
             continue
         calls = {nested.call for nested in context.dependant.dependencies}
         rules = dict.fromkeys(DOCS, authorize_docs) | dict.fromkeys(INFLUX, authorize_influx)
-        rule = (rules | dict.fromkeys(SCRAPED, sees_projects)).get((method, path), authorize)
+        rule = (rules | SECRETS | dict.fromkeys(SCRAPED, sees_projects)).get((method, path), authorize)
         assert rule in calls, f"{method} {path} has no access rule"
 
 

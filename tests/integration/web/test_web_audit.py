@@ -12,6 +12,7 @@ from gaugehouse.audit.reading import walk_chain
 from gaugehouse.database import new_id
 from gaugehouse.database.tables import Delivery, Report
 
+SECRET = "what-an-address-hides"
 CHANGING = {"post", "put", "patch", "delete"}
 MEASURED = "measurements and events are not audited: their receipts are in the lake's log"
 EXCEPTIONS = {
@@ -116,6 +117,15 @@ def walk(entries, manager, runtime):
     walk.call("DELETE", schedule, "/v1/schedules/daily")
     walk.call("DELETE", "/v1/report-templates/{name}", "/v1/report-templates/audited")
     walk.call("PUT", "/v1/fleet/thresholds", json={"offline_after_s": 600})
+    walk.call("PUT", "/v1/firmware/form", json={"form": "dotted"})
+    firmware, one = "/v1/firmware", {"version": "1.0", "url": f"https://fw.example/1.bin?token={SECRET}"}
+    release = walk.call("POST", f"{firmware}/releases", json=one).json()
+    rollout = walk.call("POST", f"{firmware}/rollouts", json={"release": release["id"]}).json()
+    walk.call(
+        "PATCH", f"{firmware}/rollouts/{{rollout}}", f"{firmware}/rollouts/{rollout['id']}", json={"state": "ended"}
+    )
+    one = {"state": "withdrawn", "url": f"https://fw.example/2.bin?token={SECRET}"}
+    walk.call("PATCH", f"{firmware}/releases/{{release}}", f"{firmware}/releases/{release['id']}", json=one)
     report = walk.call("POST", "/v1/reports", json={"period": "2026-03-01"}).json()
     walk.call("POST", "/v1/reports/{report_id}/cancel", f"/v1/reports/{report['id']}/cancel")
     walk.call(
@@ -148,6 +158,7 @@ def test_exceptions_are_routes_that_there_are(app):
 def test_entries_say_what_was_done_to_what(walk):
     assert walk.told["PATCH /v1/components/{component}"] == [("component.change", "audited-1")]
     assert walk.told["DELETE /v1/schedules/{name}"] == [("schedule.delete", "daily")]
+    assert walk.told["PATCH /v1/firmware/releases/{release}"] == [("firmware_release.change", "1.0")]
     assert walk.told["POST /token"] == [("login.accept", "user")]
 
 
@@ -162,6 +173,7 @@ def test_no_password_token_or_secret_is_in_the_log(walk, runtime, anonymous, man
     anonymous.post("/token", data={"username": secret, "password": "x"})
     text = json.dumps([str(one) for one in walk.entries()])
     assert secret not in text
+    assert SECRET not in text
     assert manager.headers["Authorization"].removeprefix("Bearer ") not in text
 
 

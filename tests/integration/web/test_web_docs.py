@@ -33,6 +33,15 @@ GET /v1/deliveries/{delivery_id}
 GET /v1/events
 GET /v1/exclusions
 GET /v1/exclusions/{exclusion}
+GET /v1/firmware/behind
+GET /v1/firmware/form
+GET /v1/firmware/releases
+GET /v1/firmware/releases/{release}
+GET /v1/firmware/rollouts
+GET /v1/firmware/rollouts/{rollout}
+GET /v1/firmware/versions
+GET /v1/firmware/{component}
+GET /v1/firmware/{component}/target
 GET /v1/fleet/overview
 GET /v1/fleet/status
 GET /v1/fleet/status/{component}
@@ -60,6 +69,8 @@ GET /v1/schedules/{name}/preview
 GET /v1/shift-calendar
 GET /v1/summary
 PATCH /v1/components/{component}
+PATCH /v1/firmware/releases/{release}
+PATCH /v1/firmware/rollouts/{rollout}
 PATCH /v1/metrics/{metric}
 POST /token
 POST /v1/components
@@ -68,6 +79,8 @@ POST /v1/components/{component}/retire
 POST /v1/deliveries/{delivery_id}/retry
 POST /v1/events
 POST /v1/exclusions
+POST /v1/firmware/releases
+POST /v1/firmware/rollouts
 POST /v1/kpis
 POST /v1/measurements
 POST /v1/metrics
@@ -79,6 +92,7 @@ POST /v1/schedules
 POST /v1/schedules/preview
 POST /v1/schedules/{name}/pause
 POST /v1/schedules/{name}/resume
+PUT /v1/firmware/form
 PUT /v1/fleet/thresholds
 PUT /v1/report-templates/{name}
 PUT /v1/schedules/{name}

@@ -1,7 +1,6 @@
 """Limits over HTTP: what is refused, how it is told, and that it stores nothing."""
 
 import json
-import time
 from dataclasses import replace
 
 import pytest
@@ -132,6 +131,9 @@ def test_strangers_are_counted_by_address_and_keep_nobody_out(make_service):
     answers = [client.get("/v1/me").status_code for client in (wrong, service.anonymous, wrong, service.anonymous)]
     assert answers == [401, 401, 429, 429]
     assert service.anonymous.post("/write?db=default", content=b"x").status_code == 503
+    upload = {"device_id": 1, "secret": "a guess", "version": "1.1"}
+    guess = service.anonymous.post("/upload_firmware_update", json=upload)
+    assert (guess.status_code, guess.text.partition(":")[0]) == (429, "too many requests")
     assert device.get("/v1/me").status_code == 200
     assert service.anonymous.get("/health").status_code == 200
 
@@ -202,28 +204,44 @@ READINGS = {
 }
 
 
-def test_status_and_readings_of_devices_are_deliveries_held_to_the_same_rates_and_quotas(make_service):
-    service = make_service(writes_per_minute=6)
+REPORT = {"firmware": "1.0", "timestamp": "2026-11-19T10:00:00Z"}
+
+
+def test_what_devices_send_is_held_to_the_quotas_and_registers_nothing_beyond_them(make_service):
+    service = make_service()
+    service.limit(rows_per_day_quota=3)
     device = service.key()
-    service.limit(rows_per_day_quota=4)
     assert device.post("/status", json=status("a")).status_code == 201
-    for path, body in (
-        ("/status", status("a", 1)),
-        ("/status", status("b")),
-        ("/api/device-readings/create", READINGS),
-    ):
-        assert device.post(path, json=body).status_code == 429
-    assert service.runtime.registry.find_unknown("default", ["b", READINGS["id"]], [])[0] == ["b", READINGS["id"]]
+    new = {"/status": status("b"), "/api/device-readings/create": READINGS, "/firmware/c": REPORT}
+    refused = {path: device.post(path, json=body) for path, body in (new | {"/status": status("a", 1)}).items()}
+    refused["new"] = device.post("/status", json=new["/status"])
+    assert {path: answer.status_code for path, answer in refused.items()} == dict.fromkeys(refused, 429)
+    assert int(refused["/status"].headers["retry-after"]) >= 1
+    assert "rows on a UTC day" in refused["/status"].json()["detail"]
+    names = ["b", READINGS["id"], "c"]
+    assert service.runtime.registry.find_unknown("default", names, []) == (names, [])
     assert device.post("/status", json=status("a")).status_code == 201  # a repeat is free
-    service.limit(rows_per_day_quota=None, series_quota=3)
-    time.sleep(1.1)  # until the limits are asked for anew
-    refused = device.post("/status", json=status("b"))
-    assert (refused.status_code, refused.headers["ratelimit"].partition(";t")[0]) == (422, '"writes";r=0')
-    limited = device.post("/status", json=status("a", 2))
-    assert (limited.status_code, limited.headers["ratelimit-policy"]) == (429, '"writes";q=6;w=60')
-    assert "too many requests" in limited.json()["detail"]
-    assert int(limited.headers["retry-after"]) >= 1
     assert stored(device) == 3
+
+
+def test_new_devices_over_the_quota_of_series_are_refused(make_service):
+    service = make_service()
+    service.limit(series_quota=3)
+    device = service.key()
+    assert [device.post("/status", json=status(name)).status_code for name in "aab"] == [201, 201, 422]
+    assert service.runtime.registry.find_unknown("default", ["b"], []) == (["b"], [])
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("/status", status("a")), ("/api/device-readings/create", READINGS), ("/firmware/a", REPORT)]
+)
+def test_what_devices_send_counts_as_deliveries(make_service, path, body):
+    device = make_service(writes_per_minute=1).key()
+    answers = [device.post(path, json=body) for _ in "ab"]
+    assert [answer.status_code for answer in answers] == [201, 429]
+    assert {answer.headers["ratelimit-policy"] for answer in answers} == {'"writes";q=1;w=60'}
+    assert int(answers[1].headers["retry-after"]) >= 1
+    assert device.get("/v1/me").status_code == 200
 
 
 def test_reports_that_wait_are_a_quota_of_the_project(make_service):

@@ -33,7 +33,7 @@ def is_refused(ask, *args):
 @pytest.fixture
 def paces():
     settings = Settings(writes_per_minute=1, refused_per_minute=1, trusted_proxies="10.0.0.0/8")
-    return Paces(settings, write_paths=["/v1/measurements"], max_buckets=5)
+    return Paces(settings, is_write="/v1/measurements".__eq__, max_buckets=5)
 
 
 def test_each_key_has_its_own_bucket_whatever_its_name(paces):

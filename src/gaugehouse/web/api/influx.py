@@ -15,7 +15,7 @@ from gaugehouse.errors import Forbidden, NotFound, Refused, Unauthenticated
 from gaugehouse.ingest import Keep, LineMapping, Precision, Receipt, accept_lines
 from gaugehouse.runtime import Runtime
 from gaugehouse.web.idempotency import AskedKey, Told, accept_once
-from gaugehouse.web.pace import paces_of
+from gaugehouse.web.pace import admit_caller, counting_strangers
 from gaugehouse.web.security import InRuntime
 from gaugehouse.web.threads import InThreads, Threads
 
@@ -62,15 +62,9 @@ def authorize_influx(request: Request, runtime: InRuntime, u: Ignored = None, p:
         Forbidden: A valid key without the scope.
         Throttled: The caller asks too often; without a valid key, too much of that came from this address.
     """
-    paces = paces_of(request)
-    try:
+    with counting_strangers(request):
         caller = _identify(request, runtime, p)
-    except Unauthenticated:
-        paces.refuse_stranger(request.scope)
-        raise
-    request.state.caller = caller.name
-    request.state.calling = caller
-    paces.admit(request.scope, caller)
+    admit_caller(request, caller)
     if not caller.may(Scope.MEASUREMENTS_WRITE):
         raise Forbidden(f"this needs the scope {Scope.MEASUREMENTS_WRITE}")
     return caller
