@@ -63,7 +63,11 @@ SICK = {
     "NoHeartbeats": {'heartbeat_count_total{instance="g", project="p"}': "0+1000x460 460000+0x20"},
 }
 # What cannot come alone: a full disk is nearly full before, and who cannot be scraped tells nothing else.
-TOGETHER = {"DiskFull": {"DiskNearlyFull", "DiskFullTomorrow"}, "DiskNearlyFull": set(), "LakeFallsBack": {"LakeBehind"}}
+TOGETHER = {
+    "DiskFull": {"DiskNearlyFull", "DiskFullTomorrow"},
+    "DiskNearlyFull": set(),
+    "LakeFallsBack": {"LakeBehind"},
+}
 
 
 def write_test(changes, firing):
