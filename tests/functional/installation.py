@@ -257,6 +257,16 @@ def ask_report(client, **question):
     return state
 
 
+def fetch_result(client, location, report_format):
+    """Return the answer with a report's file in some format, once a worker has made it."""
+
+    def ask():
+        answer = client.get(f"{location}/result", params={"format": report_format})
+        return answer if answer.status_code != 202 else None
+
+    return wait_until(ask, what=f"the {report_format} of {location}")
+
+
 def assert_problem(answer, status, code=None):
     """Check the one shape of errors and return the body."""
     assert answer.status_code == status, answer.text

@@ -161,12 +161,13 @@ def test_a_second_server_on_the_same_folder_is_refused_with_the_pid_of_the_first
 def test_a_taken_port_is_refused(folder):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert_refused(folder.run("serve", "--host", "127.0.0.1", "--port", port), port)
+        assert_refused(folder.run("serve", "--host", "127.0.0.1", "--port", port), port, code=EXIT_START_REFUSED)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104  # that is what must be refused
 def test_demo_mode_listens_on_loopback_only(host, folder):
-    assert_refused(folder.run("serve", "--demo", "--host", host, "--port", "0"), "demo")
+    done = folder.run("serve", "--demo", "--host", host, "--port", "0")
+    assert_refused(done, "demo", code=EXIT_START_REFUSED)
     assert not (folder.data_dir / "lake").exists()
 
 

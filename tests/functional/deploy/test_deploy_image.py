@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from functional.deploy.deployed import DEPLOY
-from functional.installation import follow, wait_until
+from functional.installation import fetch_result, follow
 
 ROOT = DEPLOY.parent
 TEXT = (DEPLOY / "Dockerfile").read_text("utf-8")
@@ -118,9 +118,6 @@ def test_a_server_writes_nothing_but_its_data(found):
     asked = manager.post("/v1/reports", json={"period": "today", "kpis": ["mean"]})
     location = asked.headers["location"]
     assert follow(manager, location)[-1]["status"] == "done"
-    pdf = wait_until(
-        lambda: (answer := manager.get(f"{location}/result", params={"format": "pdf"})).status_code != 202 and answer,
-        what="the PDF",
-    )
+    pdf = fetch_result(manager, location, "pdf")
     assert pdf.status_code == 200, pdf.text
     installation.stop()

@@ -1,17 +1,16 @@
 """deploy/gaugehouse.service: systemd reads it, rates it, and allows every system call that the service makes."""
 
-import os
 import re
 import shutil
 import signal
 import subprocess
 from datetime import UTC, datetime
-from pathlib import Path
 
+import psutil
 import pytest
 
 from functional.deploy.deployed import DEPLOY
-from functional.installation import ask_report, wait_until
+from functional.installation import ask_report, fetch_result, wait_until
 from functional.rows import deliver_well
 from gaugehouse.cli.options import EXIT_START_REFUSED
 from gaugehouse.lake.owner import FAILED_EXIT_CODE
@@ -86,21 +85,19 @@ def test_the_filter_allows_every_call_of_server_and_worker(found, tmp_path):
     installation.launch()
     traced = installation.process
     try:
-        child = wait_until(lambda: children_of(traced.pid), timeout_s=60, what="the server under strace")[0]
+        child = wait_until(psutil.Process(traced.pid).children, timeout_s=60, what="the server under strace")[0]
         path = installation.data_dir / "run" / "owner.json"
         url = wait_until(lambda: path.exists() and path.read_text(), timeout_s=200, what="the server's address")
         installation.url = re.search(r"http://[\d.:]+", url)[0]
         wait_until(lambda: installation._answers("/health"), timeout_s=200, what="the server's health")
         deliver_well(installation.device(), [("c", "m", datetime.now(UTC).replace(microsecond=0), 1.0, 0)])
-        ask_report(installation.sign_in("max"), period="today", kpis=["mean"])
+        manager = installation.sign_in("max")
+        report = ask_report(manager, period="today", kpis=["mean"])
+        assert fetch_result(manager, f"/v1/reports/{report['id']}", "pdf").status_code == 200
     finally:
-        os.kill(child, signal.SIGTERM)
+        child.send_signal(signal.SIGTERM)
         traced.wait(60)
     table = trace.read_text().splitlines()
     made = {line.split()[-1] for line in table if re.match(r"\s*[\d.]+\s", line)} - {"total"}
     assert len(made) > 40
     assert made - allowed_calls() == set()
-
-
-def children_of(pid):
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

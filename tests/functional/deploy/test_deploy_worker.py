@@ -5,9 +5,10 @@ import shutil
 import signal
 import subprocess
 
+import psutil
 import pytest
 
-from functional.installation import ask_report, wait_until
+from functional.installation import ask_report
 
 APART = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
@@ -27,13 +28,8 @@ def test_a_worker_in_a_container_of_its_own_computes_reports(found):
         state = ask_report(installation.sign_in("max"), period="today", kpis=["mean"])
         assert state["status"] == "done"
     finally:
-        child = wait_until(
-            lambda: subprocess.run(
-                ["ps", "-o", "pid=", "--ppid", str(worker.pid)], capture_output=True, text=True, check=False
-            ).stdout.split(),
-            what="the worker's process",
-        )[0]
-        os.kill(int(child), signal.SIGTERM)
+        (child,) = psutil.Process(worker.pid).children()
+        child.send_signal(signal.SIGTERM)
         assert worker.wait(30) == 0
         installation.prefix = ()
         installation.stop()
