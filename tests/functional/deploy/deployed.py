@@ -10,7 +10,9 @@ import yaml
 DEPLOY = Path(__file__).parents[3] / "deploy"
 DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
 # Metrics that dashboards and alerts already ask for, and that the service does not tell of yet. Empty it with them.
-AWAITED = frozenset({"heartbeat_count_total", "online_devices", "at_risk_devices", "average_battery"})
+AWAITED = frozenset(
+    {"heartbeat_count_total", "online_devices", "offline_devices", "at_risk_devices", "average_battery"}
+)
 OF_PROMETHEUS = frozenset({"up"})
 VARIABLES = {"$project": ".+", "$__rate_interval": "1m"}
 WORDS = frozenset({"and", "or", "unless", "bool", "offset"})

@@ -38,6 +38,7 @@ HEALTHY = {
     'heartbeat_count_total{instance="g", project="p"}': "0+1000x480",
     'online_devices{instance="g", project="p"}': "1000+0x480",
     'at_risk_devices{instance="g", project="p"}': "20+0x480",
+    'offline_devices{instance="g", project="p"}': "30+0x480",
 }
 GONE = None
 SICK = {
@@ -59,6 +60,7 @@ SICK = {
     "ReportsWaiting": {'gaugehouse_jobs{instance="g", state="queued"}': "150+0x480"},
     "ReportsFail": {'gaugehouse_jobs{instance="g", state="failed"}': "3+0x450 3+1x30"},
     "DevicesWentOffline": {'online_devices{instance="g", project="p"}': "1000+0x465 700+0x15"},
+    "ManyDevicesOffline": {'offline_devices{instance="g", project="p"}': "400+0x480"},
     "ManyDevicesAtRisk": {'at_risk_devices{instance="g", project="p"}': "150+0x480"},
     "NoHeartbeats": {'heartbeat_count_total{instance="g", project="p"}': "0+1000x460 460000+0x20"},
 }
