@@ -11,6 +11,13 @@ SECONDS ?= 3600
 RATE ?= 30000
 TEST_PROCESSES ?= 2
 UV_VERSION := 0.13.8
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+ENGINE ?= $(firstword $(foreach name,docker podman,$(if $(shell command -v $(name)),$(name))))
+# A client alone builds nothing: something must answer behind it.
+NEEDS_ENGINE = if [ -z "$(ENGINE)" ]; then \
+	echo "no container engine on this machine: install Docker or Podman, or name one with ENGINE=..."; exit 1; \
+	elif ! $(ENGINE) info >/dev/null 2>&1; then \
+	echo "$(ENGINE) is here, but no engine answers it: start it ('$(ENGINE) info' says what is wrong)"; exit 1; fi
 
 # uv and its caches stay inside the checkout's reach: a fresh machine needs only Python >= 3.11, make and git.
 export UV_PROJECT_ENVIRONMENT := .venv
@@ -82,9 +89,23 @@ fuzz: install  ## Look for inputs on which decoders fail or disagree (SECONDS=36
 	@$(UV) sync --frozen --inexact --quiet --group fuzz --python $(PYTHON)
 	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS)
 
+##@ Deploy
+
+docker-build:  ## Build the image gaugehouse:VERSION (needs a container engine)
+	@$(NEEDS_ENGINE)
+	@$(ENGINE) build --file deploy/Dockerfile --tag gaugehouse:$(VERSION) \
+		--build-arg UV_VERSION=$(UV_VERSION) --build-arg VERSION=$(VERSION) \
+		--build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" .
+
+docker-run:  ## Run that image on http://127.0.0.1:8080, its data in the volume gaugehouse-data
+	@$(NEEDS_ENGINE)
+	@$(ENGINE) run --rm --init --name gaugehouse --publish 127.0.0.1:$(PORT):8080 --volume gaugehouse-data:/data \
+		--read-only --tmpfs /tmp:size=256m,mode=1777 --cap-drop ALL --security-opt no-new-privileges \
+		--stop-timeout 40 --ulimit nofile=65536 --pids-limit 512 --memory 4g gaugehouse:$(VERSION)
+
 ##@ Clean
 
 clean:  ## Remove the virtual environment and caches, keep data
 	@rm -rf .venv $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help run install test test-postgres test-unit format lint check bench soak torture fuzz clean
+.PHONY: help run install test test-postgres test-unit format lint check bench soak torture fuzz docker-build docker-run clean

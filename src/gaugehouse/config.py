@@ -1,14 +1,16 @@
 """Settings: read once from the environment in `main()`, frozen, passed down."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 MEBIBYTE = 1024 * 1024
 QUERY_MEMORY_BYTES = 1024 * MEBIBYTE
+FILES_VARIABLE = "CREDENTIALS_DIRECTORY"  # systemd sets it for LoadCredential=, our compose file for its secrets
 
 
 class Settings(BaseSettings):
@@ -172,6 +174,20 @@ class Settings(BaseSettings):
     webhook_private_networks: str = Field(
         default="", description="Private networks that webhooks may reach, such as 10.0.0.0/8,fd00::/8; none without it"
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read options, then the environment, then files: what others must not see is no part of an environment."""
+        folder = os.environ.get(FILES_VARIABLE)
+        files = () if folder is None else (SecretsSettingsSource(settings_cls, secrets_dir=folder),)
+        return (init_settings, env_settings, *files)
 
 
 @dataclass(frozen=True, slots=True)

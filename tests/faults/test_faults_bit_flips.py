@@ -15,6 +15,7 @@ import pytest
 from polars.exceptions import PanicException
 
 from functional.installation import Installation, assert_problem, run_command
+from gaugehouse.cli.options import EXIT_START_REFUSED
 from gaugehouse.cli.progress import PIPE_COLUMNS
 from gaugehouse.config import Layout, Settings
 from gaugehouse.errors import DamageFound, Unavailable
@@ -353,7 +354,7 @@ def test_a_server_does_not_start_on_a_damaged_delta_log_and_repair_says_what_it_
         timeout=120,
         check=False,
     )
-    assert refused.returncode == 1
+    assert refused.returncode == EXIT_START_REFUSED
     assert "`gaugehouse lake repair` brings it back" in refused.stderr
     assert "Traceback" not in refused.stderr
     done = json.loads(installation.run_well("lake", "repair", "--json"))

@@ -11,6 +11,7 @@ import pytest
 from faults.judging import assert_all_found_once
 from functional.installation import wait_until
 from functional.senders import Sender, sending
+from gaugehouse.cli.options import EXIT_START_REFUSED
 
 COMPILER = shutil.which("cc")
 DAY_S, HOUR_S = 86_400, 3_600
@@ -77,7 +78,7 @@ def test_a_start_far_behind_the_newest_row_is_refused_until_the_clock_is_right(f
     installation.stop()
     clock.set(-HOUR_S)
     refused = installation.run("serve", "--host", "127.0.0.1", "--port", "0", timeout_s=60)
-    assert refused.returncode == 1
+    assert refused.returncode == EXIT_START_REFUSED
     assert "clock" in refused.stdout + refused.stderr
     assert "Traceback" not in refused.stdout + refused.stderr
     clock.set(0)

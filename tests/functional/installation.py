@@ -64,6 +64,7 @@ class Installation:
         self.environment = environment or {}
         self.process = None
         self.options = ()
+        self.prefix = ()  # what every process is started by, such as a program that confines it
         self.url = None
         self.key = None
         self._clients = ExitStack()
@@ -114,7 +115,7 @@ class Installation:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         output = self.data_dir.parent / f"{self.data_dir.name}-output-{len(self._outputs)}.txt"
         self._outputs.append(output)
-        command = [sys.executable, "-m", "gaugehouse", *map(str, arguments), "--data", str(self.data_dir)]
+        command = [*self.prefix, sys.executable, "-m", "gaugehouse", *map(str, arguments), "--data", str(self.data_dir)]
         with output.open("wb") as file:
             return subprocess.Popen(
                 command,
@@ -254,6 +255,16 @@ def ask_report(client, **question):
     state = follow(client, asked.headers["location"])[-1]
     assert state["status"] == "done", state
     return state
+
+
+def fetch_result(client, location, report_format):
+    """Return the answer with a report's file in some format, once a worker has made it."""
+
+    def ask():
+        answer = client.get(f"{location}/result", params={"format": report_format})
+        return answer if answer.status_code != 202 else None
+
+    return wait_until(ask, what=f"the {report_format} of {location}")
 
 
 def assert_problem(answer, status, code=None):

@@ -26,6 +26,7 @@ from functional.installation import (
     wait_until,
 )
 from functional.rows import deliver_well, read_answer, read_back
+from gaugehouse.cli.options import EXIT_START_REFUSED
 
 START = datetime(2026, 4, 1, tzinfo=UTC)
 COMMANDS = ["serve", "worker", "demo", "import", "report", "user", "key"]
@@ -151,7 +152,7 @@ def test_a_start_without_users_says_how_to_create_one_and_lets_nobody_in(newcome
 
 def test_a_second_server_on_the_same_folder_is_refused_with_the_pid_of_the_first(newcomer):
     done = newcomer.run("serve", "--host", "127.0.0.1", "--port", "0", timeout_s=60)
-    assert done.returncode == 1
+    assert done.returncode == EXIT_START_REFUSED
     assert f"pid {newcomer.pid}" in done.stderr.strip().splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert httpx.get(f"{newcomer.url}/health", trust_env=False).status_code == 200
@@ -160,12 +161,13 @@ def test_a_second_server_on_the_same_folder_is_refused_with_the_pid_of_the_first
 def test_a_taken_port_is_refused(folder):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert_refused(folder.run("serve", "--host", "127.0.0.1", "--port", port), port)
+        assert_refused(folder.run("serve", "--host", "127.0.0.1", "--port", port), port, code=EXIT_START_REFUSED)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104  # that is what must be refused
 def test_demo_mode_listens_on_loopback_only(host, folder):
-    assert_refused(folder.run("serve", "--demo", "--host", host, "--port", "0"), "demo")
+    done = folder.run("serve", "--demo", "--host", host, "--port", "0")
+    assert_refused(done, "demo", code=EXIT_START_REFUSED)
     assert not (folder.data_dir / "lake").exists()
 
 

@@ -10,8 +10,17 @@ from typing import Annotated
 
 import typer
 
-from gaugehouse.cli.options import DEFAULT_DATA, EXIT_DAMAGED, AsJson, Data, Project, split_names
+from gaugehouse.cli.options import (
+    DEFAULT_DATA,
+    EXIT_DAMAGED,
+    EXIT_START_REFUSED,
+    AsJson,
+    Data,
+    Project,
+    split_names,
+)
 from gaugehouse.cli.report_commands import report_app
+from gaugehouse.errors import StartRefused
 
 app = typer.Typer(
     name="gaugehouse",
@@ -50,6 +59,16 @@ def _loading() -> Iterator[None]:
         gc.enable()
 
 
+@contextmanager
+def _starting() -> Iterator[None]:
+    """End a process that must not start with a code of its own: a supervisor shall not try again and again."""
+    try:
+        yield
+    except StartRefused as refusal:
+        sys.stderr.write(f"gaugehouse: {refusal.message}\n")
+        raise typer.Exit(EXIT_START_REFUSED) from refusal
+
+
 @app.command()
 def serve(
     data: Data = DEFAULT_DATA,
@@ -60,10 +79,11 @@ def serve(
     """Serve the HTTP interface; become the owner of the lake."""
     from gaugehouse.lock import refuse_locked
 
-    refuse_locked(data / "LOCK")  # loading what a server needs takes two seconds more
-    with _loading():
-        from gaugehouse.cli.serving import serve_forever
-    serve_forever(data_dir=data, host=host, port=port, demo=demo)
+    with _starting():
+        refuse_locked(data / "LOCK")  # loading what a server needs takes two seconds more
+        with _loading():
+            from gaugehouse.cli.serving import serve_forever
+        serve_forever(data_dir=data, host=host, port=port, demo=demo)
 
 
 @app.command()
@@ -72,9 +92,10 @@ def worker(
     with_parent: Annotated[bool, typer.Option("--with-parent", help="Stop when standard input closes")] = False,
 ) -> None:
     """Compute reports. `serve` starts one; run more beside it for more throughput."""
-    with _loading():
-        from gaugehouse.cli.working import work_forever
-    work_forever(data_dir=data, with_parent=with_parent)
+    with _starting():
+        with _loading():
+            from gaugehouse.cli.working import work_forever
+        work_forever(data_dir=data, with_parent=with_parent)
 
 
 @app.command()

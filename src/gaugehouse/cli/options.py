@@ -27,6 +27,7 @@ Data = Annotated[
 Project = Annotated[str, typer.Option("--project", help="Project slug")]
 DEFAULT_DATA = Path("data")
 EXIT_DAMAGED = 3
+EXIT_START_REFUSED = 78  # EX_CONFIG of sysexits.h: a supervisor need not try again
 AsJson = Annotated[bool, typer.Option("--json", help="For programs")]
 
 

@@ -1,7 +1,9 @@
 """The DuckDB of a process: what it may load, how much memory it takes, where it spills."""
 
 import errno
+import fcntl
 import os
+import secrets
 import shutil
 import threading
 import weakref
@@ -9,12 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import duckdb
-import psutil
 
 from gaugehouse.config import QUERY_MEMORY_BYTES
 from gaugehouse.errors import StorageFull, Unavailable
+from gaugehouse.lock import is_locked
 
 SPILL = "spill-"
+MARK = ".lock"  # beside a folder of this name: whoever spills there holds it
 
 
 class Engine:
@@ -26,6 +29,7 @@ class Engine:
     """
 
     def __init__(self, run_dir: Path, *, memory_bytes: int = QUERY_MEMORY_BYTES) -> None:
+        self._spill = _Spill(run_dir)
         self._connection = duckdb.connect(
             ":memory:",
             config={
@@ -33,7 +37,7 @@ class Engine:
                 "autoload_known_extensions": False,
                 "python_enable_replacements": False,
                 "memory_limit": f"{memory_bytes}B",
-                "temp_directory": _find_spill_dir(run_dir),
+                "temp_directory": self._spill.folder,
             },
         )
         self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
@@ -72,13 +76,30 @@ class Engine:
             raise Unavailable("the question was broken off", code="question_interrupted")
 
 
-def _find_spill_dir(run_dir: Path) -> str:
-    """Return where this process spills, empty where it cannot: beside a lake that may only be read."""
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return ""
-    return str(run_dir / f"{SPILL}{os.getpid()}")
+class _Spill:
+    """Where one engine spills: a folder under a lock that ends with the process, however it ends.
+
+    Not known by its pid: processes in containers have the same ones, and cannot see each other's.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        path = run_dir / f"{SPILL}{os.getpid()}-{secrets.token_hex(4)}"
+        mark = path.with_name(path.name + MARK)
+        self.folder = ""  # nowhere: beside a lake that may only be read
+        try:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(mark, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return
+        weakref.finalize(self, _end_spill, descriptor, mark)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        self.folder = str(path)
+
+
+def _end_spill(descriptor: int, mark: Path) -> None:
+    with suppress(OSError):
+        mark.unlink()
+    os.close(descriptor)
 
 
 def explain_failure(exc: duckdb.Error, otherwise: str) -> Unavailable | StorageFull:
@@ -101,7 +122,8 @@ def explain_failure(exc: duckdb.Error, otherwise: str) -> Unavailable | StorageF
 
 def remove_old_spills(run_dir: Path) -> None:
     """Remove what processes that were killed have left."""
-    for folder in run_dir.glob(f"{SPILL}*"):
-        number = folder.name.removeprefix(SPILL)
-        if number.isdigit() and not psutil.pid_exists(int(number)):
-            shutil.rmtree(folder, ignore_errors=True)
+    for path in run_dir.glob(f"{SPILL}*"):
+        mark = path if path.name.endswith(MARK) else path.with_name(path.name + MARK)
+        if not is_locked(mark):
+            shutil.rmtree(mark.with_name(mark.name.removesuffix(MARK)), ignore_errors=True)
+            mark.unlink(missing_ok=True)

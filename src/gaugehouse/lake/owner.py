@@ -366,7 +366,7 @@ class Lake:
         now_s = time.monotonic()
         if now_s - self._free_space_seen_at_s > FREE_SPACE_PERIOD_S:
             self._free_space_seen_at_s = now_s
-            self._has_free_space = shutil.disk_usage(self.layout.log_dir).free >= self._settings.free_space_bytes
+            self._has_free_space = self.free_bytes() >= self._settings.free_space_bytes
         if not self._has_free_space:
             raise StorageFull("the disk is nearly full; nothing of this request was stored", retry_after_s=30)
 
@@ -505,6 +505,14 @@ class Lake:
         if self._stopping.is_set() or self._sequencer.log.failed:
             raise Unavailable("the lake takes no writes", retry_after_s=5)
         self._refuse_when_full()
+
+    def free_bytes(self) -> int:
+        """Return the free space of the disk that the log is on. [bytes]"""
+        return shutil.disk_usage(self.layout.log_dir).free
+
+    def find_quarantined(self) -> list[tuple[str, str]]:
+        """Return (table, path) of every data file that is set aside."""
+        return [(file.table, file.path) for file in self._quarantine.files]
 
     def unflushed_rows(self) -> int:
         return self._sequencer.unflushed_rows()

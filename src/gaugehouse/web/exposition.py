@@ -3,6 +3,7 @@
 Names, types and meanings are in METRICS; docs/observability.md is tested against it.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
@@ -44,6 +45,10 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "gaugehouse_rows_compacted_total": ("counter", "Rows written again by merges"),
     "gaugehouse_unflushed_rows": ("gauge", "Acknowledged rows that are in the log and not yet in the Delta tables"),
     "gaugehouse_unflushed_bytes": ("gauge", "Size of the log that is not yet in the Delta tables"),
+    "gaugehouse_unflushed_limit_bytes": ("gauge", "Above this much unflushed log writes answer 503"),
+    "gaugehouse_free_bytes": ("gauge", "Free space of the disk that the log is on"),
+    "gaugehouse_free_limit_bytes": ("gauge", "With less free space than this writes answer 507"),
+    "gaugehouse_quarantined_files": ("gauge", "Data files that are damaged and set aside; what needs one is refused"),
     "gaugehouse_lake_lag_seconds": ("gauge", "Age of the oldest acknowledged row that is not in the Delta tables"),
     "gaugehouse_active_files": ("gauge", "Current data files"),
     "gaugehouse_active_files_per_partition_max": ("gauge", "Current data files of the partition with most of them"),
@@ -100,10 +105,19 @@ class ServiceCollector(Collector):
         yield _counter("gaugehouse_rows_compacted_total", (), {(): float(meters.compacted_rows)})
         yield _gauge("gaugehouse_unflushed_rows", {(): {(): float(lake.unflushed_rows())}})
         yield _gauge("gaugehouse_unflushed_bytes", {(): {(): float(lake.unflushed_bytes())}})
+        yield from self._room()
         yield _gauge("gaugehouse_lake_lag_seconds", {(): {(): lake.lag_s()}})
         yield from self._files()
         yield _counter("gaugehouse_lake_commits_total", ("table",), _labelled(lake.count_commits()))
         yield _gauge("gaugehouse_series", {("table",): _labelled(lake.count_series())})
+
+    def _room(self) -> Iterator[Metric]:
+        lake, settings = self.runtime.lake, self.runtime.settings
+        quarantined = {"measurements": 0, "events": 0} | Counter(table for table, _path in lake.find_quarantined())
+        yield _gauge("gaugehouse_unflushed_limit_bytes", {(): {(): float(settings.unflushed_limit_bytes)}})
+        yield _gauge("gaugehouse_free_bytes", {(): {(): float(lake.free_bytes())}})
+        yield _gauge("gaugehouse_free_limit_bytes", {(): {(): float(settings.free_space_bytes)}})
+        yield _gauge("gaugehouse_quarantined_files", {("table",): _labelled(quarantined)})
 
     def _files(self) -> Iterator[Metric]:
         counts = self.runtime.lake.count_files()

@@ -1,6 +1,6 @@
 """Questions take no more memory than they may: what needs more is written beside the data, and gone afterwards."""
 
-import os
+import fcntl
 
 import pytest
 
@@ -8,7 +8,7 @@ from factories import measurement_batch
 from gaugehouse.config import MEBIBYTE
 from gaugehouse.errors import Unavailable
 from gaugehouse.lake import open_snapshot
-from gaugehouse.lake.engine import SPILL, remove_old_spills
+from gaugehouse.lake.engine import MARK, SPILL, remove_old_spills
 from gaugehouse.measurements.selection import Selection
 
 ROWS = 400_000
@@ -34,7 +34,8 @@ def size_bytes(folder):
 
 
 def test_what_needs_more_memory_is_spilled_beside_the_data_and_removed(lake, lakes):
-    spills = lakes.layout.run_dir / f"{SPILL}{os.getpid()}"
+    (mark,) = lakes.layout.run_dir.glob(f"{SPILL}*{MARK}")
+    spills = mark.with_name(mark.name.removesuffix(MARK))
     reader = lake.pin().read(ALL, SORTED_SQL)
     first = reader.read_next_batch()
     assert size_bytes(spills) > MEBIBYTE
@@ -52,12 +53,15 @@ def test_without_room_to_spill_a_question_is_refused_and_others_go_on(lake, lake
 
 
 def test_a_start_removes_what_a_killed_process_spilled(tmp_path):
-    old, own = tmp_path / f"{SPILL}999999999", tmp_path / f"{SPILL}{os.getpid()}"
-    for folder in (old, own):
+    old, of_before_marks, held = (tmp_path / f"{SPILL}{name}" for name in ("1-aa", "1", "1-bb"))
+    for folder in (old, of_before_marks, held):
         folder.mkdir()
         (folder / "duckdb_temp_storage_DEFAULT-0.tmp").write_bytes(b"rows")
-    remove_old_spills(tmp_path)
-    assert (old.exists(), own.exists()) == (False, True)
+    (tmp_path / f"{old.name}{MARK}").touch()
+    with (tmp_path / f"{held.name}{MARK}").open("w") as mark:
+        fcntl.flock(mark, fcntl.LOCK_EX)  # by a process that this one cannot see: all are number 1 in their containers
+        remove_old_spills(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [held.name, f"{held.name}{MARK}"]
 
 
 def test_who_reads_beside_the_owner_is_bounded_too(lake, lakes):

@@ -41,6 +41,12 @@ class FakeLake:
     def unflushed_bytes(self):
         return 3456
 
+    def free_bytes(self):
+        return 5_000_000
+
+    def find_quarantined(self):
+        return [("measurements", "a.parquet"), ("measurements", "b.parquet")]
+
     def lag_s(self):
         return 7.5
 
@@ -71,7 +77,8 @@ class FakeDatabase:
 def collect(*, by_project=False, database=None, traffic=None, accept="text/plain"):
     """Return (families by name, samples) as a scraper reads them."""
     database = database or FakeDatabase([("queued", 2), ("done", 40)])
-    runtime = SimpleNamespace(lake=FakeLake(), database=database)
+    settings = SimpleNamespace(unflushed_limit_bytes=10_000, free_space_bytes=2_000)
+    runtime = SimpleNamespace(lake=FakeLake(), database=database, settings=settings)
     registry = CollectorRegistry()
     registry.register(ServiceCollector(runtime, traffic or Traffic(), by_project))
     body, content_type = write_metrics(registry, accept)
@@ -130,6 +137,11 @@ def test_whoever_it_is_sees_totals():
     assert value(samples, "unflushed_rows") == 12
     assert value(samples, "unflushed_bytes") == 3456
     assert value(samples, "lake_lag_seconds") == 7.5
+    assert value(samples, "unflushed_limit_bytes") == 10_000
+    assert value(samples, "free_bytes") == 5_000_000
+    assert value(samples, "free_limit_bytes") == 2_000
+    assert value(samples, "quarantined_files", table="measurements") == 2
+    assert value(samples, "quarantined_files", table="events") == 0
     assert value(samples, "lake_commits_total", table="events") == 4
     assert not any("plant" in label or "2026-11" in label for _name, labels in samples for _key, label in labels)
 
