@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -80,8 +80,8 @@ def serve_forever(*, data_dir: Path, host: str | None, port: int | None, demo: b
             is_new = settings.demo and _load_demo(runtime, report)
         stack.enter_context(answering(runtime))
         stack.enter_context(_announced(layout, url))
-        stack.enter_context(_retention(runtime))
-        stack.enter_context(_settled_audit(runtime))
+        stack.enter_context(_beside("retention", _keep_retaining, runtime))
+        stack.enter_context(_beside("audit", _keep_settling_audit, runtime))
         stack.enter_context(_schedules(runtime))
         stack.enter_context(_values(runtime))
         if settings.demo:
@@ -218,44 +218,33 @@ def _metrics_listener(runtime: Runtime, traffic: Traffic) -> Iterator[None]:
         thread.join()
 
 
-@contextmanager
-def _retention(runtime: Runtime) -> Iterator[None]:
+def _keep_retaining(runtime: Runtime, stopping: threading.Event) -> None:
     """Drop what is too old, soon after the start and then every hour."""
-    stopping = threading.Event()
+    wait_s = RETENTION_FIRST_S
+    while not stopping.wait(wait_s):
+        wait_s = RETENTION_PERIOD_S
+        try:
+            runtime.retain()
+        except (GaugehouseError, OSError) as exc:  # a full archive, say: other tables were seen to
+            logger.warning("retention_incomplete", error=type(exc).__name__)
+        except Exception:  # whatever it is: the next hour must come
+            logger.exception("retention_incomplete")
 
-    def run() -> None:
-        wait_s = RETENTION_FIRST_S
-        while not stopping.wait(wait_s):
-            wait_s = RETENTION_PERIOD_S
-            try:
-                runtime.retain()
-            except (GaugehouseError, OSError) as exc:  # a full archive, say: other tables were seen to
-                logger.warning("retention_incomplete", error=type(exc).__name__)
-            except Exception:  # whatever it is: the next hour must come
-                logger.exception("retention_incomplete")
 
-    thread = threading.Thread(target=run, name="retention", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopping.set()
-        thread.join(FLUSH_AT_STOP_S)
+def _keep_settling_audit(runtime: Runtime, stopping: threading.Event) -> None:
+    """Write down every minute how often was refused again what nobody tried since."""
+    while not stopping.wait(AUDIT_SETTLE_S):
+        try:
+            runtime.refusals.settle()
+        except Exception:  # whatever it is: the next minute must come
+            logger.exception("audit_settle_failed")
 
 
 @contextmanager
-def _settled_audit(runtime: Runtime) -> Iterator[None]:
-    """Write down every minute how often was refused again what nobody tried since."""
+def _beside(name: str, keep: Callable[[Runtime, threading.Event], None], runtime: Runtime) -> Iterator[None]:
+    """Have a thread of its own do something until the server stops, which an event tells it."""
     stopping = threading.Event()
-
-    def run() -> None:
-        while not stopping.wait(AUDIT_SETTLE_S):
-            try:
-                runtime.refusals.settle()
-            except Exception:  # whatever it is: the next minute must come
-                logger.exception("audit_settle_failed")
-
-    thread = threading.Thread(target=run, name="audit", daemon=True)
+    thread = threading.Thread(target=keep, args=(runtime, stopping), name=name, daemon=True)
     thread.start()
     try:
         yield

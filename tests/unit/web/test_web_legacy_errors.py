@@ -13,15 +13,18 @@ from gaugehouse.errors import (
     RowProblem,
     RowsRefused,
     StorageFull,
+    Throttled,
     TooLarge,
     Unauthenticated,
     Unreadable,
 )
 from gaugehouse.fleet.heartbeats import refuse_fields
+from gaugehouse.fleet.versions import VERSION_REFUSED
 from gaugehouse.web.legacy_errors import find_shape
 from gaugehouse.web.problems import write_error, write_unexpected
 
 STATUS, READINGS = "/status/sensor-1", "/api/device-readings/create"
+UPLOAD, UPDATES = "/upload_firmware_update", "/get_firmware_updates_by_device_id"
 
 
 def answer(path, error):
@@ -31,14 +34,14 @@ def answer(path, error):
 
 
 @pytest.mark.parametrize(
-    "path", ["/status", "/status/a", "/status/a/history", "/api/device-readings/x/cumulative-count"]
+    "path", ["/status", "/status/a", "/status/a/history", "/api/device-readings/x/cumulative-count", UPLOAD, UPDATES]
 )
 def test_their_addresses_have_their_shapes(path):
     assert find_shape(path) is not None
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/statuses", "/v1/fleet/status", "/api/v2/write", "/api/ping", "/api/device-readingsx"]
+    "path", ["/", "/statuses", "/v1/fleet/status", "/api/v2/write", "/api/ping", "/api/device-readingsx", "/firmware/a"]
 )
 def test_others_do_not(path):
     assert find_shape(path) is None
@@ -63,6 +66,26 @@ def test_a_sentence_stands_where_they_look_for_it(error, status, text):
         status,
         {"status": "error", "error_message": text, "status_code": status},
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (Unreadable("no JSON"), 400, "Invalid Request"),
+        (Refused("one is too long"), 400, "Invalid Request"),
+        (Unauthenticated("no", code="secret_refused"), 401, "Invalid Request"),
+        (NotFound("it is off"), 404, "Invalid Request"),
+        (Refused("not dotted", code=VERSION_REFUSED), 400, "Version string formatting not valid"),
+        (Throttled("too many requests", code="rate_limited", retry_after_s=7), 429, "too many requests"),
+        (StorageFull("full"), 507, "full"),
+    ],
+)
+def test_updates_are_refused_in_plain_sentences(error, status, text):
+    for path in (UPLOAD, UPDATES):
+        response = write_error({"path": path, "type": "http"}, error)
+        assert response.headers["content-type"] == "text/plain; charset=utf-8"
+        expected = text.replace("Request", "request") if path == UPDATES else text  # theirs
+        assert (response.status_code, response.body.decode()) == (status, expected)
 
 
 def test_bad_fields_are_named_by_their_place():

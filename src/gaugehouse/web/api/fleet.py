@@ -14,8 +14,9 @@ from gaugehouse.fleet.listing import Wanted, list_devices
 from gaugehouse.fleet.status import no_device
 from gaugehouse.fleet.thresholds import BOUNDS, get_thresholds, put_thresholds
 from gaugehouse.runtime import Runtime
-from gaugehouse.web.api.asked import AskedChoice, Choice, choose_components
+from gaugehouse.web.api.asked import AskedChoice, choose_components
 from gaugehouse.web.api.component_rows import ComponentInPath
+from gaugehouse.web.api.devices import get_device
 from gaugehouse.web.api.lists import ListCursor, ListLimit
 from gaugehouse.web.auditing import InOrigin
 from gaugehouse.web.edge import EdgeBody
@@ -124,7 +125,7 @@ def list_status(
 )
 def read_status(runtime: InRuntime, caller: MeasurementReader, component: ComponentInPath) -> DeviceStatus:
     """Return what one device said last, and what that makes it."""
-    (name,) = choose_components(runtime, caller, Choice(names=(component,), type=None, labels={})) or ()
+    name = get_device(runtime, caller, component)
     page = list_devices(
         runtime.fleet,
         caller.project,
