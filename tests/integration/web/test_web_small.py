@@ -155,6 +155,9 @@ def test_wrong_and_double_credentials_are_refused_as_ever(anonymous, device, man
     assert send(anonymous, [row("own", 1)], **{"X-API-Key": "ghk_nonsense"}).status_code == 401
     token = manager.headers["Authorization"]
     assert send(device, [row("own", 1)], Authorization=token).json()["code"] == "two_credentials"
+    for _ in "ab":  # the second time the key is known, and would go the short way
+        assert send(device, [row("own", 1)]).status_code == 201
+        assert send(device, [row("own", 1)], api_key="ghk_nonsense").json()["code"] == "two_credentials"
 
 
 def test_a_revoked_key_is_out_after_a_second(make_key, runtime, monkeypatch):
