@@ -9,6 +9,10 @@ from gaugehouse.cli import serving, supervising
 from gaugehouse.cli.supervising import Worker
 
 
+def keep_retaining(retain):
+    return serving._beside("retention", serving._keep_retaining, SimpleNamespace(retain=retain))
+
+
 @pytest.fixture
 def retention(monkeypatch):
     """Call with what `retain` raises each time; give the event of the third call."""
@@ -24,7 +28,7 @@ def retention(monkeypatch):
 
         monkeypatch.setattr(serving, "RETENTION_FIRST_S", 0.01)
         monkeypatch.setattr(serving, "RETENTION_PERIOD_S", 0.01)
-        return serving._retention(SimpleNamespace(retain=retain)), third
+        return keep_retaining(retain), third
 
     return start
 
@@ -39,7 +43,7 @@ def test_retention_goes_on_after_whatever_happened(retention, error):
 def test_retention_begins_soon_after_the_start(monkeypatch):
     called = threading.Event()
     monkeypatch.setattr(serving, "RETENTION_FIRST_S", 0.01)
-    with serving._retention(SimpleNamespace(retain=called.set)):
+    with keep_retaining(called.set):
         assert called.wait(10)
     assert serving.RETENTION_PERIOD_S == 3600.0
 
