@@ -104,7 +104,8 @@ class Workers:
 
     def said(self, pid):
         """Return the events that a worker logged."""
-        lines = (self._data_dir / f"{self._names[pid]}.txt").read_text().splitlines()
+        path = self._data_dir / f"{self._names[pid]}.txt"
+        lines = path.read_text().splitlines() if path.exists() else []  # it opens its file itself, once it lives
         return [json.loads(line).get("event") for line in lines if line.startswith("{")]
 
     def output(self):
@@ -259,7 +260,7 @@ def test_a_worker_that_stands_still_past_its_lease_and_goes_on_changes_nothing(p
         stopped = hit(plant, workers, reports[-1], phase, line, signal.SIGSTOP)
         if stopped is None:
             continue
-        can_be_replaced = not is_done(plant, reports[-1]) and can_write(plant, reports[-1])
+        can_be_replaced = can_write(plant, reports[-1]) and not is_done(plant, reports[-1])
         other = workers.start()
         if can_be_replaced:
             wait_until(lambda: is_done(plant, reports[-1]), what="the end of the report elsewhere")
