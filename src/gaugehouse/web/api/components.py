@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from gaugehouse.inventory import (
     ComponentView,
@@ -20,7 +20,7 @@ from gaugehouse.web.api.asked import LabelTexts, read_labels
 from gaugehouse.web.api.component_rows import ComponentInPath
 from gaugehouse.web.api.lists import ListCursor, ListLimit, SearchText, one_page
 from gaugehouse.web.auditing import InOrigin, tell_created
-from gaugehouse.web.edge import EdgeBody, OneOrMany, as_list
+from gaugehouse.web.edge import EdgeBody, Instant, OneOrMany, as_list
 from gaugehouse.web.problems import CHANGING, SECURED, WITH_BODY, refusals
 from gaugehouse.web.security import InRuntime, Manager, MeasurementReader
 
@@ -48,7 +48,7 @@ class NewComponentBody(EdgeBody):
     labels: dict[str, str] = Field(default_factory=dict, examples=[{"line": "A"}], description="At most 16")
     attributes: dict[str, Any] = Field(default_factory=dict, description="Any JSON, up to 16 KiB")
     oee: OeeBody = Field(default_factory=lambda: OeeBody.model_validate({}), description="What OEE is computed from")
-    commissioned_at: AwareDatetime | None = Field(None, examples=["2026-03-16T06:00:00Z"], description=COMMISSIONED)
+    commissioned_at: Instant | None = Field(None, examples=["2026-03-16T06:00:00Z"], description=COMMISSIONED)
 
 
 class ComponentChanges(EdgeBody):
@@ -59,7 +59,7 @@ class ComponentChanges(EdgeBody):
     labels: dict[str, str | None] | None = Field(None, examples=[{"line": "B", "hall": None}])
     attributes: dict[str, Any] | None = None
     oee: OeeBody | None = None
-    commissioned_at: AwareDatetime | None = Field(None, description=f"{COMMISSIONED}; null: nobody knows")
+    commissioned_at: Instant | None = Field(None, description=f"{COMMISSIONED}; null: nobody knows")
 
 
 @router.post(
