@@ -245,15 +245,16 @@ def _retention(runtime: Runtime) -> Iterator[None]:
 
 @contextmanager
 def _settled_audit(runtime: Runtime) -> Iterator[None]:
-    """Write down every minute how often was refused again what nobody tried since."""
+    """Write down every minute how often was refused again what nobody tried since, and which keys were used."""
     stopping = threading.Event()
 
     def run() -> None:
         while not stopping.wait(AUDIT_SETTLE_S):
-            try:
-                runtime.refusals.settle()
-            except Exception:  # whatever it is: the next minute must come
-                logger.exception("audit_settle_failed")
+            for settle in (runtime.refusals.settle, runtime.access.write_key_uses):
+                try:
+                    settle()
+                except Exception:  # whatever it is: the next minute must come
+                    logger.exception("audit_settle_failed")
 
     thread = threading.Thread(target=run, name="audit", daemon=True)
     thread.start()

@@ -47,7 +47,7 @@ KEYS_ASKED_AT_ONCE = 4
 JSON_TYPES = frozenset({b"application/json", b"application/json; charset=utf-8"})
 # A request with one of these says more than the short way understands.
 TELLING_HEADERS = frozenset(
-    {b"authorization", b"content-encoding", b"transfer-encoding", b"expect", b"idempotency-key"}
+    {b"authorization", b"api_key", b"content-encoding", b"transfer-encoding", b"expect", b"idempotency-key"}
 )
 
 Outcome = Appended | BaseException
