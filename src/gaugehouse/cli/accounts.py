@@ -12,14 +12,13 @@ from sqlalchemy.orm import Session
 from gaugehouse.access import (
     ApiKeyView,
     MadeLink,
-    MemberView,
     NewApiKey,
     add_api_key,
-    change_member,
     create_user,
     disable_user,
     enable_user,
     find_api_keys,
+    find_role,
     get_api_key,
     get_member,
     grant_role,
@@ -106,22 +105,14 @@ def list_users(*, data_dir: Path, project: str, as_json: bool) -> None:
 def set_role(*, data_dir: Path, name: str, role: str, project: str) -> None:
     """Give a user a role in a project, whether they were a member before or not."""
     with _desk(data_dir, project) as desk:
-        before = _find_member(desk, name)
-        if before is None:
-            grant_role(desk.session, name=name, project=project, role=role)
-            details = {"role": role}
-        else:
-            change_member(desk.session, desk.of_project(), before.id, role=role, include_demo=True)
-            details = {"from": before.role, "to": role}
         user_id = get_user(desk.session, name).id
-        action = "member.add" if before is None else "member.change"
+        before = find_role(desk.session, user_id, desk.of_project())
+        grant_role(desk.session, name=name, project=project, role=role)
+        action, details = "member.add", {"role": role}
+        if before is not None:
+            action, details = "member.change", {"from": before.value, "to": role}
         desk.trail.tell(desk.session, action, id=user_id, name=name, details=details)
     _say(f"user {name} is {role} of project {project}")
-
-
-def _find_member(desk: Desk, name: str) -> MemberView | None:
-    page = load_members(desk.session, desk.of_project(), include_demo=True, limit=MEMBERS_SHOWN)
-    return next((one for one in page.items if one.name == name), None)
 
 
 def remove_user(*, data_dir: Path, name: str, project: str) -> None:
