@@ -75,6 +75,7 @@ def test_admins_create_see_change_and_remove_members(admin, anonymous, runtime):
     nina = as_user(anonymous, "nina")
     assert nina.post("/v1/components", json={"name": "ninas"}).status_code == 403
     assert admin.patch("/v1/members/nina", json={"role": "manager"}).json()["role"] == "manager"
+    forget(runtime)
     assert as_user(anonymous, "nina").post("/v1/components", json={"name": "ninas"}).status_code == 201
     assert admin.delete(f"/v1/members/{made.json()['id']}").status_code == 200
     forget(runtime)
