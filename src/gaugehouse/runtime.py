@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -189,6 +190,8 @@ class Runtime:
     def close(self, *, flush_timeout_s: float = 10.0) -> None:
         """Commit what is acknowledged, let go of the lake and the database."""
         self.refusals.settle(is_last=True)
+        with suppress(GaugehouseError):  # when keys were last used is nice to know
+            self.access.write_key_uses(is_last=True)
         self.lake.close(flush_timeout_s)
         self.database.dispose()
 

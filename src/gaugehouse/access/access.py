@@ -9,14 +9,16 @@ from datetime import UTC, datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from gaugehouse.access.api_keys import hash_key, is_well_formed_key
-from gaugehouse.access.caller import ROLE_SCOPES, Caller, Role, Scope
+from gaugehouse.access.api_keys import is_well_formed_key
+from gaugehouse.access.caller import ROLE_SCOPES, Caller, Role, Scope, has_scope
+from gaugehouse.access.key_uses import KeyUses
 from gaugehouse.access.login_throttle import LockedOut, LoginThrottle
 from gaugehouse.access.passwords import hash_password, verify_password
 from gaugehouse.access.recent import RecentAnswers
+from gaugehouse.access.secret_text import hash_secret
 from gaugehouse.access.tokens import Claims, read_token, sign_token
 from gaugehouse.database import Database
-from gaugehouse.database.tables import ApiKey, Membership, Project, User
+from gaugehouse.database.tables import NAME_CHARACTERS, ApiKey, Membership, Project, User
 from gaugehouse.errors import Forbidden, NotFound, Refused, Unauthenticated
 from gaugehouse.limits import Pace
 from gaugehouse.measurements.names import find_name_problem
@@ -91,6 +93,7 @@ class Access:
         self._demo = demo
         self._nobodys_hash = hash_password("not a password of anybody")  # who does not exist costs the same work
         self._throttle = LoginThrottle(clock)
+        self._key_uses = KeyUses(clock)
         self._standings: RecentAnswers[_Standing | None] = RecentAnswers(clock)
         self._keys: RecentAnswers[_StoredKey | None] = RecentAnswers(clock)
         self._project_ids: RecentAnswers[str | None] = RecentAnswers(clock)
@@ -170,14 +173,23 @@ class Access:
         """
         if not is_well_formed_key(key):  # no database is asked about a typo
             raise _key_refused()
-        key_hash = hash_key(key)
+        key_hash = hash_secret(key)
         find = self._keys.renew if anew else self._keys.find
         stored = find(key_hash, lambda: self._load_key(key_hash))
         if stored is None or not hmac.compare_digest(stored.key_hash, key_hash) or stored.is_revoked:
             raise _key_refused()
         if stored.expires_at is not None and stored.expires_at <= datetime.now(UTC):
             raise _key_refused()
+        self._key_uses.note(stored.caller.id)
         return stored.caller
+
+    def write_key_uses(self, *, is_last: bool = False) -> int:
+        """Write down when keys were last used, each at most once a minute; return how many were written.
+
+        Raises:
+            Unavailable: the database is away; what waits is kept.
+        """
+        return self._key_uses.write(self._db, is_last=is_last)
 
     def knows_token(self, token: str) -> bool:
         """Say whether `caller_of_token` would answer from memory: an event loop need not leave it to a thread then.
@@ -192,7 +204,7 @@ class Access:
 
     def knows_key(self, key: str) -> bool:
         """Say whether `caller_of_key` would answer from memory."""
-        return not is_well_formed_key(key) or self._keys.has(hash_key(key))
+        return not is_well_formed_key(key) or self._keys.has(hash_secret(key))
 
     def caller_of_password(self, username: str, password: str, *, address: str = THIS_MACHINE) -> Caller:
         """Return who a user name and password stand for (HTTP Basic), with all scopes that are held.
@@ -205,6 +217,14 @@ class Access:
         return Caller(
             kind="user", name=account.name, project=slug, project_id=project_id, scopes=frozenset(ROLE_SCOPES[role])
         )
+
+    def check_password(self, username: str, password: str, *, address: str = THIS_MACHINE) -> str:
+        """Return the id of the user whose name and password these are.
+
+        Raises:
+            Unauthenticated, Throttled: as `issue_token`.
+        """
+        return self._check_password(username, password, address).id
 
     def knows_user(self, username: str) -> bool:
         """Say whether there is a user of this name; for what only admins read, never for an answer."""
@@ -306,20 +326,31 @@ class Access:
             )
 
     def _load_key(self, key_hash: str) -> _StoredKey | None:
+        is_owners = (Membership.user_id == ApiKey.owner_id) & (Membership.project_id == ApiKey.project_id)
         statement = (
-            select(ApiKey, Project).join(Project, Project.id == ApiKey.project_id).where(ApiKey.key_hash == key_hash)
+            select(ApiKey, Project, User, Membership.role)
+            .join(Project, Project.id == ApiKey.project_id)
+            .join(User, User.id == ApiKey.owner_id, isouter=True)
+            .join(Membership, is_owners, isouter=True)
+            .where(ApiKey.key_hash == key_hash)
         )
         with self._db.reading() as session:
             found = session.execute(statement).one_or_none()
             if found is None:
                 return None
-            row, project = found
+            row, project, owner, role = found
+            scopes = frozenset(Scope(scope) for scope in row.scopes)
+            if owner is not None:
+                if role is None or not self._may_log_in(owner):
+                    return None
+                # Never more than the owner may at this moment.
+                scopes = frozenset(scope for scope in scopes if has_scope(ROLE_SCOPES[Role(role)], scope))
             caller = Caller(
                 kind="key",
-                name=row.name,
+                name=row.name if owner is None else f"{owner.name}/{row.name}"[:NAME_CHARACTERS],
                 project=project.slug,
                 project_id=row.project_id,
-                scopes=frozenset(Scope(scope) for scope in row.scopes),
+                scopes=scopes,
                 component=row.component,
                 id=row.id,
                 pace=_pace_of(project),

@@ -1,5 +1,6 @@
 """A caller: who, in which project, with which scopes. Everything an endpoint may ask about the sender."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -18,6 +19,10 @@ class Scope(StrEnum):
     EVENTS_WRITE = "events:write"
     EVENTS_READ = "events:read"
     REPORTS_READ = "reports:read"
+    REPORTS_WRITE = "reports:write"
+    STATUS_READ = "status:read"
+    FIRMWARE_READ = "firmware:read"
+    ACCOUNT = "account"
 
 
 class Role(StrEnum):
@@ -34,7 +39,7 @@ ROLE_SCOPES: dict[Role, tuple[Scope, ...]] = {
     Role.ADMIN: (Scope.USER, Scope.MANAGER, Scope.ADMIN),
 }
 
-# A static secret opens no user session (ASVS 7.2.2): keys never hold user, manager or admin.
+# A static secret opens no user session (ASVS 7.2.2): keys never hold user, manager, admin or account.
 KEY_SCOPES = frozenset(
     {
         Scope.MEASUREMENTS_WRITE,
@@ -42,17 +47,43 @@ KEY_SCOPES = frozenset(
         Scope.EVENTS_WRITE,
         Scope.EVENTS_READ,
         Scope.REPORTS_READ,
+        Scope.REPORTS_WRITE,
+        Scope.STATUS_READ,
+        Scope.FIRMWARE_READ,
     }
 )
 DEFAULT_KEY_SCOPES = (Scope.MEASUREMENTS_WRITE, Scope.MEASUREMENTS_READ, Scope.EVENTS_WRITE, Scope.EVENTS_READ)
+# A device writes, and asks how it is seen and what it is to run; it reads no rows unless it is told it may.
+DEVICE_KEY_SCOPES = (Scope.MEASUREMENTS_WRITE, Scope.EVENTS_WRITE, Scope.STATUS_READ, Scope.FIRMWARE_READ)
+READING_SCOPES = (Scope.MEASUREMENTS_READ, Scope.EVENTS_READ)
+WRITING_SCOPES = frozenset({Scope.MEASUREMENTS_WRITE, Scope.EVENTS_WRITE, Scope.REPORTS_WRITE})
+# Reports cover many components: a key that is bound to one has no say in them.
+PROJECT_SCOPES = frozenset({Scope.REPORTS_READ, Scope.REPORTS_WRITE})
 
 # `manager` does not imply `user`: a token can be issued for reports alone.
 IMPLIED_SCOPES: dict[Scope, frozenset[Scope]] = {
-    Scope.USER: frozenset({Scope.MEASUREMENTS_READ, Scope.EVENTS_READ}),
-    Scope.MANAGER: frozenset({Scope.MEASUREMENTS_WRITE, Scope.EVENTS_WRITE, Scope.EVENTS_READ, Scope.REPORTS_READ}),
+    Scope.USER: frozenset(
+        {Scope.MEASUREMENTS_READ, Scope.EVENTS_READ, Scope.STATUS_READ, Scope.FIRMWARE_READ, Scope.ACCOUNT}
+    ),
+    Scope.MANAGER: frozenset(
+        {
+            Scope.MEASUREMENTS_WRITE,
+            Scope.EVENTS_WRITE,
+            Scope.EVENTS_READ,
+            Scope.REPORTS_READ,
+            Scope.REPORTS_WRITE,
+            Scope.ACCOUNT,
+        }
+    ),
+    Scope.ADMIN: frozenset({Scope.ACCOUNT}),
 }
 
 CallerKind = Literal["user", "key", "operator"]
+
+
+def has_scope(held: Iterable[Scope], wanted: Scope) -> bool:
+    """Return whether one of the scopes that are held is the wanted one, or implies it."""
+    return any(scope is wanted or wanted in IMPLIED_SCOPES.get(scope, ()) for scope in held)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +92,7 @@ class Caller:
 
     Args:
         kind: A person (`user`), an API key, or the command line on the same machine (`operator`).
-        name: Name of the user or key, for logs and `requested_by`.
+        name: Name of the user or key, for logs and `requested_by`; of a personal key `owner/key`.
         project: Slug of the one project this caller sees.
         project_id: Its id.
         scopes: Scopes of the token or key as issued; ask `may`, which knows what implies what.
@@ -81,6 +112,4 @@ class Caller:
 
     def may(self, scope: Scope) -> bool:
         """Return whether this caller has a scope, directly or because another one implies it."""
-        if self.kind == "operator" or scope in self.scopes:
-            return True
-        return any(scope in IMPLIED_SCOPES.get(held, ()) for held in self.scopes)
+        return self.kind == "operator" or has_scope(self.scopes, scope)

@@ -1,14 +1,18 @@
 """Users and what they are in a project."""
 
-from sqlalchemy import exists, select
+from typing import NewType
+
+from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from gaugehouse.access.caller import Role
 from gaugehouse.access.passwords import check_password, hash_password
 from gaugehouse.database import database_now, new_id
-from gaugehouse.database.tables import Membership, Project, User
+from gaugehouse.database.tables import ApiKey, Membership, OneTimeLink, Project, User
 from gaugehouse.errors import AlreadyExists, NotFound, Refused
 from gaugehouse.measurements.names import find_name_problem
+
+PasswordHash = NewType("PasswordHash", str)
 
 DEMO_USERS = (("user", Role.VIEWER), ("manager", Role.MANAGER))  # passwords equal the names; demo mode only
 DEMO_PROJECT = "default"
@@ -22,18 +26,35 @@ def create_user(session: Session, *, name: str, password: str, role: str, projec
         NotFound: there is no such project.
         AlreadyExists: the name is taken.
     """
+    check_user_name(name)
+    prepared = prepare_password(password, user_name=name)
+    return add_user(session, name=name, password=prepared, role=role, project_id=get_project(session, project).id)
+
+
+def check_user_name(name: str) -> None:
+    """Refuse what cannot be the name of a user."""
     problem = find_name_problem(name)
     if problem is not None or ":" in name:  # HTTP Basic ends the name at the first colon
         raise Refused(f"the name of a user {problem or 'cannot contain a colon'}", code="name_refused")
-    check_password(password, user_name=name)
-    project_id, held = get_project(session, project).id, _read_role(role)
-    user = _find_user(session, name)
+
+
+def add_user(
+    session: Session, *, name: str, password: PasswordHash, role: str, project_id: str, email: str | None = None
+) -> str:
+    """Create a user, whose password was prepared, with a role in a project; return its id.
+
+    Raises:
+        Refused: name or role are not acceptable.
+        AlreadyExists: the name is taken.
+    """
+    check_user_name(name)
+    held, user = _read_role(role), _find_user(session, name)
     if user is not None and not user.is_demo:
         raise AlreadyExists(f"there is already a user {name!r}", code="user_exists")
     if user is not None:
         session.delete(user)
         session.flush()
-    return _add_user(session, name, password, project_id, held, is_demo=False)
+    return _add_user(session, name, password, project_id, held, email=email)
 
 
 def has_users(session: Session) -> bool:
@@ -62,24 +83,43 @@ def ensure_demo_users(session: Session) -> None:
     project_id = get_project(session, DEMO_PROJECT).id
     for name, role in DEMO_USERS:
         if _find_user(session, name) is None:
-            _add_user(session, name, name, project_id, role, is_demo=True)
+            _add_user(session, name, hash_password(name), project_id, role, is_demo=True)
+
+
+def prepare_password(password: str, *, user_name: str) -> PasswordHash:
+    """Return what is stored of a new password: outside of any transaction, for it takes 30 ms.
+
+    Raises:
+        Refused: it is too short, too long, no text, or too common.
+    """
+    check_password(password, user_name=user_name)
+    return PasswordHash(hash_password(password))
 
 
 def set_password(session: Session, *, name: str, password: str) -> None:
     """Change a password; all tokens of the user end within a second."""
-    check_password(password, user_name=name)
-    user = get_user(session, name)
-    user.password_hash = hash_password(password)
+    prepared = prepare_password(password, user_name=name)
+    replace_password(session, get_user(session, name).id, prepared)
+
+
+def replace_password(session: Session, user_id: str, password: PasswordHash) -> None:
+    """Change a password that was prepared; all tokens of the user end within a second, and links to reset it."""
+    user = session.get_one(User, user_id)
+    user.password_hash = password
     user.is_demo = False
     user.token_version += 1
+    open_links = update(OneTimeLink).where(OneTimeLink.user_id == user_id, OneTimeLink.used_at.is_(None))
+    session.execute(open_links.values(used_at=database_now()))
+    session.flush()
 
 
 def disable_user(session: Session, *, name: str) -> None:
-    """Keep a user out; tokens end within a second and stay ended after `enable_user`."""
+    """Keep a user out; tokens and personal keys end within a second and stay ended after `enable_user`."""
     user = get_user(session, name)
     if user.disabled_at is None:
         user.disabled_at = session.scalar(select(database_now()))
         user.token_version += 1
+        _end_personal_keys(session, user.id, None)
 
 
 def enable_user(session: Session, *, name: str) -> None:
@@ -88,21 +128,98 @@ def enable_user(session: Session, *, name: str) -> None:
 
 
 def grant_role(session: Session, *, name: str, project: str, role: str) -> None:
-    """Make an existing user viewer, manager or admin of a project; tokens change with it within a second."""
-    user_id, project_id, held = get_user(session, name).id, get_project(session, project).id, _read_role(role)
-    membership = session.get(Membership, (user_id, project_id))
-    if membership is None:
-        session.add(Membership(user_id=user_id, project_id=project_id, role=held.value))
+    """Make an existing user viewer, manager or admin of a project; tokens change with it within a second.
+
+    Raises:
+        NotFound: there is no such user or project.
+        Refused: no such role.
+        AlreadyExists: it is the last admin, who must stay one (`last_admin`).
+    """
+    user, project_id, held = get_user(session, name), get_project(session, project).id, _read_role(role)
+    if session.get(Membership, (user.id, project_id)) is None:
+        session.add(Membership(user_id=user.id, project_id=project_id, role=held.value))
+        session.flush()
     else:
-        membership.role = held.value
+        change_role(session, user.id, project_id, role)
+
+
+def change_role(session: Session, user_id: str, project_id: str, role: str) -> None:
+    """Give a member another role; tokens and personal keys change with it within a second.
+
+    Raises:
+        Refused: no such role.
+        AlreadyExists: it is the last admin, who must stay one (`last_admin`).
+    """
+    held = _read_role(role)
+    _lock_members(session, project_id)
+    membership = session.get_one(Membership, (user_id, project_id), populate_existing=True)
+    if membership.role == Role.ADMIN and held is not Role.ADMIN:
+        _keep_an_admin(session, user_id, project_id)
+    membership.role = held.value
+    session.flush()
 
 
 def end_membership(session: Session, *, name: str, project: str) -> None:
-    """Take a user out of a project; tokens for it end within a second."""
-    membership = session.get(Membership, (get_user(session, name).id, get_project(session, project).id))
-    if membership is None:
+    """Take a user out of a project; tokens and personal keys for it end within a second.
+
+    Raises:
+        NotFound: they are not in it.
+        AlreadyExists: it is the last admin (`last_admin`).
+    """
+    user_id, project_id = get_user(session, name).id, get_project(session, project).id
+    if session.get(Membership, (user_id, project_id)) is None:
         raise NotFound(f"{name!r} is not a member of this project", code="membership_not_found")
+    remove_membership(session, user_id, project_id)
+
+
+def remove_membership(session: Session, user_id: str, project_id: str) -> None:
+    """Take a member out of a project: `end_membership` by ids.
+
+    Raises:
+        AlreadyExists: it is the last admin (`last_admin`).
+    """
+    _lock_members(session, project_id)
+    membership = session.get_one(Membership, (user_id, project_id), populate_existing=True)
+    if membership.role == Role.ADMIN:
+        _keep_an_admin(session, user_id, project_id)
+    _end_personal_keys(session, user_id, project_id)
     session.delete(membership)
+    session.flush()
+
+
+def find_role(session: Session, user_id: str, project_id: str) -> Role | None:
+    """Return what a user is in a project, None if nothing."""
+    membership = session.get(Membership, (user_id, project_id))
+    return None if membership is None else Role(membership.role)
+
+
+def _lock_members(session: Session, project_id: str) -> None:
+    """Let nobody else change who is in a project until this transaction ends: two admins may demote one another."""
+    session.execute(select(Project.id).where(Project.id == project_id).with_for_update(key_share=True))
+
+
+def _keep_an_admin(session: Session, leaving_id: str, project_id: str) -> None:
+    others = (
+        select(Membership.user_id)
+        .join(User, User.id == Membership.user_id)
+        .where(
+            Membership.project_id == project_id,
+            Membership.role == Role.ADMIN.value,
+            Membership.user_id != leaving_id,
+            User.disabled_at.is_(None),
+            User.is_demo.is_(False),
+        )
+    )
+    if session.scalars(others.limit(1)).first() is None:
+        raise AlreadyExists("this is the last admin of the project; make another one first", code="last_admin")
+
+
+def _end_personal_keys(session: Session, owner_id: str, project_id: str | None) -> None:
+    """End the personal keys of a member, in one project or in all: who comes back later makes new ones."""
+    statement = update(ApiKey).where(ApiKey.owner_id == owner_id, ApiKey.revoked_at.is_(None))
+    if project_id is not None:
+        statement = statement.where(ApiKey.project_id == project_id)
+    session.execute(statement.values(revoked_at=database_now()), execution_options={"synchronize_session": False})
 
 
 def get_user(session: Session, name: str) -> User:
@@ -131,8 +248,17 @@ def _read_role(role: str) -> Role:
     return Role(role)
 
 
-def _add_user(session: Session, name: str, password: str, project_id: str, role: Role, *, is_demo: bool) -> str:
-    user = User(id=new_id("usr"), name=name, password_hash=hash_password(password), is_demo=is_demo)
+def _add_user(  # noqa: PLR0913 - one per column
+    session: Session,
+    name: str,
+    password_hash: str,
+    project_id: str,
+    role: Role,
+    *,
+    email: str | None = None,
+    is_demo: bool = False,
+) -> str:
+    user = User(id=new_id("usr"), name=name, password_hash=password_hash, email=email, is_demo=is_demo)
     session.add(user)
     session.flush()  # the membership refers to it
     session.add(Membership(user_id=user.id, project_id=project_id, role=role.value))

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from gaugehouse.cli.account_commands import component_app, key_app, user_app
 from gaugehouse.cli.options import (
     DEFAULT_DATA,
     EXIT_DAMAGED,
@@ -30,8 +31,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-user_app = typer.Typer(help="Users and their roles.", no_args_is_help=True)
-key_app = typer.Typer(help="API keys of devices and programs.", no_args_is_help=True)
 project_app = typer.Typer(help="Projects: tenants, and how long their rows are kept.", no_args_is_help=True)
 calendar_app = typer.Typer(help="The shift calendar of a project.", no_args_is_help=True)
 exclusion_app = typer.Typer(help="Windows that reports leave out: maintenance, calibration.", no_args_is_help=True)
@@ -45,6 +44,7 @@ app.add_typer(project_app, name="project")
 app.add_typer(calendar_app, name="calendar")
 app.add_typer(exclusion_app, name="exclusion")
 app.add_typer(user_app, name="user")
+app.add_typer(component_app, name="component")
 app.add_typer(key_app, name="key")
 app.add_typer(audit_app, name="audit")
 
@@ -209,41 +209,6 @@ def restore(
     from gaugehouse.cli.backups import bring_back
 
     bring_back(data_dir=data, target=target, name=name)
-
-
-@user_app.command(name="create")
-def user_create(
-    name: str,
-    role: Annotated[str, typer.Option(help="viewer, manager or admin")],
-    data: Data = DEFAULT_DATA,
-    project: Project = "default",
-    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin")] = False,
-) -> None:
-    """Create a user with a role in a project; works while the server runs."""
-    from gaugehouse.cli.accounts import create_user_account
-
-    if not password_stdin and not sys.stdin.isatty():
-        raise typer.BadParameter("there is no terminal to ask for the password: use --password-stdin")
-    password = (
-        sys.stdin.readline().rstrip("\r\n")
-        if password_stdin
-        else typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-    )
-    create_user_account(data_dir=data, name=name, role=role, project=project, password=password)
-
-
-@key_app.command(name="create")
-def key_create(
-    name: str,
-    data: Data = DEFAULT_DATA,
-    project: Project = "default",
-    component: Annotated[str | None, typer.Option(help="Bind the key to this one component")] = None,
-    scope: Annotated[list[str] | None, typer.Option(help="Repeatable; default: write and read measurements")] = None,
-) -> None:
-    """Create an API key and print it, alone, on stdout: it is shown only now."""
-    from gaugehouse.cli.accounts import create_key
-
-    create_key(data_dir=data, name=name, project=project, component=component, scopes=scope or [])
 
 
 @project_app.command(name="list")

@@ -232,12 +232,13 @@ def _keep_retaining(runtime: Runtime, stopping: threading.Event) -> None:
 
 
 def _keep_settling_audit(runtime: Runtime, stopping: threading.Event) -> None:
-    """Write down every minute how often was refused again what nobody tried since."""
+    """Write down every minute how often was refused again what nobody tried since, and which keys were used."""
     while not stopping.wait(AUDIT_SETTLE_S):
-        try:
-            runtime.refusals.settle()
-        except Exception:  # whatever it is: the next minute must come
-            logger.exception("audit_settle_failed")
+        for settle in (runtime.refusals.settle, runtime.access.write_key_uses):
+            try:
+                settle()
+            except Exception:  # whatever it is: the next minute must come
+                logger.exception("audit_settle_failed")
 
 
 @contextmanager

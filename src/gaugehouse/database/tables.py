@@ -9,6 +9,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from gaugehouse.database.clock import UtcDateTime, database_now
 
+EMAIL_CHARACTERS = 320
 NAME_CHARACTERS = 200  # the name rule of measurements/names.py
 ID_COLUMN = String(32)
 JSON_COLUMN = JSON().with_variant(JSONB(), "postgresql")
@@ -67,6 +68,7 @@ class User(Base):
 
     id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
     name: Mapped[str] = mapped_column(NAME_COLUMN, unique=True)
+    email: Mapped[str | None] = mapped_column(String(EMAIL_CHARACTERS), index=True)
     password_hash: Mapped[str] = mapped_column(String(255))
     token_version: Mapped[int] = mapped_column(default=1)
     is_demo: Mapped[bool] = mapped_column(default=False)
@@ -88,12 +90,16 @@ class Membership(Base):
 
 
 class ApiKey(Base):
-    """A key of a device or a script; only its SHA-256 is kept. `component` is a name: it may not exist yet."""
+    """A key of a device or a script; only its SHA-256 is kept. `component` is a name: it may not exist yet.
+
+    `owner_id` is the member whose personal key it is. `successor_id` is the key that it was replaced by.
+    """
 
     __tablename__ = "api_keys"
 
     id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
     project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"), index=True)
+    owner_id: Mapped[str | None] = mapped_column(ID_COLUMN, ForeignKey("users.id", ondelete="CASCADE"), index=True)
     name: Mapped[str] = mapped_column(NAME_COLUMN)
     key_hash: Mapped[str] = mapped_column(String(64), unique=True)
     shown: Mapped[str] = mapped_column(String(8))
@@ -102,10 +108,33 @@ class ApiKey(Base):
     created_at: Mapped[datetime] = mapped_column(default=database_now())
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    successor_id: Mapped[str | None] = mapped_column(ID_COLUMN)
+
+
+class OneTimeLink(Base):
+    """An invitation to a project, or leave to set a forgotten password; only the SHA-256 of its token is kept."""
+
+    __tablename__ = "one_time_links"
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    project_id: Mapped[str | None] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"), index=True)
+    user_id: Mapped[str | None] = mapped_column(ID_COLUMN, ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    role: Mapped[str | None] = mapped_column(String(16))
+    email: Mapped[str | None] = mapped_column(String(EMAIL_CHARACTERS))
+    made_by: Mapped[str] = mapped_column(NAME_COLUMN)
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
 
 
 class Component(Base):
-    """The thing measured. `search_text` is name and title casefolded: SQLite folds ASCII only."""
+    """The thing measured. `search_text` is name and title casefolded: SQLite folds ASCII only.
+
+    `moved_to` is the id of the project that it went to; this row stays for what it sent before.
+    """
 
     __tablename__ = "components"
     __table_args__ = (
@@ -134,6 +163,7 @@ class Component(Base):
     updated_at: Mapped[datetime] = mapped_column(default=database_now())
     commissioned_at: Mapped[datetime | None]
     retired_at: Mapped[datetime | None]
+    moved_to: Mapped[str | None] = mapped_column(ID_COLUMN)
 
 
 class Metric(Base):

@@ -7,13 +7,13 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from gaugehouse.database import database_now, new_id
+from gaugehouse.database.pages import load_page, read_order
 from gaugehouse.database.tables import NAME_CHARACTERS, FirmwareForm, FirmwareRelease
 from gaugehouse.errors import AlreadyExists, NotFound, Refused
 from gaugehouse.fleet.targets import ReleaseState
 from gaugehouse.fleet.versions import Form, read_form
 from gaugehouse.inventory import Page
 from gaugehouse.inventory.checks import find_text_problem
-from gaugehouse.inventory.pages import load_page, read_order
 from gaugehouse.measurements.names import find_name_problem
 
 DEFAULT_FORM = "dotted"

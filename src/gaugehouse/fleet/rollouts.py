@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from gaugehouse.database import Database, database_now, new_id
+from gaugehouse.database.pages import load_page, read_order
 from gaugehouse.database.tables import Component, FirmwareRelease, FirmwareRollout
 from gaugehouse.errors import NotFound, Refused
 from gaugehouse.fleet.releases import get_form, get_release_row
@@ -17,7 +18,6 @@ from gaugehouse.fleet.targets import Device, Plan, Release, ReleaseState, Rollou
 from gaugehouse.fleet.versions import Form
 from gaugehouse.inventory import Page
 from gaugehouse.inventory.checks import find_label_problem
-from gaugehouse.inventory.pages import load_page, read_order
 from gaugehouse.measurements.names import find_name_problem
 from gaugehouse.query import resolve_components
 

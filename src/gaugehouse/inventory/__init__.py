@@ -8,6 +8,7 @@ still accepts rows; versions of a shift calendar and exclusion windows are never
 withdrawn; every function is told the project and sees nothing else.
 """
 
+from gaugehouse.database.pages import Page as Page
 from gaugehouse.inventory.components import ComponentView as ComponentView
 from gaugehouse.inventory.components import NewComponent as NewComponent
 from gaugehouse.inventory.components import create_components as create_components
@@ -32,7 +33,8 @@ from gaugehouse.inventory.metrics import find_metrics as find_metrics
 from gaugehouse.inventory.metrics import get_metric as get_metric
 from gaugehouse.inventory.metrics import resolve_attributes as resolve_attributes
 from gaugehouse.inventory.metrics import update_metric as update_metric
-from gaugehouse.inventory.pages import Page as Page
+from gaugehouse.inventory.moves import Move as Move
+from gaugehouse.inventory.moves import move_component as move_component
 from gaugehouse.inventory.projects import LIMITS as LIMITS
 from gaugehouse.inventory.projects import ProjectSettings as ProjectSettings
 from gaugehouse.inventory.projects import ProjectView as ProjectView

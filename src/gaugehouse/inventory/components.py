@@ -10,6 +10,7 @@ from sqlalchemy import Select, insert, or_, select
 from sqlalchemy.orm import Session
 
 from gaugehouse.database import database_now, new_id
+from gaugehouse.database.pages import Page, load_page, read_order
 from gaugehouse.database.tables import NAME_CHARACTERS, Component
 from gaugehouse.errors import MAX_ROWS_NAMED, AlreadyExists, NotFound, Refused, RowProblem, RowsRefused
 from gaugehouse.inventory.checks import (
@@ -20,7 +21,6 @@ from gaugehouse.inventory.checks import (
     split_names,
 )
 from gaugehouse.inventory.oee import find_oee_hints, find_oee_problem, read_oee
-from gaugehouse.inventory.pages import Page, load_page, read_order
 from gaugehouse.measurements.names import find_name_problem
 from gaugehouse.measurements.oee import OeeAttributes
 

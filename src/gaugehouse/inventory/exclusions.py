@@ -8,11 +8,11 @@ from sqlalchemy import Select, and_, insert, or_, select
 from sqlalchemy.orm import Session
 
 from gaugehouse.database import database_now, new_id
+from gaugehouse.database.pages import Page, load_page, read_order
 from gaugehouse.database.tables import NAME_CHARACTERS, Component, ExclusionComponent, ExclusionWindow
 from gaugehouse.errors import MAX_ROWS_NAMED, NotFound, Refused, TooLarge
 from gaugehouse.inventory.checks import find_text_problem, split_names
 from gaugehouse.inventory.components import get_component
-from gaugehouse.inventory.pages import Page, load_page, read_order
 from gaugehouse.measurements.exclusions import Exclusion, ExclusionKind
 from gaugehouse.measurements.names import find_name_problem
 

@@ -10,12 +10,12 @@ from sqlalchemy import Select, func, insert, select
 from sqlalchemy.orm import Session
 
 from gaugehouse.database import database_now, new_id
+from gaugehouse.database.pages import Page, load_page, read_order
 from gaugehouse.database.tables import NAME_CHARACTERS, Component, Metric, Project
 from gaugehouse.errors import MAX_ROWS_NAMED, AlreadyExists, NotFound, Refused, RowProblem, RowsRefused
 from gaugehouse.inventory.checks import find_number_problem, find_text_problem, split_names
 from gaugehouse.inventory.components import get_component, search_text
 from gaugehouse.inventory.oee import hint_unseen
-from gaugehouse.inventory.pages import Page, load_page, read_order
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateClass, parse_subgroup
 from gaugehouse.measurements.names import find_name_problem
 

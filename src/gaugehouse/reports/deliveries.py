@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session
 
 from gaugehouse.access import Caller
 from gaugehouse.database import database_now, new_id
+from gaugehouse.database.pages import Page, load_page, read_order
 from gaugehouse.database.tables import Delivery, Project, Report, ReportRevision
 from gaugehouse.errors import AlreadyExists, NotFound, Refused
-from gaugehouse.inventory.pages import Page, load_page, read_order
 from gaugehouse.jobs import JobStatus, JobView, enqueue, hasten
 from gaugehouse.measurements.names import find_name_problem
 from gaugehouse.measurements.selection import from_epoch_us

@@ -82,6 +82,35 @@ def send_mail(
     return DELIVERED
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """A short message without files.
+
+    Args:
+        id: Of what it is about; part of the Message-ID.
+        address: Of the one receiver.
+        subject: One line.
+        text: Plain text; never in any log.
+    """
+
+    id: str
+    address: str
+    subject: str
+    text: str = field(repr=False)
+
+
+def send_note(note: Note, server: MailServer, *, now: datetime) -> None:
+    """Send a message, once.
+
+    Raises:
+        OSError: it did not go out (smtplib's errors are some).
+    """
+    message = _head(note.subject, note.address, note.id, sender=server.sender, now=now)
+    message.set_content(note.text, cte="quoted-printable")
+    with _signed_in(server) as smtp:
+        smtp.send_message(message, from_addr=server.sender, to_addrs=[note.address])
+
+
 @contextmanager
 def _signed_in(server: MailServer) -> Iterator[smtplib.SMTP]:
     hello = server.sender.rpartition("@")[2]  # smtplib would ask the DNS for our own name, for up to half a minute
@@ -131,20 +160,26 @@ def _judge_reply(what: str, code: int, reply: bytes | str) -> Outcome:
 
 def compose(parcel: Parcel, destination: EmailDestination, address: str, *, sender: str, now: datetime) -> EmailMessage:
     """Return the message to one address. Pure: the same parcel gives the same message but for its date."""
-    message = EmailMessage(policy=email.policy.SMTP)
     revised = f" (revision {parcel.revision})" if parcel.revision > 1 else ""
     failed = "FAILED: " if parcel.subject.failure is not None else ""
-    message["Subject"] = failed + parcel.fill_in(destination.subject) + revised
-    message["From"] = sender
-    message["To"] = address
-    message["Date"] = format_datetime(now)
-    message["Message-ID"] = f"<{parcel.delivery_id}@{sender.rpartition('@')[2]}>"
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's absence note shall answer
+    subject = failed + parcel.fill_in(destination.subject) + revised
+    message = _head(subject, address, parcel.delivery_id, sender=sender, now=now)
     message.set_content(_write_text(parcel, destination), cte="quoted-printable")
     for file in parcel.files:
         media_type = file.media_type.partition(";")[0].strip()
         maintype, _, subtype = media_type.partition("/")
         message.add_attachment(file.read(), maintype=maintype, subtype=subtype, filename=safe_name(file.name))
+    return message
+
+
+def _head(subject: str, address: str, id_: str, *, sender: str, now: datetime) -> EmailMessage:
+    message = EmailMessage(policy=email.policy.SMTP)
+    message["Subject"] = subject
+    message["From"] = sender
+    message["To"] = address
+    message["Date"] = format_datetime(now)
+    message["Message-ID"] = f"<{id_}@{sender.rpartition('@')[2]}>"
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's absence note shall answer
     return message
 
 

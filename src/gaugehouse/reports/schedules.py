@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from gaugehouse import jobs
 from gaugehouse.access import Caller
+from gaugehouse.database.pages import Page, load_page, read_order
 from gaugehouse.database.tables import Job, Report, ReportRevision, ReportTemplate, ScheduleFire
 from gaugehouse.errors import NotFound, Refused
-from gaugehouse.inventory.pages import Page, load_page, read_order
 from gaugehouse.jobs import CatchUp, Recurrence, Schedule, ScheduleWishes, parse_recurrence
 from gaugehouse.measurements.period import find_zone, parse_period
 from gaugehouse.query.components import show_name

@@ -13,9 +13,9 @@ from gaugehouse.access import Caller
 from gaugehouse.audit import Trail
 from gaugehouse.config import Layout
 from gaugehouse.database import Database, database_now, new_id
+from gaugehouse.database.pages import Page, load_page, read_order
 from gaugehouse.database.tables import Job, Report, ReportRevision
 from gaugehouse.errors import AlreadyExists, Forbidden, NotFound
-from gaugehouse.inventory.pages import Page, load_page, read_order
 from gaugehouse.inventory.projects import get_project_settings
 from gaugehouse.jobs import JobStatus, enqueue, refuse_too_many_waiting, request_cancel
 from gaugehouse.measurements.names import find_name_problem

@@ -11,6 +11,7 @@ from gaugehouse.web.body import BodyGuard
 from gaugehouse.web.envelope import Envelope
 from gaugehouse.web.openapi import Api, describe
 from gaugehouse.web.pace import Paces
+from gaugehouse.web.postman import Postman
 from gaugehouse.web.problems import install_error_table
 from gaugehouse.web.query_fields import refuse_stray_fields
 from gaugehouse.web.reads import ReadGate
@@ -59,6 +60,7 @@ def create_app(runtime: Runtime) -> Api:
     app.state.traffic = traffic
     app.state.paces = paces
     app.state.threads = Threads()
+    app.state.postman = Postman()
     app.state.is_leaving = _stay  # who serves the application says when requests should wait for nothing any more
     install_error_table(app)
     install_audit(app)

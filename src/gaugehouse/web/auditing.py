@@ -117,6 +117,11 @@ def tell_refused_login(runtime: Runtime, origin: Origin, username: str, refusal:
     _tell_of_login(runtime, origin, "login.refuse", username, {"code": refusal.code})
 
 
+def tell_asked_reset(runtime: Runtime, origin: Origin, account: str) -> None:
+    """Write down that somebody asked for a new password; whether there is such a user makes no difference to them."""
+    _tell_of_login(runtime, origin, "user.ask_reset", account, {})
+
+
 def tell_lockout(runtime: Runtime, origin: Origin, username: str, locked: LockedOut) -> None:
     """Write down that sign-ins are refused for a while; an address is locked for every name, so it names none."""
     _tell_of_login(runtime, origin, "login.throttle", username if locked == "account" else None, {"locked": locked})

@@ -29,6 +29,8 @@ TAGS = [
     {"name": "calendar", "description": "What a plant plans: shifts, and windows that do not count"},
     {"name": "reports", "description": "KPIs over periods, computed by jobs, kept as evidence"},
     {"name": "access", "description": "Tokens and who you are"},
+    {"name": "keys", "description": "API keys of the project, for admins"},
+    {"name": "members", "description": "Who is in the project, and invitations to it; for admins"},
     {"name": "audit", "description": "Who did what, from where; for admins"},
     {"name": "health", "description": "For load balancers; no credentials"},
 ]

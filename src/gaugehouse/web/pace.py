@@ -21,6 +21,7 @@ from gaugehouse.limits import MAX_BUCKETS, Buckets, Pace, Rate, Taken, find_clie
 
 MINUTE_S = 60
 REPORT_PATH = re.compile(r"/v1/reports(/[^/]+/revisions)?")
+LINK_RATE = Rate(name="links", quota=20, window_s=MINUTE_S)  # of one address
 Header = tuple[bytes, bytes]
 
 
@@ -125,6 +126,14 @@ class Paces:
             Throttled: Too many of them came from its address.
         """
         self._take(scope, [(self._refused, 1)], group_address(self.find_address(scope)), self._strangers)
+
+    def admit_link(self, scope: Scope) -> None:
+        """Count one use of a one-time link, or one wish for one: nobody who does that has credentials.
+
+        Raises:
+            Throttled: Too many of them came from its address.
+        """
+        self._take(scope, [(LINK_RATE, 1)], group_address(self.find_address(scope)), self._strangers)
 
     def _take(self, scope: Scope, wishes: Sequence[tuple[Rate | None, int]], name: object, buckets: Buckets) -> None:
         refused = self._find_refusal(scope, wishes, name, buckets)

@@ -11,7 +11,7 @@ from anyio.to_thread import run_sync
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBasic, HTTPBasicCredentials, OAuth2PasswordBearer, SecurityScopes
 
-from gaugehouse.access import Access, Caller, Scope
+from gaugehouse.access import KEY_PREFIX, Access, Caller, Scope
 from gaugehouse.errors import Forbidden, Unauthenticated
 from gaugehouse.runtime import Runtime
 from gaugehouse.web.pace import admit_caller, counting_strangers, paces_of
@@ -20,7 +20,7 @@ from gaugehouse.web.threads import InThreads, Threads
 ROLE_SCOPES = {
     Scope.USER: "Read components, measurements, events and metrics",
     Scope.MANAGER: "Request reports, change the inventory, write measurements",
-    Scope.ADMIN: "Read the audit log",
+    Scope.ADMIN: "Keys and members of the project, read the audit log",
 }
 # Which of the scopes above carries each narrower one: what the docs page asks for on behalf of a person.
 CARRIED_BY: dict[Scope, Scope] = {
@@ -31,6 +31,10 @@ CARRIED_BY: dict[Scope, Scope] = {
     Scope.MEASUREMENTS_WRITE: Scope.MANAGER,
     Scope.EVENTS_WRITE: Scope.MANAGER,
     Scope.REPORTS_READ: Scope.MANAGER,
+    Scope.REPORTS_WRITE: Scope.MANAGER,
+    Scope.STATUS_READ: Scope.USER,
+    Scope.FIRMWARE_READ: Scope.USER,
+    Scope.ACCOUNT: Scope.USER,
     Scope.ADMIN: Scope.ADMIN,
 }
 
@@ -56,10 +60,19 @@ async def find_runtime(request: Request) -> Runtime:
 InRuntime = Annotated[Runtime, Depends(find_runtime)]
 
 
+def _choose_key(key: str | None, underscored: str | None) -> str | None:
+    """Return the key that was sent under either name."""
+    if None not in {key, underscored} and key != underscored:
+        raise Unauthenticated("X-API-Key and api_key hold different keys; send one", code="two_credentials")
+    return underscored if key is None else key
+
+
 async def _identify(access: Access, threads: Threads, token: str | None, key: str | None) -> Caller:
     """Return who that is; only what the database must be asked about waits for a thread."""
     if token is not None and key is not None:
         raise Unauthenticated("send a token or an API key, not both", code="two_credentials")
+    if token is not None and token.startswith(KEY_PREFIX):
+        token, key = None, token
     if token is not None:
         ask, is_known = partial(access.caller_of_token, token), access.knows_token(token)
     elif key is not None:
@@ -67,13 +80,6 @@ async def _identify(access: Access, threads: Threads, token: str | None, key: st
     else:
         raise Unauthenticated("send Authorization: Bearer with a token from POST /token, or X-API-Key")
     return ask() if is_known else await run_sync(ask, limiter=threads.callers)
-
-
-def _choose_key(key: str | None, underscored: str | None) -> str | None:
-    """Return the key that was sent under either name."""
-    if None not in {key, underscored} and key != underscored:
-        raise Unauthenticated("X-API-Key and api_key hold different keys; send one", code="two_credentials")
-    return underscored if key is None else key
 
 
 async def authorize(
@@ -107,6 +113,10 @@ MeasurementWriter = Annotated[Caller, Security(authorize, scopes=[Scope.MEASUREM
 EventReader = Annotated[Caller, Security(authorize, scopes=[Scope.EVENTS_READ])]
 EventWriter = Annotated[Caller, Security(authorize, scopes=[Scope.EVENTS_WRITE])]
 ReportReader = Annotated[Caller, Security(authorize, scopes=[Scope.REPORTS_READ])]
+ReportWriter = Annotated[Caller, Security(authorize, scopes=[Scope.REPORTS_WRITE])]
+StatusReader = Annotated[Caller, Security(authorize, scopes=[Scope.STATUS_READ])]
+FirmwareReader = Annotated[Caller, Security(authorize, scopes=[Scope.FIRMWARE_READ])]
+Person = Annotated[Caller, Security(authorize, scopes=[Scope.ACCOUNT])]
 Admin = Annotated[Caller, Security(authorize, scopes=[Scope.ADMIN])]
 Manager = Annotated[Caller, Security(authorize, scopes=[Scope.MANAGER])]
 

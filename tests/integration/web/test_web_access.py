@@ -10,7 +10,7 @@ from gaugehouse.access import Scope
 from gaugehouse.web.api.influx import authorize_influx
 from gaugehouse.web.api.legacy_firmware import authorize_update, authorize_url
 from gaugehouse.web.api.scraping import sees_projects
-from gaugehouse.web.security import authorize, authorize_docs
+from gaugehouse.web.security import CARRIED_BY, authorize, authorize_docs
 
 PUBLIC = {
     ("GET", "/health"),
@@ -21,6 +21,9 @@ PUBLIC = {
     ("GET", "/static"),
     ("GET", "/ping"),
     ("GET", "/api/ping"),
+    ("POST", "/v1/invitations/accept"),
+    ("POST", "/v1/password-reset"),
+    ("POST", "/v1/password-reset/confirm"),
 }
 INFLUX = {("POST", "/api/v2/write"), ("POST", "/write"), ("GET", "/query"), ("POST", "/query")}
 DOCS = {("GET", "/docs"), ("GET", "/openapi.json")}
@@ -61,13 +64,13 @@ def test_every_route_is_public_on_purpose_or_asks_who_is_calling(app):
 
 def test_every_v1_route_asks_for_a_scope(app):
     for method, path, context in routes(app):
-        if path.startswith("/v1/") and (method, path) not in NO_SCOPE:
+        if path.startswith("/v1/") and (method, path) not in NO_SCOPE | PUBLIC:
             assert wanted_scopes(context), f"{method} {path} asks for no scope"
 
 
 def test_without_credentials_every_route_answers_401(app, anonymous):
     for method, path, _ in routes(app):
-        if path.startswith("/v1/"):
+        if path.startswith("/v1/") and (method, path) not in PUBLIC:
             answer = call(anonymous, method, path)
             assert answer.status_code == 401, f"{method} {path}: {answer.status_code}"
             assert answer.headers["www-authenticate"].startswith("Bearer")
@@ -102,11 +105,47 @@ def test_with_the_wrong_scope_every_route_answers_403_and_with_the_right_one_nei
         answer = call(wrong, method, path)
         assert answer.status_code == 403, f"{method} {path}: {answer.status_code}"
         assert answer.json()["scopes_needed"] == [str(scope) for scope in scopes]
-        is_for_managers = scopes[0] in {Scope.MANAGER, Scope.MEASUREMENTS_WRITE, Scope.EVENTS_WRITE, Scope.REPORTS_READ}
+        is_for_managers = CARRIED_BY[scopes[0]] is Scope.MANAGER
         is_for_admins = scopes[0] is Scope.ADMIN
         right = admin if is_for_admins else manager if is_for_managers else user
         assert call(right, method, path).status_code not in {401, 403}, f"{method} {path}"
         assert call(user, method, path).status_code == 403 or not (is_for_managers or is_for_admins), f"{method} {path}"
+
+
+WAYS = {
+    "X-API-Key": lambda key: {"X-API-Key": key},
+    "api_key": lambda key: {"api_key": key},
+    "Bearer": lambda key: {"Authorization": f"Bearer {key}"},
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_a_key_counts_whichever_way_it_is_sent(anonymous, make_key, way):
+    key = make_key(component="ways").headers["X-API-Key"]
+    headers = way(key)
+    me = anonymous.get("/v1/me", headers=headers).json()
+    assert (me["kind"], me["component"]) == ("key", "ways")
+    row = {"component": "ways", "metric": "m", "measured_at": "2026-11-20T10:00:00Z", "value": 1}
+    for _ in range(2):
+        assert anonymous.post("/v1/measurements", json=[row], headers=headers).status_code == 201
+    assert anonymous.post("/v1/measurements", json=[row], headers=way(key[:-1] + "!")).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/v1/me", "/v1/measurements"])
+def test_two_different_keys_are_refused(anonymous, make_key, path):
+    one, other = (make_key().headers["X-API-Key"] for _ in range(2))
+    method = "GET" if path == "/v1/me" else "POST"
+    row = {"component": "ways", "metric": "m", "measured_at": "2026-11-20T10:00:00Z", "value": 1}
+    body = {} if method == "GET" else {"json": [row]}
+    for headers in ({"X-API-Key": one, "api_key": other}, {"X-API-Key": one, "Authorization": f"Bearer {other}"}):
+        answer = anonymous.request(method, path, headers=headers, **body)
+        assert (answer.status_code, answer.json()["code"]) == (401, "two_credentials")
+    assert anonymous.get("/v1/me", headers={"X-API-Key": one, "api_key": one}).status_code == 200
+
+
+def test_a_key_in_the_address_does_not_count(anonymous, make_key):
+    key = make_key().headers["X-API-Key"]
+    assert anonymous.get("/v1/me", params={"api_key": key}).status_code in {401, 422}
 
 
 def test_sign_in_gives_a_bearer_token_that_is_not_stored(anonymous):
@@ -159,7 +198,7 @@ def test_unknown_users_and_wrong_passwords_look_the_same(anonymous):
 def test_a_key_of_one_component_sees_and_writes_that_one_only(make_key, manager):
     names = ["bound/pump", "other pump"]
     assert manager.post("/v1/components", json=[{"name": name} for name in names]).status_code == 201
-    key = make_key(component="bound/pump")
+    key = make_key(component="bound/pump", scopes=["measurements:write", "measurements:read", "events:read"])
     row = {"metric": "rssi", "measured_at": "2026-11-20T10:00:00Z", "value": -50}
     assert key.post("/v1/measurements", json=[row | {"component": "bound/pump"}]).status_code == 201
     assert key.post("/v1/measurements", json=[row | {"component": "other pump"}]).status_code == 403
@@ -177,7 +216,7 @@ def test_what_a_bound_key_may_not_see_answers_like_what_does_not_exist(make_key,
     created = manager.post("/v1/components", json=[{"name": "mine"}, {"name": "not mine"}]).json()["items"]
     other = created[1]
     manager.post("/v1/metrics", json=[{"name": "glow"}, {"name": "glow", "component": "not mine", "usl": 7}])
-    key = make_key(component="mine")
+    key = make_key(component="mine", scopes=["measurements:read", "events:read"])
     asked = [f"/v1/components/{{}}{part}" for part in ("", "/latest", "/summary", "/events", "/measurements")]
     fields = ("components", "metrics", "latest", "summary", "events", "measurements")
     asked += [f"/v1/{resource}?component={{}}" for resource in fields]
@@ -195,6 +234,6 @@ def test_what_a_bound_key_may_not_see_answers_like_what_does_not_exist(make_key,
 
 
 def test_a_key_of_a_component_that_does_not_exist_yet_finds_nothing(make_key):
-    key = make_key(component="to be delivered")
+    key = make_key(component="to be delivered", scopes=["measurements:read", "events:read"])
     for path in ("/v1/components", "/v1/latest", "/v1/summary", "/v1/events", "/v1/measurements"):
         assert key.get(path).json()["items"] == [], path

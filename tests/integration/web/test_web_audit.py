@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
+from gaugehouse.access import grant_role
 from gaugehouse.audit import ACTIONS, INSTALLATION, EntryFilter, find_entries, verify_audit
 from gaugehouse.audit.reading import walk_chain
 from gaugehouse.database import new_id
 from gaugehouse.database.tables import Delivery, Report
+from gaugehouse.inventory import create_project
 
 SECRET = "what-an-address-hides"
 CHANGING = {"post", "put", "patch", "delete"}
@@ -20,6 +22,7 @@ EXCEPTIONS = {
     "POST /v1/events": MEASURED,
     "POST /v1/schedules/preview": "it changes nothing",
 }
+FIRST_PASSWORD, SECOND_PASSWORD = "a first long password", "another quite long password"
 DAY = {"start": "2026-03-01T00:00:00Z", "end": "2026-03-02T00:00:00Z"}
 TEMPLATE = {"title": "Pumps", "report": {"period": "last_week"}, "formats": ["csv"]}
 SCHEDULE = {"template": "audited", "recurrence": "every Monday 06:00 UTC"}
@@ -85,8 +88,39 @@ def add_failed_delivery(runtime, report_id):
     return delivery_id
 
 
+def walk_accounts(walk, admin, anonymous):
+    as_admin, as_nobody = {"headers": admin.headers}, {"headers": {"Authorization": ""}}
+    for path, as_who in (("/v1/keys", as_admin), ("/v1/me/keys", {})):
+        key = walk.call("POST", path, json={"name": "audited"}, **as_who).json()["view"]
+        walk.call("POST", f"{path}/{{key_id}}/rotate", f"{path}/{key['id']}/rotate", **as_who)
+        walk.call("DELETE", f"{path}/{{key_id}}", f"{path}/{key['id']}", **as_who)
+    member = {"name": "audited member", "password": FIRST_PASSWORD, "role": "viewer"}
+    made = walk.call("POST", "/v1/members", json=member, **as_admin).json()
+    one = "/v1/members/{member}"
+    walk.call("PATCH", one, f"/v1/members/{made['id']}", json={"role": "manager"}, **as_admin)
+    reset = walk.call("POST", f"{one}/password-reset", f"/v1/members/{made['id']}/password-reset", **as_admin).json()
+    body = {"token": reset["token"], "password": SECOND_PASSWORD}
+    walk.call("POST", "/v1/password-reset/confirm", json=body, **as_nobody)
+    walk.call("POST", "/v1/password-reset", json={"account": made["name"]}, **as_nobody)
+    token = anonymous.post("/token", data={"username": made["name"], "password": SECOND_PASSWORD}).json()
+    as_member = {"headers": {"Authorization": f"Bearer {token['access_token']}"}}
+    body = {"old_password": SECOND_PASSWORD, "new_password": FIRST_PASSWORD}
+    walk.call("POST", "/v1/me/password", json=body, **as_member)
+    walk.call("DELETE", one, f"/v1/members/{made['id']}", **as_admin)
+    invitation = walk.call("POST", "/v1/invitations", json={"role": "viewer"}, **as_admin).json()
+    body = {"token": invitation["token"], "name": made["name"], "password": FIRST_PASSWORD}
+    walk.call("POST", "/v1/invitations/accept", json=body, **as_nobody)
+    invitation = walk.call("POST", "/v1/invitations", json={"role": "viewer"}, **as_admin).json()
+    walk.call("DELETE", "/v1/invitations/{invitation_id}", f"/v1/invitations/{invitation['id']}", **as_admin)
+    path = "/v1/components/{component}/move"
+    walk.call("POST", path, "/v1/components/audited-1/move", json={"project": "audited-too"}, **as_admin)
+
+
 @pytest.fixture(scope="module")
-def walk(entries, manager, runtime):
+def walk(entries, manager, admin, anonymous, runtime):
+    with runtime.database.transaction() as session:
+        create_project(session, "audited-too")
+        grant_role(session, name="admin", project="audited-too", role="admin")
     walk = Walk(manager, entries)
     walk.call("POST", "/token", data={"username": "user", "password": "user"})
     walk.call("POST", "/v1/components", json={"name": "audited-1"})
@@ -131,6 +165,7 @@ def walk(entries, manager, runtime):
     walk.call(
         "POST", "/v1/reports/{report_id}/revisions", f"/v1/reports/{report['id']}/revisions", json={"because": "oil"}
     )
+    walk_accounts(walk, admin, anonymous)
     delivery = add_failed_delivery(runtime, report["id"])
     walk.call("POST", "/v1/deliveries/{delivery_id}/retry", f"/v1/deliveries/{delivery}/retry")
     return walk
@@ -174,6 +209,7 @@ def test_no_password_token_or_secret_is_in_the_log(walk, runtime, anonymous, man
     text = json.dumps([str(one) for one in walk.entries()])
     assert secret not in text
     assert SECRET not in text
+    assert not any(part in text for part in ("ghk_", "ghl_", FIRST_PASSWORD, SECOND_PASSWORD))
     assert manager.headers["Authorization"].removeprefix("Bearer ") not in text
 
 
@@ -218,6 +254,7 @@ def test_readers_filter(walk, admin):
         "component.change",
         "component.retire",
         "component.restore",
+        "component.move",
     }
     assert actions(object="audited-1") == actions(action="component")
     assert actions(actor="nobody") == set()

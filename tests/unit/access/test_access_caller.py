@@ -11,12 +11,30 @@ def _caller(*scopes: Scope, kind="user") -> Caller:
 @pytest.mark.parametrize(
     ("held", "allowed"),
     [
-        (Scope.USER, {Scope.USER, Scope.MEASUREMENTS_READ, Scope.EVENTS_READ}),
+        (
+            Scope.USER,
+            {
+                Scope.USER,
+                Scope.MEASUREMENTS_READ,
+                Scope.EVENTS_READ,
+                Scope.STATUS_READ,
+                Scope.FIRMWARE_READ,
+                Scope.ACCOUNT,
+            },
+        ),
         (
             Scope.MANAGER,
-            {Scope.MANAGER, Scope.MEASUREMENTS_WRITE, Scope.EVENTS_WRITE, Scope.EVENTS_READ, Scope.REPORTS_READ},
+            {
+                Scope.MANAGER,
+                Scope.MEASUREMENTS_WRITE,
+                Scope.EVENTS_WRITE,
+                Scope.EVENTS_READ,
+                Scope.REPORTS_READ,
+                Scope.REPORTS_WRITE,
+                Scope.ACCOUNT,
+            },
         ),
-        (Scope.ADMIN, {Scope.ADMIN}),
+        (Scope.ADMIN, {Scope.ADMIN, Scope.ACCOUNT}),
         *[(scope, {scope}) for scope in sorted(KEY_SCOPES)],
     ],
 )

@@ -34,7 +34,7 @@ from gaugehouse.web.api.lists import ListCursor, ListLimit
 from gaugehouse.web.auditing import InOrigin
 from gaugehouse.web.edge import EdgeBody
 from gaugehouse.web.problems import CHANGING, SECURED, WITH_BODY, refusals
-from gaugehouse.web.security import EventReader, InRuntime, Manager
+from gaugehouse.web.security import FirmwareReader, InRuntime, Manager
 
 router = APIRouter(prefix="/v1/firmware", tags=["firmware"])
 
@@ -146,7 +146,7 @@ def view_target(runtime: Runtime, caller: Caller, component: str) -> TargetView:
 
 
 @router.get("/versions", summary="Who runs what", operation_id="count_firmware", responses=refusals(*SECURED))
-def count_versions(runtime: InRuntime, caller: EventReader, at: InstantText = None) -> Census:
+def count_versions(runtime: InRuntime, caller: FirmwareReader, at: InstantText = None) -> Census:
     """Return how many devices run each version, now or at an instant (`at`), and how many are behind."""
     plan = runtime.firmware_plans.get(caller.project_id)
     with runtime.database.reading() as session:
@@ -164,7 +164,7 @@ def count_versions(runtime: InRuntime, caller: EventReader, at: InstantText = No
 
 @router.get("/behind", summary="Who is behind", operation_id="find_firmware_behind", responses=refusals(*SECURED))
 def list_behind(
-    runtime: InRuntime, caller: EventReader, limit: ListLimit = 100, cursor: ListCursor = None
+    runtime: InRuntime, caller: FirmwareReader, limit: ListLimit = 100, cursor: ListCursor = None
 ) -> Stragglers:
     """Return devices that run an older version than the recommended one. A version of no form is not judged."""
     after, project = "", caller.project
@@ -182,7 +182,7 @@ def list_behind(
 
 
 @router.get("/form", summary="Form of versions", operation_id="read_firmware_form", responses=refusals(*SECURED))
-def read_form(runtime: InRuntime, caller: EventReader) -> FormView:
+def read_form(runtime: InRuntime, caller: FirmwareReader) -> FormView:
     """Return in which form the versions of the project are; `dotted` until somebody chooses."""
     with runtime.database.reading() as session:
         return FormView(form=get_form(session, caller.project_id).text)
@@ -344,7 +344,7 @@ def patch_rollout(
     operation_id="read_firmware_target",
     responses=refusals(*SECURED, 404),
 )
-def read_target(runtime: InRuntime, caller: EventReader, component: ComponentInPath) -> TargetView:
+def read_target(runtime: InRuntime, caller: FirmwareReader, component: ComponentInPath) -> TargetView:
     """Return what a device is to run: `version` with its `url` and `sha256`, and whether that is an update.
 
     Always 200: what it runs already is an answer as well, and `reason` says why.
@@ -360,7 +360,7 @@ def read_target(runtime: InRuntime, caller: EventReader, component: ComponentInP
 )
 def read_version(
     runtime: InRuntime,
-    caller: EventReader,
+    caller: FirmwareReader,
     component: ComponentInPath,
     at: InstantText = None,
 ) -> VersionView:

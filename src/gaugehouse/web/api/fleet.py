@@ -22,7 +22,7 @@ from gaugehouse.web.auditing import InOrigin
 from gaugehouse.web.edge import EdgeBody
 from gaugehouse.web.encode import page_rows
 from gaugehouse.web.problems import CHANGING, SECURED, WITH_BODY, refusals
-from gaugehouse.web.security import InRuntime, Manager, MeasurementReader
+from gaugehouse.web.security import InRuntime, Manager, StatusReader
 
 router = APIRouter(prefix="/v1/fleet", tags=["fleet"])
 
@@ -89,7 +89,7 @@ def _thresholds(runtime: Runtime, caller: Caller) -> Thresholds:
 )
 def list_status(
     runtime: InRuntime,
-    caller: MeasurementReader,
+    caller: StatusReader,
     choice: AskedChoice,
     state: Annotated[State | None, Query(description="Only devices in this state")] = None,
     limit: ListLimit = 100,
@@ -123,7 +123,7 @@ def list_status(
     operation_id="read_device_state",
     responses=refusals(*SECURED, 404),
 )
-def read_status(runtime: InRuntime, caller: MeasurementReader, component: ComponentInPath) -> DeviceStatus:
+def read_status(runtime: InRuntime, caller: StatusReader, component: ComponentInPath) -> DeviceStatus:
     """Return what one device said last, and what that makes it."""
     name = get_device(runtime, caller, component)
     page = list_devices(
@@ -143,7 +143,7 @@ def read_status(runtime: InRuntime, caller: MeasurementReader, component: Compon
 @router.get(
     "/overview", summary="How the fleet is", operation_id="read_fleet_overview", responses=refusals(*SECURED, 404)
 )
-def read_overview(runtime: InRuntime, caller: MeasurementReader) -> FleetCounts:
+def read_overview(runtime: InRuntime, caller: StatusReader) -> FleetCounts:
     """Return how many devices are online, at risk and offline; of a key of one device it is that one."""
     thresholds = _thresholds(runtime, caller)
     devices = runtime.fleet.find_devices(caller.project, caller.project_id, visible=caller.component)
@@ -163,7 +163,7 @@ def read_overview(runtime: InRuntime, caller: MeasurementReader) -> FleetCounts:
     operation_id="read_fleet_thresholds",
     responses=refusals(*SECURED),
 )
-def read_thresholds(runtime: InRuntime, caller: MeasurementReader) -> Thresholds:
+def read_thresholds(runtime: InRuntime, caller: StatusReader) -> Thresholds:
     """Return the thresholds of the project, or the defaults."""
     return _thresholds(runtime, caller)
 

@@ -21,7 +21,7 @@ from gaugehouse.web.api.devices import get_device
 from gaugehouse.web.api.firmware import TargetView, view_target
 from gaugehouse.web.edge import EdgeBody
 from gaugehouse.web.pace import admit_caller, counting_strangers
-from gaugehouse.web.security import EventReader, EventWriter, InRuntime
+from gaugehouse.web.security import EventWriter, FirmwareReader, InRuntime
 from gaugehouse.web.threads import InThreads
 
 router = APIRouter(include_in_schema=False)  # told in docs/compatibility.md
@@ -87,7 +87,7 @@ async def add_report(
 
 
 @router.get(PATH + "/{device_id}")
-def list_reports(runtime: InRuntime, caller: EventReader, device_id: DeviceId) -> list[ReportView]:
+def list_reports(runtime: InRuntime, caller: FirmwareReader, device_id: DeviceId) -> list[ReportView]:
     """Return the events of a device, the oldest first; of very many the newest."""
     name = get_device(runtime, caller, device_id)
     return [
@@ -97,7 +97,7 @@ def list_reports(runtime: InRuntime, caller: EventReader, device_id: DeviceId) -
 
 
 @router.get(PATH + "/{device_id}/target")
-def read_target(runtime: InRuntime, caller: EventReader, device_id: DeviceId) -> TargetView:
+def read_target(runtime: InRuntime, caller: FirmwareReader, device_id: DeviceId) -> TargetView:
     """Return what a device is to run, as `/v1/firmware/{component}/target` does."""
     return view_target(runtime, caller, device_id)
 
@@ -177,7 +177,7 @@ def authorize_url(
     """
     if not (runtime.settings.demo or runtime.settings.legacy_url_secret):
         raise NotFound("this address wants a secret in it: it is off without GAUGEHOUSE_LEGACY_URL_SECRET")
-    caller = _find_device(request, runtime, device_id, secret, Scope.EVENTS_READ)
+    caller = _find_device(request, runtime, device_id, secret, Scope.FIRMWARE_READ)
     with runtime.database.reading() as session:
         is_known = is_member(session, caller.project_id, email, include_demo=runtime.settings.demo)
     if not is_known:

@@ -21,7 +21,7 @@ from gaugehouse.lake.keyhash import Int32s
 from gaugehouse.measurements.selection import from_epoch_us
 from gaugehouse.runtime import Runtime
 from gaugehouse.web.encode import encode_ndjson
-from gaugehouse.web.security import InRuntime, MeasurementReader, MeasurementWriter
+from gaugehouse.web.security import InRuntime, MeasurementReader, MeasurementWriter, StatusReader
 from gaugehouse.web.threads import InThreads
 
 PATH = "/status"
@@ -78,7 +78,7 @@ def _store(runtime: Runtime, caller: Caller, body: bytes) -> Status:
 @router.get("/summary")
 def read_summary(
     runtime: InRuntime,
-    caller: MeasurementReader,
+    caller: StatusReader,
     page: Annotated[int | None, Query(ge=1, le=LAST_PAGE)] = None,
     page_size: Annotated[int | None, Query(ge=1, le=LARGEST_SUMMARY_PAGE)] = None,
 ) -> Response:
@@ -169,7 +169,7 @@ def _read_instant(field: str, text: str | None) -> datetime | None:
 
 
 @router.get("/{device_id}")
-async def read_status(runtime: InRuntime, caller: MeasurementReader, device_id: str) -> Response:
+async def read_status(runtime: InRuntime, caller: StatusReader, device_id: str) -> Response:
     """Return the newest status of a device, from memory: a thread would cost more than the answer."""
     found = get_newest(runtime.lake, caller.project, device_id, visible=caller.component)
     return Response(write_status(found), media_type=JSON)

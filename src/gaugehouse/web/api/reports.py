@@ -24,7 +24,7 @@ from gaugehouse.web.auditing import InOrigin
 from gaugehouse.web.edge import EdgeBody
 from gaugehouse.web.negotiate import AnswerFormat
 from gaugehouse.web.problems import CHANGING, SECURED, WITH_BODY, refusals
-from gaugehouse.web.security import InRuntime, Manager, ReportReader
+from gaugehouse.web.security import InRuntime, ReportReader, ReportWriter
 from gaugehouse.web.threads import InThreads
 
 TableName = Literal["values", "comparison", "groups"]
@@ -150,7 +150,7 @@ class ReportBody(EdgeBody):
     operation_id="request_report",
     responses=refusals(*CHANGING, *WITH_BODY, 404),
 )
-def ask(runtime: InRuntime, caller: Manager, origin: InOrigin, body: ReportBody, response: Response) -> ReportView:
+def ask(runtime: InRuntime, caller: ReportWriter, origin: InOrigin, body: ReportBody, response: Response) -> ReportView:
     """Pin the question to this moment and queue it; `Location` is where to follow it."""
     cells_limit = runtime.settings.report_cells_limit
     allowance = reports.Allowance.from_settings(runtime.settings)
@@ -270,7 +270,12 @@ class ReissueBody(EdgeBody):
     responses=refusals(*CHANGING, *WITH_BODY, 404, 409),
 )
 def reissue(
-    runtime: InRuntime, caller: Manager, origin: InOrigin, report_id: ReportId, body: ReissueBody, response: Response
+    runtime: InRuntime,
+    caller: ReportWriter,
+    origin: InOrigin,
+    report_id: ReportId,
+    body: ReissueBody,
+    response: Response,
 ) -> ReportView:
     """Ask the same question, over the same period, of what is known now; earlier revisions stay as they are."""
     limit = runtime.settings.report_cells_limit
@@ -344,7 +349,7 @@ def read_changes(
     operation_id="cancel_report",
     responses=refusals(*CHANGING, 404, 409),
 )
-def cancel(runtime: InRuntime, caller: Manager, origin: InOrigin, report_id: ReportId) -> ReportView:
+def cancel(runtime: InRuntime, caller: ReportWriter, origin: InOrigin, report_id: ReportId) -> ReportView:
     """Stop a queued or running report; the worker is interrupted."""
     with runtime.database.transaction() as session:
         view = reports.cancel_report(session, caller, report_id)

@@ -1,0 +1,40 @@
+"""docs/access.md says what each scope is, who holds it, and which route asks for it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gaugehouse.access import Scope
+from gaugehouse.access.caller import KEY_SCOPES, ROLE_SCOPES, has_scope
+from gaugehouse.web.api import ROUTERS
+from gaugehouse.web.security import authorize
+
+PAGE = (Path(__file__).parents[3] / "docs" / "access.md").read_text("utf-8")
+
+
+def routes():
+    for router in ROUTERS:
+        for route in router.routes:
+            for method in sorted(route.methods - {"HEAD"}):
+                if route.path.startswith("/v1/"):
+                    yield f"{method} {route.path}", route.dependant.dependencies
+
+
+def told(dependencies):
+    found = [one for one in dependencies if one.call is authorize]
+    if not found:
+        return "the link"
+    return " ".join(f"`{scope}`" for scope in found[0].own_oauth_scopes or []) or "any"
+
+
+def test_the_page_lists_every_route_with_its_scope_and_no_other():
+    expected = {f"| `{name}` | {told(dependencies)} |" for name, dependencies in routes()}
+    assert set(re.findall(r"^\| `[A-Z]+ /v1/.*$", PAGE, flags=re.MULTILINE)) == expected
+
+
+@pytest.mark.parametrize("scope", Scope)
+def test_the_page_says_who_may_hold_a_scope(scope):
+    roles = [role for role in ROLE_SCOPES if has_scope(ROLE_SCOPES[role], scope)]
+    keys = "yes" if scope in KEY_SCOPES else "no"
+    assert re.search(rf"^\| `{scope}` \| [^|]+ \| {', '.join(roles)} \| {keys} \|$", PAGE, flags=re.MULTILINE)
