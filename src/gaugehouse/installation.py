@@ -20,8 +20,12 @@ def open_database(settings: Settings) -> Database:
 
 def open_access(settings: Settings, database: Database) -> Access:
     """Return who checks credentials, with the installation's own signing secret."""
-    secret = load_signing_secret(Layout(settings.data_dir).secrets_dir)
-    return Access(database, secret, settings.token_lifetime_s, demo=settings.demo)
+    return Access(database, open_secret(settings), settings.token_lifetime_s, demo=settings.demo)
+
+
+def open_secret(settings: Settings) -> bytes:
+    """Return the installation's own secret, which keys that sign tokens are closed with."""
+    return load_signing_secret(Layout(settings.data_dir).secrets_dir)
 
 
 def open_heads(settings: Settings) -> Heads:

@@ -18,6 +18,8 @@ from gaugehouse.access.caller import Role as Role
 from gaugehouse.access.caller import Scope as Scope
 from gaugehouse.access.login_throttle import LOGIN_THROTTLED as LOGIN_THROTTLED
 from gaugehouse.access.login_throttle import LockedOut as LockedOut
+from gaugehouse.access.signing_keys import Rotated as Rotated
+from gaugehouse.access.signing_keys import rotate_signing_key as rotate_signing_key
 from gaugehouse.access.signing_secret import load_signing_secret as load_signing_secret
 from gaugehouse.access.users import create_user as create_user
 from gaugehouse.access.users import disable_user as disable_user

@@ -14,7 +14,9 @@ from gaugehouse.access.caller import ROLE_SCOPES, Caller, Role, Scope
 from gaugehouse.access.login_throttle import LockedOut, LoginThrottle
 from gaugehouse.access.passwords import hash_password, verify_password
 from gaugehouse.access.recent import RecentAnswers
-from gaugehouse.access.tokens import Claims, read_token, sign_token
+from gaugehouse.access.signing_keys import SigningKeys
+from gaugehouse.access.token_reader import TokenReader
+from gaugehouse.access.tokens import Claims, refuse_token, sign_token
 from gaugehouse.database import Database
 from gaugehouse.database.tables import ApiKey, Membership, Project, User
 from gaugehouse.errors import Forbidden, NotFound, Refused, Unauthenticated
@@ -86,8 +88,10 @@ class Access:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._db = db
-        self._secret = signing_secret
         self._token_lifetime_s = token_lifetime_s
+        longest_s = max(token_lifetime_s, OPERATOR_LIFETIME_S)
+        self._signing_keys = SigningKeys(db, signing_secret, longest_s, clock)
+        self._tokens = TokenReader(self._signing_keys, max_lifetime_s=longest_s)
         self._demo = demo
         self._nobodys_hash = hash_password("not a password of anybody")  # who does not exist costs the same work
         self._throttle = LoginThrottle(clock)
@@ -125,7 +129,7 @@ class Access:
             )
         scopes = tuple(scope for scope in held if not requested or scope.value in requested)
         claims = Claims(kind="user", subject=account.id, project=slug, scopes=scopes, version=account.token_version)
-        token = sign_token(claims, secret=self._secret, issued_at_s=int(time.time()), lifetime_s=self._token_lifetime_s)
+        token = self._sign(claims, self._token_lifetime_s)
         return IssuedToken(access_token=token, expires_in_s=self._token_lifetime_s, scopes=scopes, project=slug)
 
     def issue_operator_token(self, project: str) -> str:
@@ -133,7 +137,15 @@ class Access:
         if self._find_project_id(project) is None:
             raise NotFound(f"there is no project {project!r}", code="project_not_found")
         claims = Claims(kind="operator", subject="operator", project=project, scopes=(), version=0)
-        return sign_token(claims, secret=self._secret, issued_at_s=int(time.time()), lifetime_s=OPERATOR_LIFETIME_S)
+        return self._sign(claims, OPERATOR_LIFETIME_S)
+
+    def _sign(self, claims: Claims, lifetime_s: int) -> str:
+        signature = self._signing_keys.signature()
+        return sign_token(claims, by=signature, issued_at_s=int(time.time()), lifetime_s=lifetime_s)
+
+    def describe_keys(self) -> dict[str, list[dict[str, str]]]:
+        """Return the public keys that tokens are verified with, as a JWK set (RFC 7517)."""
+        return self._signing_keys.describe()
 
     def caller_of_token(self, token: str) -> Caller:
         """Return who a token stands for, with the scopes that its user still holds.
@@ -141,13 +153,13 @@ class Access:
         Raises:
             Unauthenticated: not a genuine current token, or its user, membership or password ended.
         """
-        claims = self._read_token(token)
+        claims = self._tokens.read(token)
         if claims.kind == "operator":
             return self._operator(claims.project)
         question = (claims.subject, claims.project)
         standing = self._standings.find(question, lambda: self._load_standing(*question))
         if standing is None or not standing.may_log_in or standing.token_version != claims.version:
-            raise _token_ended()
+            raise refuse_token()
         return Caller(
             kind="user",
             name=standing.name,
@@ -157,10 +169,6 @@ class Access:
             id=claims.subject,
             pace=standing.pace,
         )
-
-    def _read_token(self, token: str) -> Claims:
-        longest_s = max(self._token_lifetime_s, OPERATOR_LIFETIME_S)
-        return read_token(token, secret=self._secret, max_lifetime_s=longest_s)
 
     def caller_of_key(self, key: str, *, anew: bool = False) -> Caller:
         """Return who an API key stands for; `anew` is for those who remember the answer themselves.
@@ -183,9 +191,11 @@ class Access:
         """Say whether `caller_of_token` would answer from memory: an event loop need not leave it to a thread then.
 
         Raises:
-            Unauthenticated: not a genuine current token.
+            Unauthenticated: too long for a token, or no text of one.
         """
-        claims = self._read_token(token)
+        claims = self._tokens.find_known(token)
+        if claims is None:
+            return False
         if claims.kind == "operator":
             return self._project_ids.has(claims.project)
         return self._standings.has((claims.subject, claims.project))
@@ -334,7 +344,7 @@ class Access:
     def _operator(self, slug: str) -> Caller:
         project_id = self._find_project_id(slug)
         if project_id is None:
-            raise _token_ended()
+            raise refuse_token()
         return Caller(kind="operator", name="operator", project=slug, project_id=project_id, scopes=frozenset(Scope))
 
     def _find_project_id(self, slug: str) -> str | None:
@@ -352,10 +362,6 @@ def _pace_of(project: Project) -> Pace:
         reads_per_minute=project.reads_per_minute,
         reports_per_minute=project.reports_per_minute,
     )
-
-
-def _token_ended() -> Unauthenticated:
-    return Unauthenticated("the token is not valid or has expired; log in again", code="token_refused")
 
 
 def _key_refused() -> Unauthenticated:

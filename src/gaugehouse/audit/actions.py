@@ -3,6 +3,7 @@
 ACTIONS: dict[str, str] = {
     "user.create": "A user was created, with a role in the project",
     "key.create": "An API key was created",
+    "signing_key.rotate": "The key that signs tokens was followed by a new one",
     "project.create": "A project was created",
     "project.change": "Settings of a project were changed",
     "project.delete": "A project was deleted with all it had, its audit chain too: `last_hash` was that chain's newest",

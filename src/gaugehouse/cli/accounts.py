@@ -4,9 +4,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gaugehouse.access import create_api_key, create_user, find_api_keys
+from gaugehouse.access import create_api_key, create_user, find_api_keys, rotate_signing_key
+from gaugehouse.cli.asking import require_installation
 from gaugehouse.config import Settings
-from gaugehouse.installation import local_trail, open_database
+from gaugehouse.installation import local_trail, open_database, open_secret
 from gaugehouse.inventory import get_project
 
 
@@ -35,3 +36,24 @@ def create_key(*, data_dir: Path, name: str, project: str, component: str | None
         local_trail(settings, project_id).tell(session, "key.create", id=made.id, name=name, details=details)
     database.dispose()
     sys.stdout.write(f"{key}\n")
+
+
+def rotate_key(*, data_dir: Path, at_once: bool) -> None:
+    """Give the installation a new key that signs tokens; say what becomes of the old one.
+
+    Raises:
+        AlreadyExists: the key of the last rotation does not sign yet.
+    """
+    settings = Settings(data_dir=data_dir)
+    require_installation(settings)
+    secret, database = open_secret(settings), open_database(settings)
+    with database.transaction() as session:
+        rotated = rotate_signing_key(session, secret=secret, at_once=at_once)
+        details = {"previous": list(rotated.previous), "at_once": at_once}
+        local_trail(settings).tell(session, "signing_key.rotate", id=rotated.kid, details=details)
+    database.dispose()
+    until = rotated.verifies_until
+    said = (
+        "all tokens so far have ended" if until is None else f"older tokens count until {until:%Y-%m-%d %H:%M:%S} UTC"
+    )
+    sys.stdout.write(f"key {rotated.kid} signs from now on; {said}\n")

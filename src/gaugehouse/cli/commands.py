@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 user_app = typer.Typer(help="Users and their roles.", no_args_is_help=True)
-key_app = typer.Typer(help="API keys of devices and programs.", no_args_is_help=True)
+key_app = typer.Typer(help="API keys of devices and programs; the key that signs tokens.", no_args_is_help=True)
 project_app = typer.Typer(help="Projects: tenants, and how long their rows are kept.", no_args_is_help=True)
 calendar_app = typer.Typer(help="The shift calendar of a project.", no_args_is_help=True)
 exclusion_app = typer.Typer(help="Windows that reports leave out: maintenance, calibration.", no_args_is_help=True)
@@ -223,6 +223,17 @@ def key_create(
     from gaugehouse.cli.accounts import create_key
 
     create_key(data_dir=data, name=name, project=project, component=component, scopes=scope or [])
+
+
+@key_app.command(name="rotate")
+def key_rotate(
+    data: Data = DEFAULT_DATA,
+    at_once: Annotated[bool, typer.Option("--at-once", help="End all tokens: the old key was exposed")] = False,
+) -> None:
+    """Let a new key sign tokens; the old one verifies until its last token has expired. No restart is needed."""
+    from gaugehouse.cli.accounts import rotate_key
+
+    rotate_key(data_dir=data, at_once=at_once)
 
 
 @project_app.command(name="list")

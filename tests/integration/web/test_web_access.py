@@ -19,6 +19,7 @@ PUBLIC = {
     ("GET", "/b/docs"),
     ("GET", "/static"),
     ("GET", "/ping"),
+    ("GET", "/.well-known/jwks.json"),
 }
 INFLUX = {("POST", "/api/v2/write"), ("POST", "/write"), ("GET", "/query"), ("POST", "/query")}
 DOCS = {("GET", "/docs"), ("GET", "/openapi.json")}

@@ -17,6 +17,7 @@ OPERATIONS = """\
 DELETE /v1/exclusions/{exclusion}
 DELETE /v1/report-templates/{name}
 DELETE /v1/schedules/{name}
+GET /.well-known/jwks.json
 GET /health
 GET /metrics
 GET /ready

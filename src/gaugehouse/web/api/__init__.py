@@ -18,6 +18,7 @@ from gaugehouse.web.api import (
     schedules,
     scraping,
     shift_calendar,
+    well_known,
 )
 
 ROUTERS = (
@@ -34,6 +35,7 @@ ROUTERS = (
     schedules.router,
     report_deliveries.router,
     access.router,
+    well_known.router,
     audit.router,
     influx.router,
     health.router,
