@@ -18,6 +18,11 @@ from gaugehouse.access.caller import Role as Role
 from gaugehouse.access.caller import Scope as Scope
 from gaugehouse.access.login_throttle import LOGIN_THROTTLED as LOGIN_THROTTLED
 from gaugehouse.access.login_throttle import LockedOut as LockedOut
+from gaugehouse.access.sessions import Reused as Reused
+from gaugehouse.access.sessions import SessionLimits as SessionLimits
+from gaugehouse.access.sessions import Started as Started
+from gaugehouse.access.sessions import end_session as end_session
+from gaugehouse.access.sessions import end_sessions as end_sessions
 from gaugehouse.access.signing_keys import Rotated as Rotated
 from gaugehouse.access.signing_keys import rotate_signing_key as rotate_signing_key
 from gaugehouse.access.signing_secret import load_signing_secret as load_signing_secret
@@ -26,6 +31,8 @@ from gaugehouse.access.users import disable_user as disable_user
 from gaugehouse.access.users import enable_user as enable_user
 from gaugehouse.access.users import end_membership as end_membership
 from gaugehouse.access.users import ensure_demo_users as ensure_demo_users
+from gaugehouse.access.users import get_member_id as get_member_id
 from gaugehouse.access.users import grant_role as grant_role
 from gaugehouse.access.users import has_users as has_users
+from gaugehouse.access.users import revoke_user as revoke_user
 from gaugehouse.access.users import set_password as set_password

@@ -5,8 +5,9 @@ from sqlalchemy.orm import Session
 
 from gaugehouse.access.caller import Role
 from gaugehouse.access.passwords import check_password, hash_password
+from gaugehouse.access.sessions import end_sessions
 from gaugehouse.database import database_now, new_id
-from gaugehouse.database.tables import Membership, Project, User
+from gaugehouse.database.tables import LoginSession, Membership, Project, User
 from gaugehouse.errors import AlreadyExists, NotFound, Refused
 from gaugehouse.measurements.names import find_name_problem
 
@@ -52,13 +53,13 @@ def ensure_demo_users(session: Session) -> None:
             _add_user(session, name, name, project_id, role, is_demo=True)
 
 
-def set_password(session: Session, *, name: str, password: str) -> None:
-    """Change a password; all tokens of the user end within a second."""
+def set_password(session: Session, *, name: str, password: str, keep_session: str = "") -> None:
+    """Change a password; all tokens of the user end within a second, all sessions but for the one that is named."""
     check_password(password, user_name=name)
     user = get_user(session, name)
     user.password_hash = hash_password(password)
     user.is_demo = False
-    user.token_version += 1
+    _end_tokens(session, user, keep_session=keep_session)
 
 
 def disable_user(session: Session, *, name: str) -> None:
@@ -66,7 +67,20 @@ def disable_user(session: Session, *, name: str) -> None:
     user = get_user(session, name)
     if user.disabled_at is None:
         user.disabled_at = session.scalar(select(database_now()))
-        user.token_version += 1
+        _end_tokens(session, user)
+
+
+def revoke_user(session: Session, *, name: str) -> int:
+    """Send a user away everywhere: tokens end within a second; return how many sessions there were."""
+    return _end_tokens(session, get_user(session, name))
+
+
+def _end_tokens(session: Session, user: User, *, keep_session: str = "") -> int:
+    user.token_version += 1
+    kept = session.get(LoginSession, keep_session)
+    if kept is not None and kept.user_id == user.id:
+        kept.token_version = user.token_version
+    return end_sessions(session, user_id=user.id, but=keep_session)
 
 
 def enable_user(session: Session, *, name: str) -> None:
@@ -90,6 +104,19 @@ def end_membership(session: Session, *, name: str, project: str) -> None:
     if membership is None:
         raise NotFound(f"{name!r} is not a member of this project", code="membership_not_found")
     session.delete(membership)
+
+
+def get_member_id(session: Session, *, name: str, project_id: str) -> str:
+    """Return the id of a member of a project by name.
+
+    Raises:
+        NotFound: nobody of this name is a member, whether there is such a user or not.
+    """
+    statement = select(User.id).join(Membership, Membership.user_id == User.id)
+    user_id = session.scalar(statement.where(User.name == name, Membership.project_id == project_id))
+    if user_id is None:
+        raise NotFound(f"there is no member {name!r} in this project", code="user_not_found")
+    return user_id
 
 
 def get_user(session: Session, name: str) -> User:

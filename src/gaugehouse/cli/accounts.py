@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gaugehouse.access import create_api_key, create_user, find_api_keys, rotate_signing_key
+from gaugehouse.access import create_api_key, create_user, find_api_keys, revoke_user, rotate_signing_key
 from gaugehouse.cli.asking import require_installation
 from gaugehouse.config import Settings
 from gaugehouse.installation import local_trail, open_database, open_secret
@@ -21,6 +21,18 @@ def create_user_account(*, data_dir: Path, name: str, role: str, project: str, p
         trail.tell(session, "user.create", id=user_id, name=name, details={"role": role})
     database.dispose()
     sys.stdout.write(f"user {name} may sign in to project {project} as {role}\n")
+
+
+def revoke(*, data_dir: Path, name: str) -> None:
+    """End all sessions and tokens of a user; say how many sessions there were."""
+    settings = Settings(data_dir=data_dir)
+    require_installation(settings)
+    database = open_database(settings)
+    with database.transaction() as session:
+        ended = revoke_user(session, name=name)
+        local_trail(settings).tell(session, "session.end_all", kind="user", name=name, details={"sessions": ended})
+    database.dispose()
+    sys.stdout.write(f"{name} is signed out everywhere within a second; sessions ended: {ended}\n")
 
 
 def create_key(*, data_dir: Path, name: str, project: str, component: str | None, scopes: Sequence[str]) -> None:

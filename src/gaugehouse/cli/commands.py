@@ -211,6 +211,14 @@ def user_create(
     create_user_account(data_dir=data, name=name, role=role, project=project, password=password)
 
 
+@user_app.command(name="revoke")
+def user_revoke(name: str, data: Data = DEFAULT_DATA) -> None:
+    """End all sessions and tokens of a user, in every project, within a second; works while the server runs."""
+    from gaugehouse.cli.accounts import revoke
+
+    revoke(data_dir=data, name=name)
+
+
 @key_app.command(name="create")
 def key_create(
     name: str,

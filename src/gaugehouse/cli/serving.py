@@ -220,7 +220,7 @@ def _metrics_listener(runtime: Runtime, traffic: Traffic) -> Iterator[None]:
 
 @contextmanager
 def _retention(runtime: Runtime) -> Iterator[None]:
-    """Drop what is too old, soon after the start and then every hour."""
+    """Drop rows that are too old and sessions that have ended, soon after the start and then every hour."""
     stopping = threading.Event()
 
     def run() -> None:
@@ -228,6 +228,7 @@ def _retention(runtime: Runtime) -> Iterator[None]:
         while not stopping.wait(wait_s):
             wait_s = RETENTION_PERIOD_S
             try:
+                runtime.access.drop_expired_sessions()
                 runtime.retain()
             except (GaugehouseError, OSError) as exc:  # a full archive, say: other tables were seen to
                 logger.warning("retention_incomplete", error=type(exc).__name__)

@@ -142,7 +142,10 @@ class LoginSession(Base):
 
 
 class RefreshToken(Base):
-    """A token of a session that buys the next one; only its SHA-256 is kept. Used ones stay: they betray a thief."""
+    """A token of a session that buys the next one; only its SHA-256 is kept. Used ones stay: they betray a thief.
+
+    `replaced_at`: it was issued again because its answer seemed lost; whoever uses it now took it from somebody.
+    """
 
     __tablename__ = "refresh_tokens"
     __table_args__ = (UniqueConstraint("session_id", "generation"),)
@@ -151,6 +154,7 @@ class RefreshToken(Base):
     session_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("login_sessions.id", ondelete="CASCADE"))
     generation: Mapped[int]
     used_at: Mapped[datetime | None]
+    replaced_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=database_now())
 
 

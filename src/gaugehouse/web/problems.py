@@ -25,6 +25,7 @@ from starlette.types import Scope
 
 from gaugehouse.errors import MAX_ROWS_NAMED, GaugehouseError, Kind, Refused, Unreadable, UnsupportedFormat
 from gaugehouse.web.influx_errors import speaks_influx, write_influx_error
+from gaugehouse.web.pages import speaks_html, write_refusal
 
 log = structlog.get_logger(__name__)
 
@@ -150,6 +151,8 @@ def write_problem(
         return write_influx_error(
             scope["path"], status, code=code, detail=said, fields=fields or {}, headers=all_headers
         )
+    if speaks_html(scope.get("path", "")):
+        return write_refusal(status, _plain_text(detail), closing | dict(headers or {}))
     request_id = request_id_of(scope)
     body: dict[str, object] = {
         "type": f"urn:gaugehouse:problem:{code}",

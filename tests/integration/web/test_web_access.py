@@ -9,7 +9,7 @@ from fastapi.routing import iter_route_contexts
 from gaugehouse.access import Scope
 from gaugehouse.web.api.influx import authorize_influx
 from gaugehouse.web.api.scraping import sees_projects
-from gaugehouse.web.security import authorize, authorize_docs
+from gaugehouse.web.security import authorize, authorize_cookie, authorize_docs
 
 PUBLIC = {
     ("GET", "/health"),
@@ -20,11 +20,15 @@ PUBLIC = {
     ("GET", "/static"),
     ("GET", "/ping"),
     ("GET", "/.well-known/jwks.json"),
+    ("GET", "/sign-in"),
+    ("POST", "/sign-in"),
 }
 INFLUX = {("POST", "/api/v2/write"), ("POST", "/write"), ("GET", "/query"), ("POST", "/query")}
+PAGES = {("GET", "/sign-out"), ("POST", "/sign-out")}
 DOCS = {("GET", "/docs"), ("GET", "/openapi.json")}
 SCRAPED = {("GET", "/metrics")}
-NO_SCOPE = {("GET", "/v1/me")}
+NO_SCOPE = {("GET", "/v1/me"), ("POST", "/v1/logout"), ("POST", "/v1/logout-everywhere")}
+REFRESHED = {("POST", "/v1/token/refresh")}  # a refresh token in the body
 
 
 def routes(app):
@@ -46,23 +50,27 @@ def call(client, method, path):
 
 def test_every_route_is_public_on_purpose_or_asks_who_is_calling(app):
     for method, path, context in routes(app):
-        if (method, path) in PUBLIC:
+        if (method, path) in PUBLIC | REFRESHED:
             continue
         calls = {nested.call for nested in context.dependant.dependencies}
-        rules = dict.fromkeys(DOCS, authorize_docs) | dict.fromkeys(INFLUX, authorize_influx)
+        rules = (
+            dict.fromkeys(DOCS, authorize_docs)
+            | dict.fromkeys(PAGES, authorize_cookie)
+            | dict.fromkeys(INFLUX, authorize_influx)
+        )
         rule = (rules | dict.fromkeys(SCRAPED, sees_projects)).get((method, path), authorize)
         assert rule in calls, f"{method} {path} has no access rule"
 
 
 def test_every_v1_route_asks_for_a_scope(app):
     for method, path, context in routes(app):
-        if path.startswith("/v1/") and (method, path) not in NO_SCOPE:
+        if path.startswith("/v1/") and (method, path) not in NO_SCOPE | REFRESHED:
             assert wanted_scopes(context), f"{method} {path} asks for no scope"
 
 
 def test_without_credentials_every_route_answers_401(app, anonymous):
     for method, path, _ in routes(app):
-        if path.startswith("/v1/"):
+        if path.startswith("/v1/") and (method, path) not in REFRESHED:
             answer = call(anonymous, method, path)
             assert answer.status_code == 401, f"{method} {path}: {answer.status_code}"
             assert answer.headers["www-authenticate"].startswith("Bearer")

@@ -57,6 +57,7 @@ def upgrade() -> None:
         sa.Column("session_id", ID, nullable=False),
         sa.Column("generation", sa.Integer(), nullable=False),
         sa.Column("used_at", INSTANT, nullable=True),
+        sa.Column("replaced_at", INSTANT, nullable=True),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.ForeignKeyConstraint(
             ["session_id"],
