@@ -15,7 +15,7 @@ class Client:
     def request(self, method, path, *, headers=None, **kwargs):
         async def call():
             transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://gaugehouse.test") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 return await client.request(method, path, headers=self.headers | (headers or {}), **kwargs)
 
         return asyncio.run(call())
@@ -38,3 +38,6 @@ class Client:
 
     def delete(self, path, **kwargs):
         return self.request("DELETE", path, **kwargs)
+
+    def options(self, path, **kwargs):
+        return self.request("OPTIONS", path, **kwargs)

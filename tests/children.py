@@ -7,10 +7,12 @@ from pathlib import Path
 from sqlalchemy import select
 
 from factories import event_batch, measurement_batch
+from gaugehouse.access import Access
 from gaugehouse.audit import Heads, Trail
 from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database
 from gaugehouse.database.tables import Setting
+from gaugehouse.errors import Unauthenticated
 from gaugehouse.jobs import Control, Job, JobLost, finish, run_worker
 from gaugehouse.lake import Lake, keyhash, names
 
@@ -115,4 +117,19 @@ def tell_many(url, secrets_dir, project_id, count, barrier):
     for _ in range(count):
         with database.transaction() as session:
             trail.tell(session, "component.change", name="pump-1")
+    database.dispose()
+
+
+def watch_token(url: str, secret: bytes, token: str, seen) -> None:
+    """Ask over and over who a token stands for; tell when the first answer and when the refusal came. [s since 1970]"""
+    database = Database.open(url)
+    access = Access(database, secret, 900)
+    access.caller_of_token(token)
+    seen.put(time.time())
+    try:
+        while True:
+            access.caller_of_token(token)
+            time.sleep(0.005)
+    except Unauthenticated:
+        seen.put(time.time())
     database.dispose()

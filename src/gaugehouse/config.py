@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one")
     demo: bool = Field(default=False, description="Demo mode: demo fleet, demo credentials, open docs; loopback only")
     database_url: str | None = Field(
-        default=None, description="SQLAlchemy URL of the database; default is SQLite below the data folder"
+        default=None, repr=False, description="SQLAlchemy URL of the database; default is SQLite below the data folder"
     )
     workers: int = Field(default=1, ge=0, le=64, description="Report worker processes that `serve` starts")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
@@ -117,6 +117,12 @@ class Settings(BaseSettings):
     refused_per_minute: int = Field(
         default=6_000, ge=0, description="Most requests without valid credentials from one address; 0 is any number"
     )
+    allowed_hosts: str = Field(
+        default="", description="Names that requests may be for (Host), such as data.plant.example; any without it"
+    )
+    cors_origins: str = Field(
+        default="", description="Other sites whose scripts may call, such as https://plant.example; none without it"
+    )
     trusted_proxies: str = Field(
         default="", description="Networks of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8,fd00::/8"
     )
@@ -125,6 +131,10 @@ class Settings(BaseSettings):
         default=False, description="Take an API key in the address of /get_firmware_updates_by_device_id"
     )
     token_lifetime_s: int = Field(default=900, ge=60, le=86_400, description="Lifetime of an access token [s]")
+    session_lifetime_s: int = Field(
+        default=30 * 86_400, ge=60, description="After this time since the sign-in a session ends [s]"
+    )
+    session_idle_s: int = Field(default=12 * 3_600, ge=60, description="A session that is not used this long ends [s]")
     lease_s: float = Field(
         default=30.0, gt=0, description="A job whose worker is silent for this long is run again [s]"
     )

@@ -1,6 +1,6 @@
 """What every process of an installation opens: database and access; no lake, so that small commands are quick."""
 
-from gaugehouse.access import Access, load_signing_secret
+from gaugehouse.access import Access, SessionLimits, load_signing_secret
 from gaugehouse.audit import LOCAL, Heads, Trail
 from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database, sqlite_url
@@ -20,8 +20,13 @@ def open_database(settings: Settings) -> Database:
 
 def open_access(settings: Settings, database: Database) -> Access:
     """Return who checks credentials, with the installation's own signing secret."""
-    secret = load_signing_secret(Layout(settings.data_dir).secrets_dir)
-    return Access(database, secret, settings.token_lifetime_s, demo=settings.demo)
+    sessions = SessionLimits(lifetime_s=settings.session_lifetime_s, idle_s=settings.session_idle_s)
+    return Access(database, open_secret(settings), settings.token_lifetime_s, sessions=sessions, demo=settings.demo)
+
+
+def open_secret(settings: Settings) -> bytes:
+    """Return the installation's own secret, which keys that sign tokens are closed with."""
+    return load_signing_secret(Layout(settings.data_dir).secrets_dir)
 
 
 def open_heads(settings: Settings) -> Heads:

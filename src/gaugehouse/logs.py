@@ -2,6 +2,7 @@
 
 import logging
 import logging.handlers
+import re
 import sys
 from pathlib import Path
 
@@ -11,12 +12,21 @@ from gaugehouse.config import Settings
 from gaugehouse.tracing import current_trace_id
 
 CHATTY_LIBRARIES = ("alembic", "uvicorn", "httpx", "httpcore", "numba")  # their INFO says what ours says better
-REDACTED_KEYS = frozenset({"password", "token", "authorization", "api_key", "secret"})
+REDACTED_KEYS = frozenset({"password", "token", "authorization", "api_key", "secret", "cookie", "refresh_token"})
+# Keys, refresh tokens, cookies and JWTs, wherever they stand: in a path that somebody made up, or in an exception.
+SECRETS = re.compile(r"gh[krs]_[0-9A-Za-z]{8,}|eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]*\.[0-9A-Za-z_-]*")
 
 
 def _redact(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     for key in REDACTED_KEYS & event.keys():
         event[key] = "***"
+    return event
+
+
+def _mask(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    for key, value in event.items():
+        if isinstance(value, str) and ("gh" in value or "eyJ" in value):
+            event[key] = SECRETS.sub("***", value)
     return event
 
 
@@ -48,12 +58,12 @@ def configure_logs(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
 
-    as_json = formatter(structlog.processors.format_exc_info, structlog.processors.JSONRenderer())
+    as_json = formatter(structlog.processors.format_exc_info, _mask, structlog.processors.JSONRenderer())
     handlers: list[logging.Handler] = []
     if to_stdout:
         terminal = logging.StreamHandler(sys.stdout)
         # People read a terminal, programs read a pipe.
-        as_text = formatter(structlog.dev.ConsoleRenderer(timestamp_key="at", pad_event_to=20))
+        as_text = formatter(_mask, structlog.dev.ConsoleRenderer(timestamp_key="at", pad_event_to=20))
         terminal.setFormatter(as_text if sys.stdout.isatty() else as_json)
         handlers.append(terminal)
     if log_dir is not None:

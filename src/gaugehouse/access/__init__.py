@@ -46,6 +46,13 @@ from gaugehouse.access.members import get_member as get_member
 from gaugehouse.access.members import is_elsewhere as is_elsewhere
 from gaugehouse.access.members import load_members as load_members
 from gaugehouse.access.members import remove_member as remove_member
+from gaugehouse.access.sessions import Reused as Reused
+from gaugehouse.access.sessions import SessionLimits as SessionLimits
+from gaugehouse.access.sessions import Started as Started
+from gaugehouse.access.sessions import end_session as end_session
+from gaugehouse.access.sessions import end_sessions as end_sessions
+from gaugehouse.access.signing_keys import Rotated as Rotated
+from gaugehouse.access.signing_keys import rotate_signing_key as rotate_signing_key
 from gaugehouse.access.signing_secret import load_signing_secret as load_signing_secret
 from gaugehouse.access.users import add_user as add_user
 from gaugehouse.access.users import check_user_name as check_user_name
@@ -55,9 +62,11 @@ from gaugehouse.access.users import enable_user as enable_user
 from gaugehouse.access.users import end_membership as end_membership
 from gaugehouse.access.users import ensure_demo_users as ensure_demo_users
 from gaugehouse.access.users import find_role as find_role
+from gaugehouse.access.users import get_member_id as get_member_id
 from gaugehouse.access.users import grant_role as grant_role
 from gaugehouse.access.users import has_users as has_users
 from gaugehouse.access.users import is_member as is_member
 from gaugehouse.access.users import prepare_password as prepare_password
 from gaugehouse.access.users import replace_password as replace_password
+from gaugehouse.access.users import revoke_user as revoke_user
 from gaugehouse.access.users import set_password as set_password

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, and_, select, update
 from sqlalchemy.orm import Session
 
 from gaugehouse.access.api_keys import is_well_formed_key
@@ -16,23 +16,40 @@ from gaugehouse.access.login_throttle import LockedOut, LoginThrottle
 from gaugehouse.access.passwords import hash_password, verify_password
 from gaugehouse.access.recent import RecentAnswers
 from gaugehouse.access.secret_text import hash_secret
-from gaugehouse.access.tokens import Claims, read_token, sign_token
-from gaugehouse.database import Database
-from gaugehouse.database.tables import NAME_CHARACTERS, ApiKey, Membership, Project, User
+from gaugehouse.access.sessions import (
+    COOKIE,
+    REFRESH_TOKEN,
+    STANDARD_LIMITS,
+    NewSession,
+    Reused,
+    SessionLimits,
+    Started,
+    drop_expired_sessions,
+    renew_session,
+    start_page_session,
+    start_token_session,
+)
+from gaugehouse.access.signing_keys import SigningKeys
+from gaugehouse.access.token_reader import TokenReader
+from gaugehouse.access.tokens import Claims, refuse_token, sign_token
+from gaugehouse.database import Database, database_now
+from gaugehouse.database.tables import NAME_CHARACTERS, ApiKey, LoginSession, Membership, Project, User
 from gaugehouse.errors import Forbidden, NotFound, Refused, Unauthenticated
 from gaugehouse.limits import Pace
 from gaugehouse.measurements.names import find_name_problem
 
 OPERATOR_LIFETIME_S = 900
 DEFAULT_PROJECT = "default"
+TOUCH_PERIOD_S = 60.0  # how exact the last use of a browser's session is written down
 THIS_MACHINE = "local"  # the address of who asks without a connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuedToken:
-    """A signed access token, how long it lives [s], and what it may be used for."""
+    """A signed access token, how long it lives [s], what it may be used for, and what buys the next one."""
 
     access_token: str
+    refresh_token: str
     expires_in_s: int
     scopes: tuple[Scope, ...]
     project: str
@@ -49,14 +66,18 @@ class _Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Standing:
-    """What a user is in one project right now."""
+    """What a user is in one project right now, and the session as which they are there."""
 
     name: str
+    project: str
     project_id: str
     role: Role
     token_version: int
     may_log_in: bool
     pace: Pace
+    user_id: str
+    session: str
+    scopes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +95,7 @@ class Access:
         db: Where users and keys are.
         signing_secret: From `load_signing_secret`.
         token_lifetime_s: How long a user's token lives. [s]
+        sessions: How long sessions last.
         demo: Whether demo users may log in; outside demo mode their rows are as good as absent.
         clock: Monotonic seconds, for the age of remembered answers and the delays after wrong passwords. [s]
     """
@@ -85,17 +107,22 @@ class Access:
         token_lifetime_s: int,
         *,
         demo: bool = False,
+        sessions: SessionLimits = STANDARD_LIMITS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._db = db
-        self._secret = signing_secret
         self._token_lifetime_s = token_lifetime_s
+        longest_s = max(token_lifetime_s, OPERATOR_LIFETIME_S)
+        self._signing_keys = SigningKeys(db, signing_secret, longest_s, clock)
+        self._tokens = TokenReader(self._signing_keys, max_lifetime_s=longest_s)
         self._demo = demo
+        self._sessions = sessions
         self._nobodys_hash = hash_password("not a password of anybody")  # who does not exist costs the same work
         self._throttle = LoginThrottle(clock)
         self._key_uses = KeyUses(clock)
         self._standings: RecentAnswers[_Standing | None] = RecentAnswers(clock)
         self._keys: RecentAnswers[_StoredKey | None] = RecentAnswers(clock)
+        self._cookies: RecentAnswers[_Standing | None] = RecentAnswers(clock)
         self._project_ids: RecentAnswers[str | None] = RecentAnswers(clock)
 
     def issue_token(
@@ -117,7 +144,7 @@ class Access:
             Refused: the user has several projects and named none (`project_required`).
         """
         account = self._check_password(username, password, address)
-        slug, _, role = self._choose_membership(account, project)
+        slug, project_id, role = self._choose_membership(account, project)
         held = ROLE_SCOPES[role]
         refused = sorted(set(requested) - {scope.value for scope in held})
         if refused:
@@ -127,16 +154,109 @@ class Access:
                 fields={"held": [scope.value for scope in held]},
             )
         scopes = tuple(scope for scope in held if not requested or scope.value in requested)
-        claims = Claims(kind="user", subject=account.id, project=slug, scopes=scopes, version=account.token_version)
-        token = sign_token(claims, secret=self._secret, issued_at_s=int(time.time()), lifetime_s=self._token_lifetime_s)
-        return IssuedToken(access_token=token, expires_in_s=self._token_lifetime_s, scopes=scopes, project=slug)
+        new = NewSession(user_id=account.id, project_id=project_id, scopes=scopes, version=account.token_version)
+        with self._db.transaction() as session:
+            started = start_token_session(session, new)
+        claims = Claims(
+            kind="user",
+            subject=account.id,
+            project=slug,
+            scopes=scopes,
+            version=account.token_version,
+            session=started.id,
+        )
+        return self._issue(claims, started.secret)
+
+    def _issue(self, claims: Claims, refresh_token: str) -> IssuedToken:
+        return IssuedToken(
+            access_token=self._sign(claims, self._token_lifetime_s),
+            refresh_token=refresh_token,
+            expires_in_s=self._token_lifetime_s,
+            scopes=tuple(Scope(scope) for scope in claims.scopes),
+            project=claims.project,
+        )
+
+    def refresh_token(self, refresh_token: str, on_reuse: Callable[[Session, Reused], None]) -> IssuedToken:
+        """Return the next tokens of a session, with the scopes that its user still holds.
+
+        Args:
+            refresh_token: The newest of the session.
+            on_reuse: Called in the transaction that ends a session because this one came twice.
+
+        Raises:
+            Unauthenticated: it does not count, whatever the reason; the one text for all.
+        """
+        if REFRESH_TOKEN.fullmatch(refresh_token) is None:
+            raise _refresh_refused()
+        with self._db.transaction() as session:
+            renewed = renew_session(session, refresh_token, self._sessions)
+            if isinstance(renewed, Reused):
+                on_reuse(session, renewed)
+        if renewed is None or isinstance(renewed, Reused):
+            raise _refresh_refused()
+        claims = Claims(
+            kind="user",
+            subject=renewed.user_id,
+            project=renewed.project,
+            scopes=renewed.scopes,
+            version=renewed.version,
+            session=renewed.id,
+        )
+        return self._issue(claims, renewed.refresh_token)
+
+    def start_page_session(
+        self, username: str, password: str, project: str | None = None, *, address: str = THIS_MACHINE
+    ) -> Started:
+        """Return the cookie of a browser whose user gave the right password; with all scopes that are held.
+
+        Raises:
+            GaugehouseError: as `issue_token`.
+        """
+        account = self._check_password(username, password, address)
+        _, project_id, role = self._choose_membership(account, project)
+        new = NewSession(
+            user_id=account.id, project_id=project_id, scopes=ROLE_SCOPES[role], version=account.token_version
+        )
+        with self._db.transaction() as session:
+            return start_page_session(session, new)
+
+    def caller_of_cookie(self, cookie: str) -> Caller:
+        """Return who a browser's cookie stands for.
+
+        Raises:
+            Unauthenticated: no cookie of ours, or its session ended.
+        """
+        if COOKIE.fullmatch(cookie) is None:
+            raise _session_ended()
+        cookie_hash = hash_secret(cookie)
+        standing = self._cookies.find(cookie_hash, lambda: self._load_page_session(cookie_hash))
+        if standing is None or not standing.may_log_in:
+            raise _session_ended()
+        return _caller_of(standing, standing.scopes)
+
+    def knows_cookie(self, cookie: str) -> bool:
+        """Say whether `caller_of_cookie` would answer from memory."""
+        return COOKIE.fullmatch(cookie) is None or self._cookies.has(hash_secret(cookie))
+
+    def drop_expired_sessions(self) -> int:
+        """Delete the sessions that nobody can use any more; return how many there were."""
+        with self._db.transaction() as session:
+            return drop_expired_sessions(session, self._sessions)
 
     def issue_operator_token(self, project: str) -> str:
         """Return a 15 minute token for the command line, which proves by the secret file that it is on this machine."""
         if self._find_project_id(project) is None:
             raise NotFound(f"there is no project {project!r}", code="project_not_found")
         claims = Claims(kind="operator", subject="operator", project=project, scopes=(), version=0)
-        return sign_token(claims, secret=self._secret, issued_at_s=int(time.time()), lifetime_s=OPERATOR_LIFETIME_S)
+        return self._sign(claims, OPERATOR_LIFETIME_S)
+
+    def _sign(self, claims: Claims, lifetime_s: int) -> str:
+        signature = self._signing_keys.signature()
+        return sign_token(claims, by=signature, issued_at_s=int(time.time()), lifetime_s=lifetime_s)
+
+    def describe_keys(self) -> dict[str, list[dict[str, str]]]:
+        """Return the public keys that tokens are verified with, as a JWK set (RFC 7517)."""
+        return self._signing_keys.describe()
 
     def caller_of_token(self, token: str) -> Caller:
         """Return who a token stands for, with the scopes that its user still holds.
@@ -144,26 +264,15 @@ class Access:
         Raises:
             Unauthenticated: not a genuine current token, or its user, membership or password ended.
         """
-        claims = self._read_token(token)
+        claims = self._tokens.read(token)
         if claims.kind == "operator":
             return self._operator(claims.project)
-        question = (claims.subject, claims.project)
-        standing = self._standings.find(question, lambda: self._load_standing(*question))
+        standing = self._standings.find(_question(claims), lambda: self._load_standing(claims))
+        if standing is not None and standing.token_version < claims.version:  # it was issued after we last asked
+            standing = self._standings.renew(_question(claims), lambda: self._load_standing(claims))
         if standing is None or not standing.may_log_in or standing.token_version != claims.version:
-            raise _token_ended()
-        return Caller(
-            kind="user",
-            name=standing.name,
-            project=claims.project,
-            project_id=standing.project_id,
-            scopes=frozenset(scope for scope in ROLE_SCOPES[standing.role] if scope.value in claims.scopes),
-            id=claims.subject,
-            pace=standing.pace,
-        )
-
-    def _read_token(self, token: str) -> Claims:
-        longest_s = max(self._token_lifetime_s, OPERATOR_LIFETIME_S)
-        return read_token(token, secret=self._secret, max_lifetime_s=longest_s)
+            raise refuse_token()
+        return _caller_of(standing, claims.scopes)
 
     def caller_of_key(self, key: str, *, anew: bool = False) -> Caller:
         """Return who an API key stands for; `anew` is for those who remember the answer themselves.
@@ -195,12 +304,14 @@ class Access:
         """Say whether `caller_of_token` would answer from memory: an event loop need not leave it to a thread then.
 
         Raises:
-            Unauthenticated: not a genuine current token.
+            Unauthenticated: too long for a token, or no text of one.
         """
-        claims = self._read_token(token)
+        claims = self._tokens.find_known(token)
+        if claims is None:
+            return False
         if claims.kind == "operator":
             return self._project_ids.has(claims.project)
-        return self._standings.has((claims.subject, claims.project))
+        return self._standings.has(_question(claims))
 
     def knows_key(self, key: str) -> bool:
         """Say whether `caller_of_key` would answer from memory."""
@@ -304,26 +415,43 @@ class Access:
             raise NotFound("the project does not exist or is not yours", code="project_not_found")
         return mine[wanted]
 
-    def _load_standing(self, user_id: str, slug: str) -> _Standing | None:
-        statement = (
-            select(User, Project, Membership.role)
-            .join(Membership, Membership.user_id == User.id)
-            .join(Project, Project.id == Membership.project_id)
-            .where(User.id == user_id, Project.slug == slug)
+    def _load_standing(self, claims: Claims) -> _Standing | None:
+        statement = _standings().where(
+            User.id == claims.subject, Project.slug == claims.project, LoginSession.id == claims.session
         )
         with self._db.reading() as session:
             found = session.execute(statement).one_or_none()
-            if found is None:
-                return None
-            user, project, role = found
-            return _Standing(
-                name=user.name,
-                project_id=project.id,
-                role=Role(role),
-                token_version=user.token_version,
-                may_log_in=self._may_log_in(user),
-                pace=_pace_of(project),
-            )
+            return None if found is None else self._describe(*found)
+
+    def _load_page_session(self, cookie_hash: str) -> _Standing | None:
+        statement = _standings().where(
+            LoginSession.cookie_hash == cookie_hash,
+            LoginSession.token_version == User.token_version,
+            self._sessions.is_alive,
+        )
+        stale = LoginSession.used_at < database_now(-TOUCH_PERIOD_S)
+        with self._db.reading() as session:
+            found = session.execute(statement).one_or_none()
+            is_stale = session.scalar(select(stale).where(LoginSession.cookie_hash == cookie_hash))
+        if found is not None and is_stale:
+            with self._db.transaction() as session:
+                mine = LoginSession.cookie_hash == cookie_hash
+                session.execute(update(LoginSession).where(mine).values(used_at=database_now()))
+        return None if found is None else self._describe(*found)
+
+    def _describe(self, user: User, project: Project, role: str, login: LoginSession) -> _Standing:
+        return _Standing(
+            name=user.name,
+            project=project.slug,
+            project_id=project.id,
+            role=Role(role),
+            token_version=user.token_version,
+            may_log_in=self._may_log_in(user),
+            pace=_pace_of(project),
+            user_id=user.id,
+            session=login.id,
+            scopes=tuple(login.scopes),
+        )
 
     def _load_key(self, key_hash: str) -> _StoredKey | None:
         is_owners = (Membership.user_id == ApiKey.owner_id) & (Membership.project_id == ApiKey.project_id)
@@ -365,7 +493,7 @@ class Access:
     def _operator(self, slug: str) -> Caller:
         project_id = self._find_project_id(slug)
         if project_id is None:
-            raise _token_ended()
+            raise refuse_token()
         return Caller(kind="operator", name="operator", project=slug, project_id=project_id, scopes=frozenset(Scope))
 
     def _find_project_id(self, slug: str) -> str | None:
@@ -376,6 +504,41 @@ class Access:
         return self._project_ids.find(slug, ask)
 
 
+def _question(claims: Claims) -> tuple[str, str, str]:
+    return claims.subject, claims.project, claims.session
+
+
+def _standings() -> Select[User, Project, str, LoginSession]:
+    """Return the question for users in projects with their sessions."""
+    return (
+        select(User, Project, Membership.role, LoginSession)
+        .join(LoginSession, LoginSession.user_id == User.id)
+        .join(Project, Project.id == LoginSession.project_id)
+        .join(Membership, and_(Membership.user_id == User.id, Membership.project_id == Project.id))
+    )
+
+
+def _caller_of(standing: _Standing, scopes: Sequence[str]) -> Caller:
+    return Caller(
+        kind="user",
+        name=standing.name,
+        project=standing.project,
+        project_id=standing.project_id,
+        scopes=frozenset(scope for scope in ROLE_SCOPES[standing.role] if scope.value in scopes),
+        id=standing.user_id,
+        session=standing.session,
+        pace=standing.pace,
+    )
+
+
+def _refresh_refused() -> Unauthenticated:
+    return Unauthenticated("the refresh token does not count any more; log in again", code="refresh_refused")
+
+
+def _session_ended() -> Unauthenticated:
+    return Unauthenticated("the session has ended; sign in again", code="session_ended")
+
+
 def _pace_of(project: Project) -> Pace:
     return Pace(
         writes_per_minute=project.writes_per_minute,
@@ -383,10 +546,6 @@ def _pace_of(project: Project) -> Pace:
         reads_per_minute=project.reads_per_minute,
         reports_per_minute=project.reports_per_minute,
     )
-
-
-def _token_ended() -> Unauthenticated:
-    return Unauthenticated("the token is not valid or has expired; log in again", code="token_refused")
 
 
 def _key_refused() -> Unauthenticated:

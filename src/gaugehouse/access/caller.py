@@ -98,6 +98,7 @@ class Caller:
         scopes: Scopes of the token or key as issued; ask `may`, which knows what implies what.
         component: The one component a key is bound to, by name; None is the whole project.
         id: Of the user or key.
+        session: Id of the session that a user's token or cookie belongs to.
         pace: How fast callers of its project may ask.
     """
 
@@ -108,6 +109,7 @@ class Caller:
     scopes: frozenset[Scope]
     component: str | None = None
     id: str = ""
+    session: str = ""
     pace: Pace = STANDARD_PACE
 
     def may(self, scope: Scope) -> bool:

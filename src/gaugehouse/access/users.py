@@ -7,8 +7,9 @@ from sqlalchemy.orm import Session
 
 from gaugehouse.access.caller import Role
 from gaugehouse.access.passwords import check_password, hash_password
+from gaugehouse.access.sessions import end_sessions
 from gaugehouse.database import database_now, new_id
-from gaugehouse.database.tables import ApiKey, Membership, OneTimeLink, Project, User
+from gaugehouse.database.tables import ApiKey, LoginSession, Membership, OneTimeLink, Project, User
 from gaugehouse.errors import AlreadyExists, NotFound, Refused
 from gaugehouse.measurements.names import find_name_problem
 
@@ -96,18 +97,18 @@ def prepare_password(password: str, *, user_name: str) -> PasswordHash:
     return PasswordHash(hash_password(password))
 
 
-def set_password(session: Session, *, name: str, password: str) -> None:
-    """Change a password; all tokens of the user end within a second."""
+def set_password(session: Session, *, name: str, password: str, keep_session: str = "") -> None:
+    """Change a password; all tokens of the user end within a second, all sessions but for the one that is named."""
     prepared = prepare_password(password, user_name=name)
-    replace_password(session, get_user(session, name).id, prepared)
+    replace_password(session, get_user(session, name).id, prepared, keep_session=keep_session)
 
 
-def replace_password(session: Session, user_id: str, password: PasswordHash) -> None:
-    """Change a password that was prepared; all tokens of the user end within a second, and links to reset it."""
+def replace_password(session: Session, user_id: str, password: PasswordHash, *, keep_session: str = "") -> None:
+    """Change a password that was prepared: `set_password`; links to reset it end as well."""
     user = session.get_one(User, user_id)
     user.password_hash = password
     user.is_demo = False
-    user.token_version += 1
+    _end_tokens(session, user, keep_session=keep_session)
     open_links = update(OneTimeLink).where(OneTimeLink.user_id == user_id, OneTimeLink.used_at.is_(None))
     session.execute(open_links.values(used_at=database_now()))
     session.flush()
@@ -118,8 +119,21 @@ def disable_user(session: Session, *, name: str) -> None:
     user = get_user(session, name)
     if user.disabled_at is None:
         user.disabled_at = session.scalar(select(database_now()))
-        user.token_version += 1
+        _end_tokens(session, user)
         _end_personal_keys(session, user.id, None)
+
+
+def revoke_user(session: Session, *, name: str) -> int:
+    """Send a user away everywhere: tokens end within a second; return how many sessions there were."""
+    return _end_tokens(session, get_user(session, name))
+
+
+def _end_tokens(session: Session, user: User, *, keep_session: str = "") -> int:
+    user.token_version += 1
+    kept = session.get(LoginSession, keep_session)
+    if kept is not None and kept.user_id == user.id:
+        kept.token_version = user.token_version
+    return end_sessions(session, user_id=user.id, but=keep_session)
 
 
 def enable_user(session: Session, *, name: str) -> None:
@@ -183,6 +197,7 @@ def remove_membership(session: Session, user_id: str, project_id: str) -> None:
     if membership.role == Role.ADMIN:
         _keep_an_admin(session, user_id, project_id)
     _end_personal_keys(session, user_id, project_id)
+    end_sessions(session, user_id=user_id, project_id=project_id)
     session.delete(membership)
     session.flush()
 
@@ -220,6 +235,19 @@ def _end_personal_keys(session: Session, owner_id: str, project_id: str | None) 
     if project_id is not None:
         statement = statement.where(ApiKey.project_id == project_id)
     session.execute(statement.values(revoked_at=database_now()), execution_options={"synchronize_session": False})
+
+
+def get_member_id(session: Session, *, name: str, project_id: str) -> str:
+    """Return the id of a member of a project by name.
+
+    Raises:
+        NotFound: nobody of this name is a member, whether there is such a user or not.
+    """
+    statement = select(User.id).join(Membership, Membership.user_id == User.id)
+    user_id = session.scalar(statement.where(User.name == name, Membership.project_id == project_id))
+    if user_id is None:
+        raise NotFound(f"there is no member {name!r} in this project", code="user_not_found")
+    return user_id
 
 
 def get_user(session: Session, name: str) -> User:

@@ -9,7 +9,7 @@ import typer
 from gaugehouse.cli.options import DEFAULT_DATA, AsJson, Data, Project
 
 user_app = typer.Typer(help="Users and their roles.", no_args_is_help=True)
-key_app = typer.Typer(help="API keys of devices, programs and members.", no_args_is_help=True)
+key_app = typer.Typer(help="API keys of devices, programs and members; the signing key.", no_args_is_help=True)
 component_app = typer.Typer(help="Components: what is measured.", no_args_is_help=True)
 
 Role = Annotated[str, typer.Option(help="viewer, manager or admin")]
@@ -106,6 +106,14 @@ def user_invite(role: Role, data: Data = DEFAULT_DATA, project: Project = "defau
     print_invitation(data_dir=data, role=role, project=project)
 
 
+@user_app.command(name="revoke")
+def user_revoke(name: str, data: Data = DEFAULT_DATA) -> None:
+    """End all sessions and tokens of a user, in every project, within a second; works while the server runs."""
+    from gaugehouse.cli.accounts import revoke
+
+    revoke(data_dir=data, name=name)
+
+
 @key_app.command(name="create")
 def key_create(
     name: str,
@@ -141,6 +149,17 @@ def key_list(data: Data = DEFAULT_DATA, project: Project = "default", as_json: A
     from gaugehouse.cli.accounts import list_keys
 
     list_keys(data_dir=data, project=project, as_json=as_json)
+
+
+@key_app.command(name="rotate")
+def key_rotate(
+    data: Data = DEFAULT_DATA,
+    at_once: Annotated[bool, typer.Option("--at-once", help="End all tokens: the old key was exposed")] = False,
+) -> None:
+    """Let a new key sign tokens; the old one verifies until its last token has expired. No restart is needed."""
+    from gaugehouse.cli.accounts import rotate_key
+
+    rotate_key(data_dir=data, at_once=at_once)
 
 
 @key_app.command(name="replace")

@@ -27,16 +27,19 @@ from gaugehouse.access import (
     make_reset,
     remove_member,
     revoke_api_key,
+    revoke_user,
     rotate_api_key,
+    rotate_signing_key,
     set_password,
 )
 from gaugehouse.access.users import get_user
 from gaugehouse.audit import Trail
+from gaugehouse.cli.asking import require_installation
 from gaugehouse.cli.json_output import print_json
 from gaugehouse.cli.progress import DataTable, print_table
 from gaugehouse.config import Settings
 from gaugehouse.errors import Refused
-from gaugehouse.installation import local_trail, open_database
+from gaugehouse.installation import local_trail, open_database, open_secret
 from gaugehouse.inventory import get_project, move_component
 
 OPERATOR = "operator"
@@ -265,3 +268,32 @@ def _say_owner(key: ApiKeyView) -> str:
 
 def _instant(instant: datetime | None) -> str:
     return NONE if instant is None else f"{instant:%Y-%m-%d %H:%M}"
+
+
+def revoke(*, data_dir: Path, name: str) -> None:
+    """End all sessions and tokens of a user; say how many sessions there were."""
+    require_installation(Settings(data_dir=data_dir))
+    with _desk(data_dir) as desk:
+        ended = revoke_user(desk.session, name=name)
+        desk.trail.tell(desk.session, "session.end_all", kind="user", name=name, details={"sessions": ended})
+    _say(f"{name} is signed out everywhere within a second; sessions ended: {ended}")
+
+
+def rotate_key(*, data_dir: Path, at_once: bool) -> None:
+    """Give the installation a new key that signs tokens; say what becomes of the old one.
+
+    Raises:
+        AlreadyExists: the key of the last rotation does not sign yet.
+    """
+    settings = Settings(data_dir=data_dir)
+    require_installation(settings)
+    secret = open_secret(settings)
+    with _desk(data_dir) as desk:
+        rotated = rotate_signing_key(desk.session, secret=secret, at_once=at_once)
+        details = {"previous": list(rotated.previous), "at_once": at_once}
+        desk.trail.tell(desk.session, "signing_key.rotate", id=rotated.kid, details=details)
+    until = rotated.verifies_until
+    said = (
+        "all tokens so far have ended" if until is None else f"older tokens count until {until:%Y-%m-%d %H:%M:%S} UTC"
+    )
+    _say(f"key {rotated.kid} signs from now on; {said}")

@@ -219,11 +219,12 @@ def _metrics_listener(runtime: Runtime, traffic: Traffic) -> Iterator[None]:
 
 
 def _keep_retaining(runtime: Runtime, stopping: threading.Event) -> None:
-    """Drop what is too old, soon after the start and then every hour."""
+    """Drop rows that are too old and sessions that have ended, soon after the start and then every hour."""
     wait_s = RETENTION_FIRST_S
     while not stopping.wait(wait_s):
         wait_s = RETENTION_PERIOD_S
         try:
+            runtime.access.drop_expired_sessions()
             runtime.retain()
         except (GaugehouseError, OSError) as exc:  # a full archive, say: other tables were seen to
             logger.warning("retention_incomplete", error=type(exc).__name__)

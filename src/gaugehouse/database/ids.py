@@ -7,7 +7,23 @@ BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 ID_CHARACTERS = 20  # 119 bits: nobody guesses one, none repeats
 
 IdPrefix = Literal[
-    "prj", "usr", "key", "cmp", "met", "rep", "job", "kpi", "exc", "tpl", "sch", "fir", "dlv", "fwr", "rol", "lnk"
+    "prj",
+    "usr",
+    "key",
+    "cmp",
+    "met",
+    "rep",
+    "job",
+    "kpi",
+    "exc",
+    "tpl",
+    "sch",
+    "fir",
+    "dlv",
+    "fwr",
+    "rol",
+    "lnk",
+    "ses",
 ]
 
 

@@ -130,6 +130,60 @@ class OneTimeLink(Base):
     used_at: Mapped[datetime | None]
 
 
+class SigningKey(Base):
+    """A key that signs access tokens. `sealed` opens with the secret file of the installation that `sealed_by` names.
+
+    `longest_lifetime_s`: no token that it signed lives longer. `verifies_until`: null as long as no other key follows.
+    """
+
+    __tablename__ = "signing_keys"
+
+    kid: Mapped[str] = mapped_column(String(43), primary_key=True)
+    sealed: Mapped[str] = mapped_column(String(128))
+    sealed_by: Mapped[str] = mapped_column(String(16))
+    longest_lifetime_s: Mapped[int]
+    signs_from: Mapped[datetime]
+    verifies_until: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class LoginSession(Base):
+    """Somebody who signed in, until they leave: `token` is a family of refresh tokens, `page` a cookie.
+
+    A session that ended is deleted. It counts only as long as `token_version` is that of its user.
+    """
+
+    __tablename__ = "login_sessions"
+    __table_args__ = (Index(None, "user_id", "used_at"),)
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    user_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("users.id", ondelete="CASCADE"))
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str] = mapped_column(String(8))
+    scopes: Mapped[list[str]]
+    token_version: Mapped[int]
+    cookie_hash: Mapped[str | None] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+    used_at: Mapped[datetime] = mapped_column(default=database_now(), index=True)
+
+
+class RefreshToken(Base):
+    """A token of a session that buys the next one; only its SHA-256 is kept. Used ones stay: they betray a thief.
+
+    `replaced_at`: it was issued again because its answer seemed lost; whoever uses it now took it from somebody.
+    """
+
+    __tablename__ = "refresh_tokens"
+    __table_args__ = (UniqueConstraint("session_id", "generation"),)
+
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    session_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("login_sessions.id", ondelete="CASCADE"))
+    generation: Mapped[int]
+    used_at: Mapped[datetime | None]
+    replaced_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
 class Component(Base):
     """The thing measured. `search_text` is name and title casefolded: SQLite folds ASCII only.
 

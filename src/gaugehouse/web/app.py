@@ -15,6 +15,8 @@ from gaugehouse.web.postman import Postman
 from gaugehouse.web.problems import install_error_table
 from gaugehouse.web.query_fields import refuse_stray_fields
 from gaugehouse.web.reads import ReadGate
+from gaugehouse.web.sign_in import router as sign_in_router
+from gaugehouse.web.sites import Sites, read_hosts, read_origins
 from gaugehouse.web.small import SmallDeliveries
 from gaugehouse.web.threads import Threads
 from gaugehouse.web.traffic import Traffic
@@ -46,6 +48,7 @@ def create_app(runtime: Runtime) -> Api:
         dependencies=[Depends(refuse_stray_fields)],
         middleware=[
             Middleware(Envelope, traffic=traffic),
+            Middleware(Sites, hosts=read_hosts(settings), origins=read_origins(settings)),
             Middleware(
                 BodyGuard,
                 limit_bytes=settings.body_limit_bytes,
@@ -65,6 +68,7 @@ def create_app(runtime: Runtime) -> Api:
     install_error_table(app)
     install_audit(app)
     app.include_router(docs.router)
+    app.include_router(sign_in_router)
     for router in ROUTERS:
         app.include_router(router)
     app.mount("/static", docs.CachedFiles(directory=docs.STATIC_DIR), name="static")

@@ -1,9 +1,9 @@
 """What an endpoint needs for the audit log: who acts, from where, under which request id."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, TypeVar
 
 import structlog
 from anyio.to_thread import run_sync
@@ -11,17 +11,19 @@ from fastapi import Depends, FastAPI, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from gaugehouse.access import LOGIN_THROTTLED, Caller, IssuedToken, LockedOut
+from gaugehouse.access import LOGIN_THROTTLED, Caller, IssuedToken, LockedOut, Reused
 from gaugehouse.audit import LOCAL, Heads, Trail
 from gaugehouse.errors import Forbidden, GaugehouseError, NotFound, Refused, Throttled, Unauthenticated
 from gaugehouse.runtime import Runtime
 from gaugehouse.web.pace import paces_of
 from gaugehouse.web.problems import request_id_of, write_error
 from gaugehouse.web.security import InRuntime
+from gaugehouse.web.threads import Threads
 from gaugehouse.web.traffic import route_of
 
 log = structlog.get_logger(__name__)
 
+Proof = TypeVar("Proof")  # what somebody who was let in shows from then on
 NOBODY = "unknown"
 REFUSED_LOGIN = (Unauthenticated, Forbidden, NotFound, Refused)  # not that the database is away
 NAMES_TOLD = 20
@@ -92,20 +94,59 @@ def tell_created(trail: Trail, session: Session, action: str, created: Sequence[
 
 
 def issue_told(runtime: Runtime, origin: Origin, username: str, issue: Callable[[], IssuedToken]) -> IssuedToken:
-    """Issue a token, and write down that somebody signed in or was refused. Blocks.
+    """Issue a token as `told_login` does. Blocks."""
+    access = runtime.access
+    return told_login(runtime, origin, username, issue, lambda issued: access.caller_of_token(issued.access_token))
+
+
+def told_login(
+    runtime: Runtime, origin: Origin, username: str, let_in: Callable[[], Proof], caller_of: Callable[[Proof], Caller]
+) -> Proof:
+    """Let somebody in, and write down that they signed in or were refused. Blocks.
 
     Raises:
         Unavailable: the log cannot be written: then nobody signs in.
-        GaugehouseError: as `issue`.
+        GaugehouseError: as `let_in`.
     """
     try:
-        issued = issue()
+        proof = let_in()
     except REFUSED_LOGIN as refusal:
         tell_refused_login(runtime, origin, username, refusal)
         raise
-    trail = origin.by(runtime.access.caller_of_token(issued.access_token))
+    trail = origin.by(caller_of(proof))
     runtime.refusals.note(trail, "login.accept", kind="user", tried="", name=trail.actor)
+    return proof
+
+
+async def refresh_told(request: Request, runtime: Runtime, threads: Threads, refresh_token: str) -> IssuedToken:
+    """Issue the next tokens of a session, and write down that it got them or that its token came twice.
+
+    Raises:
+        Unauthenticated: as `Access.refresh_token`.
+        Throttled: the user asks too often, or too many tokens that do not count came from this address.
+    """
+    paces = paces_of(request)
+    ask = partial(_refresh, runtime, origin_of(request, runtime), refresh_token)
+    try:
+        issued, caller = await run_sync(ask, limiter=threads.callers)
+    except Unauthenticated:
+        paces.refuse_stranger(request.scope)
+        raise
+    request.state.caller = caller.name
+    paces.admit(request.scope, caller)
     return issued
+
+
+def _refresh(runtime: Runtime, origin: Origin, refresh_token: str) -> tuple[IssuedToken, Caller]:
+    def tell_reuse(session: Session, reused: Reused) -> None:
+        trail = replace(origin.by_nobody(), project_id=reused.project_id)
+        trail.tell(session, "session.reuse", id=reused.id, name=reused.user_name)
+
+    issued = runtime.access.refresh_token(refresh_token, tell_reuse)
+    caller = runtime.access.caller_of_token(issued.access_token)
+    trail = origin.by(caller)
+    runtime.refusals.note(trail, "token.refresh", kind="user", tried="", name=trail.actor)
+    return issued, caller
 
 
 def tell_refused_login(runtime: Runtime, origin: Origin, username: str, refusal: GaugehouseError) -> None:

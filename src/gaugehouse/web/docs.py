@@ -1,13 +1,15 @@
 """The docs page: Swagger UI from our own files, no CDN, no inline script; behind a login outside demo mode."""
 
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from gaugehouse.web.pages import SIGN_IN_PATH
 from gaugehouse.web.security import authorize_docs
 
 STATIC_DIR = Path(__file__).parent / "static"
@@ -15,15 +17,21 @@ STATIC_DIR = Path(__file__).parent / "static"
 router = APIRouter(include_in_schema=False)
 
 
-@router.get("/docs", dependencies=[Depends(authorize_docs)])
-def read_docs() -> HTMLResponse:
-    """Return the page around Swagger UI."""
+@router.get("/docs")
+def read_docs(is_admitted: Annotated[bool, Depends(authorize_docs)]) -> Response:
+    """Return the page around Swagger UI, or lead a browser to the page where people sign in."""
+    if not is_admitted:
+        return RedirectResponse(SIGN_IN_PATH, HTTPStatus.SEE_OTHER)
     return HTMLResponse((STATIC_DIR / "docs.html").read_bytes())
 
 
-@router.get("/openapi.json", dependencies=[Depends(authorize_docs)])
-def read_openapi(request: Request) -> dict[str, Any]:
-    """Return the description of the API."""
+@router.get("/openapi.json", response_model=None)
+def read_openapi(
+    request: Request, is_admitted: Annotated[bool, Depends(authorize_docs)]
+) -> dict[str, Any] | RedirectResponse:
+    """Return the description of the API, or lead a browser to the page where people sign in."""
+    if not is_admitted:
+        return RedirectResponse(SIGN_IN_PATH, HTTPStatus.SEE_OTHER)
     description: dict[str, Any] = request.app.openapi()
     return description
 

@@ -26,6 +26,7 @@ from starlette.types import Scope
 from gaugehouse.errors import MAX_ROWS_NAMED, GaugehouseError, Kind, Refused, Unreadable, UnsupportedFormat
 from gaugehouse.web.influx_errors import speaks_influx, write_influx_error
 from gaugehouse.web.legacy_errors import Refusal, find_shape, write_legacy_error
+from gaugehouse.web.pages import speaks_html, write_refusal
 
 log = structlog.get_logger(__name__)
 
@@ -155,6 +156,8 @@ def write_problem(
     if shape is not None:
         refusal = Refusal(status=status, code=code, detail=_plain_text(detail), fields=fields or {})
         return write_legacy_error(shape, refusal, closing | dict(headers or {}))
+    if speaks_html(scope.get("path", "")):
+        return write_refusal(status, _plain_text(detail), closing | dict(headers or {}))
     request_id = request_id_of(scope)
     body: dict[str, object] = {
         "type": f"urn:gaugehouse:problem:{code}",

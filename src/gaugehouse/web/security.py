@@ -4,6 +4,7 @@
 is. A test walks all routes and fails for one that has none.
 """
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from fastapi.security import APIKeyHeader, HTTPBasic, HTTPBasicCredentials, OAut
 from gaugehouse.access import KEY_PREFIX, Access, Caller, Scope
 from gaugehouse.errors import Forbidden, Unauthenticated
 from gaugehouse.runtime import Runtime
+from gaugehouse.web.cookies import refuse_cross_site, session_cookie
 from gaugehouse.web.pace import admit_caller, counting_strangers, paces_of
 from gaugehouse.web.threads import InThreads, Threads
 
@@ -67,8 +69,35 @@ def _choose_key(key: str | None, underscored: str | None) -> str | None:
     return underscored if key is None else key
 
 
-async def _identify(access: Access, threads: Threads, token: str | None, key: str | None) -> Caller:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What a request says about who sends it; a cookie counts only without the others."""
+
+    token: str | None = None
+    key: str | None = None
+    underscored_key: str | None = None
+    cookie: str | None = None
+
+    @property
+    def is_cookie_alone(self) -> bool:
+        """Whether a browser may have added all there is by itself."""
+        return self.token is None and self.key is None and self.underscored_key is None
+
+
+async def find_credentials(
+    request: Request,
+    token: Annotated[str | None, Depends(bearer_token)],
+    key: Annotated[str | None, Depends(api_key)],
+    cookie: Annotated[str | None, Depends(session_cookie)],
+) -> Credentials:
+    """Return the credentials of a request as they came."""
+    return Credentials(token=token, key=key, underscored_key=request.headers.get(UNDERSCORED_KEY), cookie=cookie)
+
+
+async def _identify(access: Access, threads: Threads, given: Credentials) -> Caller:
     """Return who that is; only what the database must be asked about waits for a thread."""
+    token, cookie = given.token, given.cookie
+    key = _choose_key(given.key, given.underscored_key)
     if token is not None and key is not None:
         raise Unauthenticated("send a token or an API key, not both", code="two_credentials")
     if token is not None and token.startswith(KEY_PREFIX):
@@ -77,6 +106,8 @@ async def _identify(access: Access, threads: Threads, token: str | None, key: st
         ask, is_known = partial(access.caller_of_token, token), access.knows_token(token)
     elif key is not None:
         ask, is_known = partial(access.caller_of_key, key), access.knows_key(key)
+    elif cookie is not None:
+        ask, is_known = partial(access.caller_of_cookie, cookie), access.knows_cookie(cookie)
     else:
         raise Unauthenticated("send Authorization: Bearer with a token from POST /token, or X-API-Key")
     return ask() if is_known else await run_sync(ask, limiter=threads.callers)
@@ -87,20 +118,20 @@ async def authorize(
     request: Request,
     runtime: InRuntime,
     threads: InThreads,
-    token: Annotated[str | None, Depends(bearer_token)],
-    key: Annotated[str | None, Depends(api_key)],
+    given: Annotated[Credentials, Depends(find_credentials)],
 ) -> Caller:
     """Return the caller of this request if it may do what the endpoint does.
 
     Raises:
         Unauthenticated: No credentials, or none that count (any more).
-        Forbidden: Valid credentials without the scope.
+        Forbidden: Valid credentials without the scope, or a cookie that another site made the browser send.
         Throttled: The caller asks too often; without valid credentials, too much of that came from this address.
     """
     with counting_strangers(request):
-        chosen = _choose_key(key, request.headers.get(UNDERSCORED_KEY))
-        caller = await _identify(runtime.access, threads, token, chosen)
+        caller = await _identify(runtime.access, threads, given)
     admit_caller(request, caller)
+    if given.is_cookie_alone:
+        refuse_cross_site(request)
     lacking = [scope for scope in wanted.scopes if not caller.may(Scope(scope))]
     if lacking:
         raise Forbidden(f"this needs the scope {lacking[0]}", fields={"scopes_needed": lacking})
@@ -121,21 +152,51 @@ Admin = Annotated[Caller, Security(authorize, scopes=[Scope.ADMIN])]
 Manager = Annotated[Caller, Security(authorize, scopes=[Scope.MANAGER])]
 
 
+async def authorize_cookie(
+    request: Request,
+    runtime: InRuntime,
+    threads: InThreads,
+    cookie: Annotated[str | None, Depends(session_cookie)],
+) -> Caller:
+    """Return whose browser this is.
+
+    Raises:
+        Unauthenticated: Nobody is signed in with it.
+        Throttled: Too many requests.
+    """
+    return await authorize(SecurityScopes(), request, runtime, threads, Credentials(cookie=cookie))
+
+
+CookieCaller = Annotated[Caller, Depends(authorize_cookie)]
+
+
+async def _find_browser(access: Access, threads: Threads, cookie: str | None) -> Caller | None:
+    """Return whose browser that is; a cookie that has ended is as good as none."""
+    try:
+        return None if cookie is None else await _identify(access, threads, Credentials(cookie=cookie))
+    except Unauthenticated:
+        return None
+
+
 async def authorize_docs(
     request: Request,
     runtime: InRuntime,
     threads: InThreads,
     token: Annotated[str | None, Depends(bearer_token)],
     login: Annotated[HTTPBasicCredentials | None, Depends(basic_login)],
-) -> None:
-    """Let everybody see the docs in demo mode, else anybody who can sign in: a browser asks by itself (HTTP Basic).
+    cookie: Annotated[str | None, Depends(session_cookie)],
+) -> bool:
+    """Let everybody see the docs in demo mode, else anybody who can sign in; programs may use HTTP Basic.
+
+    Returns:
+        False for a browser in which nobody is signed in: it is to be led to the page for that.
 
     Raises:
         Unauthenticated: Outside demo mode without valid credentials.
         Throttled: Too many sign-ins at once, or too many wrong passwords.
     """
     if runtime.settings.demo:
-        return
+        return True
     if token is not None:
         caller = await run_sync(runtime.access.caller_of_token, token)
     elif login is not None:
@@ -144,6 +205,11 @@ async def authorize_docs(
         runtime.access.refuse_throttled(login.username, address)
         ask = partial(runtime.access.caller_of_password, login.username, login.password, address=address)
         caller = await threads.sign_ins.run(ask)
+    elif (browser := await _find_browser(runtime.access, threads, cookie)) is not None:
+        caller = browser
+    elif "text/html" in request.headers.get("accept", ""):
+        return False
     else:
         raise Unauthenticated("the docs need a login", code="login_needed", fields={"challenge": BASIC_CHALLENGE})
     request.state.caller = caller.name
+    return True

@@ -10,7 +10,7 @@ from gaugehouse.access import Scope
 from gaugehouse.web.api.influx import authorize_influx
 from gaugehouse.web.api.legacy_firmware import authorize_update, authorize_url
 from gaugehouse.web.api.scraping import sees_projects
-from gaugehouse.web.security import CARRIED_BY, authorize, authorize_docs
+from gaugehouse.web.security import CARRIED_BY, authorize, authorize_cookie, authorize_docs
 
 PUBLIC = {
     ("GET", "/health"),
@@ -24,15 +24,20 @@ PUBLIC = {
     ("POST", "/v1/invitations/accept"),
     ("POST", "/v1/password-reset"),
     ("POST", "/v1/password-reset/confirm"),
+    ("GET", "/.well-known/jwks.json"),
+    ("GET", "/sign-in"),
+    ("POST", "/sign-in"),
 }
 INFLUX = {("POST", "/api/v2/write"), ("POST", "/write"), ("GET", "/query"), ("POST", "/query")}
+PAGES = {("GET", "/sign-out"), ("POST", "/sign-out")}
 DOCS = {("GET", "/docs"), ("GET", "/openapi.json")}
 SCRAPED = {("GET", "/metrics")}
 SECRETS = {
     ("POST", "/upload_firmware_update"): authorize_update,
     ("GET", "/get_firmware_updates_by_device_id"): authorize_url,
 }
-NO_SCOPE = {("GET", "/v1/me")}
+NO_SCOPE = {("GET", "/v1/me"), ("POST", "/v1/logout"), ("POST", "/v1/logout-everywhere")}
+REFRESHED = {("POST", "/v1/token/refresh")}  # a refresh token in the body
 
 
 def routes(app):
@@ -54,23 +59,27 @@ def call(client, method, path):
 
 def test_every_route_is_public_on_purpose_or_asks_who_is_calling(app):
     for method, path, context in routes(app):
-        if (method, path) in PUBLIC:
+        if (method, path) in PUBLIC | REFRESHED:
             continue
         calls = {nested.call for nested in context.dependant.dependencies}
-        rules = dict.fromkeys(DOCS, authorize_docs) | dict.fromkeys(INFLUX, authorize_influx)
+        rules = (
+            dict.fromkeys(DOCS, authorize_docs)
+            | dict.fromkeys(PAGES, authorize_cookie)
+            | dict.fromkeys(INFLUX, authorize_influx)
+        )
         rule = (rules | SECRETS | dict.fromkeys(SCRAPED, sees_projects)).get((method, path), authorize)
         assert rule in calls, f"{method} {path} has no access rule"
 
 
 def test_every_v1_route_asks_for_a_scope(app):
     for method, path, context in routes(app):
-        if path.startswith("/v1/") and (method, path) not in NO_SCOPE | PUBLIC:
+        if path.startswith("/v1/") and (method, path) not in NO_SCOPE | PUBLIC | REFRESHED:
             assert wanted_scopes(context), f"{method} {path} asks for no scope"
 
 
 def test_without_credentials_every_route_answers_401(app, anonymous):
     for method, path, _ in routes(app):
-        if path.startswith("/v1/") and (method, path) not in PUBLIC:
+        if path.startswith("/v1/") and (method, path) not in PUBLIC | REFRESHED:
             answer = call(anonymous, method, path)
             assert answer.status_code == 401, f"{method} {path}: {answer.status_code}"
             assert answer.headers["www-authenticate"].startswith("Bearer")

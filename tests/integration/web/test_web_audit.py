@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from gaugehouse.access import grant_role
+from gaugehouse.access import create_user, grant_role
 from gaugehouse.audit import ACTIONS, INSTALLATION, EntryFilter, find_entries, verify_audit
 from gaugehouse.audit.reading import walk_chain
 from gaugehouse.database import new_id
@@ -23,6 +23,7 @@ EXCEPTIONS = {
     "POST /v1/schedules/preview": "it changes nothing",
 }
 FIRST_PASSWORD, SECOND_PASSWORD = "a first long password", "another quite long password"
+LEAVER = "a long password of somebody who leaves"
 DAY = {"start": "2026-03-01T00:00:00Z", "end": "2026-03-02T00:00:00Z"}
 TEMPLATE = {"title": "Pumps", "report": {"period": "last_week"}, "formats": ["csv"]}
 SCHEDULE = {"template": "audited", "recurrence": "every Monday 06:00 UTC"}
@@ -168,7 +169,22 @@ def walk(entries, manager, admin, anonymous, runtime):
     walk_accounts(walk, admin, anonymous)
     delivery = add_failed_delivery(runtime, report["id"])
     walk.call("POST", "/v1/deliveries/{delivery_id}/retry", f"/v1/deliveries/{delivery}/retry")
+    walk_out(walk, runtime)
     return walk
+
+
+def walk_out(walk, runtime):
+    """Sign in somebody who then leaves in every way there is."""
+    with runtime.database.transaction() as session:
+        create_user(session, name="leaver", password=LEAVER, role="viewer", project="default")
+
+    def sign_in():
+        return walk.client.post("/token", data={"username": "leaver", "password": LEAVER}).json()
+
+    first, second = sign_in(), sign_in()
+    walk.call("POST", "/v1/token/refresh", json={"refresh_token": first["refresh_token"]})
+    for route, tokens in (("/v1/logout", first), ("/v1/logout-everywhere", second)):
+        walk.call("POST", route, headers={"Authorization": f"Bearer {tokens['access_token']}"})
 
 
 def changing_routes(app):
@@ -195,6 +211,9 @@ def test_entries_say_what_was_done_to_what(walk):
     assert walk.told["DELETE /v1/schedules/{name}"] == [("schedule.delete", "daily")]
     assert walk.told["PATCH /v1/firmware/releases/{release}"] == [("firmware_release.change", "1.0")]
     assert walk.told["POST /token"] == [("login.accept", "user")]
+    assert walk.told["POST /v1/token/refresh"] == [("token.refresh", "leaver")]
+    assert walk.told["POST /v1/logout"] == [("session.end", "leaver")]
+    assert walk.told["POST /v1/logout-everywhere"] == [("session.end_all", "leaver")]
 
 
 def test_the_chains_hold(walk, runtime):

@@ -178,7 +178,7 @@ def test_many_at_once_each_get_their_own_receipt(app, make_key):
     async def all_at_once():
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(
-            transport=transport, base_url="http://gaugehouse.test", headers=device.headers | JSON
+            transport=transport, base_url="http://localhost", headers=device.headers | JSON
         ) as client:
             sent = [client.post("/v1/measurements", content=json.dumps([row("many", n % 50)])) for n in range(200)]
             return await asyncio.gather(*sent)

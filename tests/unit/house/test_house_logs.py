@@ -23,6 +23,26 @@ def lines(capsys):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
+SECRETS = [
+    "ghk_" + "a1B2" * 9,
+    "ghr_" + "a" * 43,
+    "ghs_" + "Z" * 43,
+    "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1c3JfMSJ9.c2lnbmF0dXJl",
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_what_looks_like_a_secret_is_masked_wherever_it_stands(capsys, secret):
+    configure_logs(Settings())
+    structlog.get_logger().info("request_served", path=f"/v1/{secret}/x", caller="high light")
+    structlog.get_logger().error("request_crashed", exc_info=ValueError(secret))
+    said = lines(capsys)
+    assert secret not in json.dumps(said)
+    assert said[0]["path"] == "/v1/***/x"
+    assert said[0]["caller"] == "high light"
+    assert "ValueError: ***" in said[1]["exception"]
+
+
 def test_a_fact_is_one_json_line_with_its_fields_and_what_is_bound(capsys):
     configure_logs(Settings())
     with structlog.contextvars.bound_contextvars(request_id="r1"):

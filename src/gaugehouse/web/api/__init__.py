@@ -28,6 +28,7 @@ from gaugehouse.web.api import (
     schedules,
     scraping,
     shift_calendar,
+    well_known,
 )
 
 ROUTERS = (
@@ -51,6 +52,7 @@ ROUTERS = (
     keys.router,
     members.router,
     links.router,
+    well_known.router,
     audit.router,
     influx.router,
     legacy_firmware.router,
