@@ -10,7 +10,8 @@ from gaugehouse.cli.supervising import Worker
 
 
 def keep_retaining(retain):
-    return serving._beside("retention", serving._keep_retaining, SimpleNamespace(retain=retain))
+    access = SimpleNamespace(drop_expired_sessions=lambda: 0)
+    return serving._beside("retention", serving._keep_retaining, SimpleNamespace(retain=retain, access=access))
 
 
 @pytest.fixture
