@@ -211,7 +211,6 @@ def test_any_order_of_operations_is_what_a_dictionary_says(examples, steps, tall
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
             print_blob=True,
         ),

@@ -18,7 +18,7 @@ from faults.hostile_requests import write_head
 from faults.measuring import instant_us, peak_memory_bytes, quantile_s, sending_single_rows
 from faults.overloading import STREAMS, component_of
 from functional.installation import REPOSITORY, own_environment, wait_until
-from functional.rows import deliver_well
+from functional.rows import deliver, deliver_well
 from functional.senders import START_US, Sender
 from gaugehouse.measurements.selection import from_epoch_us
 from payloads import ARROW, JSON, write_arrow
@@ -87,13 +87,15 @@ def test_ten_times_the_usual_load_is_stored_or_refused_politely_and_soon_over(fo
     with sending_single_rows(installation) as device:
         begun_s, told = overload(installation, phases)
     memory_bytes = peak_memory_bytes(installation.pid)
+    sender, late = installation.device(), [("late", "level", from_epoch_us(START_US), 0.0, 0)]
+    wait_until(lambda: deliver(sender, late).status_code == 201, what="the end of refusals")
     statuses = Counter({int(status): count for status, count in told["statuses"].items()})
     assert not told["wrong"]
     assert set(statuses) <= {201, 204, 429, 503}
     assert set(device.refused) <= {429, 503}
     assert statuses[503] > 0 or not is_refused
     installation.stop()
-    expected = expected_groups(told["acknowledged"], device)
+    expected = expected_groups(told["acknowledged"], device) | {("late", START_US): (1, 1, 0.0, 0.0)}
     assert stored_groups(installation) == expected
     assert memory_bytes < MEMORY_LIMIT_BYTES
     end_s = begun_s + before + burst
@@ -104,6 +106,7 @@ def test_ten_times_the_usual_load_is_stored_or_refused_politely_and_soon_over(fo
         "after": (settled_s, begun_s + sum(seconds)),
     }
     waited_s = {when: device.waited_between_s(*span_s) for when, span_s in spans_s.items()}
+    assert all(waited_s.values()) or is_refused
     name = f"ten times the load, {'little room' if is_refused else 'as installed'}"
     tally[f"{name}: rows"] = sum(group[0] for group in expected.values())
     tally[f"{name}: refusals"] = statuses[429] + statuses[503]

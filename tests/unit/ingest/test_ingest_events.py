@@ -39,7 +39,7 @@ def test_a_body_is_kept_with_sorted_keys_and_no_spaces_and_hashed(decode_event_r
 
 @pytest.mark.parametrize("media_type", MEDIA_TYPES)
 @given(bodies=st.lists(BODIES, max_size=4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_events_come_back_as_they_were_written(media_type, bodies, decode_event_rows):
     sent = [
         {"component": "a", "kind": f"k{i}", "occurred_at": MOMENT, "body": canonical(body)}
@@ -50,7 +50,7 @@ def test_events_come_back_as_they_were_written(media_type, bodies, decode_event_
 
 
 @given(BODIES)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_canonical_body_is_the_same_value_and_canonical_again(body):
     text = canonical_body(body, depth_limit=50, size_limit_bytes=1 << 20)
     assert json.loads(text) == body

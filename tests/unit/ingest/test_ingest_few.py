@@ -60,13 +60,13 @@ LIMITS = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(ROW, max_size=4), LIMITS)
 def test_both_ways_agree_about_every_delivery(rows, limits):
     agree_on_few(json.dumps(rows).encode(), limits)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 @example(None)
 def test_both_ways_agree_about_mangled_bytes(data):

@@ -165,7 +165,7 @@ def outcome_of(text):
         return exc.message
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(VALUES, st.booleans(), st.integers(1, 70), st.data())
 def test_what_is_read_through_a_window_is_what_is_read_at_once(value, is_ascii, window_chars, data):
     text = json.dumps(value, ensure_ascii=is_ascii) + data.draw(st.sampled_from(["", ",", "] ", "}}", ' , "x"']))

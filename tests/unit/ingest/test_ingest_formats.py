@@ -63,7 +63,7 @@ def given_rows(**limits):
 
 @pytest.mark.parametrize("media_type", MEDIA_TYPES)
 @given(sent=given_rows(max_size=8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_batch_comes_back_as_it_was_written(media_type, sent, decode):
     decoded = decode(write(sent, media_type), media_type)
     assert decoded.batch.schema == MEASUREMENT_BATCH
@@ -72,14 +72,14 @@ def test_a_batch_comes_back_as_it_was_written(media_type, sent, decode):
 
 
 @given(sent=given_rows(min_size=1, max_size=8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_columns_of_json_come_back_as_they_were_written(sent, decode):
     assert from_batch(decode(write_columns(sent), JSON).batch) == sent
 
 
 @pytest.mark.parametrize("media_type", MEDIA_TYPES)
 @given(sent=given_rows(min_size=2, max_size=8), seed=st.randoms())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_order_of_rows_does_not_change_the_set(media_type, sent, seed, decode):
     shuffled = sent.copy()
     seed.shuffle(shuffled)

@@ -292,7 +292,7 @@ POINTS = st.tuples(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(POINTS, max_size=6), st.sampled_from(["\n", "\r\n", "\n\n# x\n"]))
 def test_arbitrary_escaped_content_comes_back_as_it_was(points, newline):
     lines = [
@@ -309,13 +309,13 @@ def test_arbitrary_escaped_content_comes_back_as_it_was(points, newline):
         assert read_both(newline.join(lines)) == expected
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.text(st.one_of(st.sampled_from(AWKWARD), st.sampled_from(string.ascii_lowercase)), max_size=40))
 def test_both_readers_agree_on_any_text(text):
     read_both(text)
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=700)
 @given(
     st.lists(POINTS, min_size=1, max_size=3),
     st.lists(st.tuples(st.integers(0, 400), st.sampled_from([*AWKWARD, ""]), st.integers(0, 2)), max_size=3),
@@ -332,7 +332,7 @@ def test_both_readers_agree_on_good_lines_with_a_few_characters_changed(points, 
     read_both(text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=60))
 def test_any_bytes_get_a_clean_answer(body):
     try:
@@ -341,7 +341,7 @@ def test_any_bytes_get_a_clean_answer(body):
         return  # a refusal is as right as rows
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     st.lists(
         st.from_regex(r"-?[0-9]{1,22}(\.[0-9]{0,22})?([eE][+-]?[0-9]{1,3})?", fullmatch=True), min_size=1, max_size=30
@@ -354,7 +354,7 @@ def test_numbers_of_any_length_are_rounded_as_python_rounds_them(texts):
     assert decoded.measurements["value"].to_numpy().tobytes() == expected.tobytes()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 3)), max_size=60))
 def test_keys_in_any_order_keep_their_rows(keys):
     lines = [f"m{a},host=h{b} f{c}={i} {i}000" for i, (a, b, c) in enumerate(keys)]

@@ -335,7 +335,7 @@ def as_tuples(batch):
 
 
 @given(st.lists(any_row, max_size=6))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_json_and_ndjson_keep_exactly_the_rows_that_the_oracle_keeps(decode, sent):
     expected = [(number, kept) for number, row in enumerate(sent) if (kept := oracle_row(row)) is not None]
     bodies = ((json.dumps(sent), JSON), ("\n".join(map(json.dumps, sent)), NDJSON))
@@ -348,7 +348,7 @@ def test_json_and_ndjson_keep_exactly_the_rows_that_the_oracle_keeps(decode, sen
 
 
 @given(st.lists(st.fixed_dictionaries(cells), min_size=1, max_size=6))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_columns_of_json_keep_exactly_the_rows_that_the_oracle_keeps(decode, sent):
     body = json.dumps({name: [row[name] for row in sent] for name in cells}).encode()
     decoded = decode(body, JSON, partial=True)
@@ -386,7 +386,7 @@ raw_line = st.tuples(st.sets(st.integers(0, 3), max_size=2), st.lists(raw_pair, 
 
 
 @given(st.lists(raw_line, min_size=1, max_size=4))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_what_a_fast_reader_vouches_for_is_what_the_slow_one_reads(lines):
     body = "\n".join(lines).encode()
     slow = explain_measurements(read_lines(body.decode(), row_limit=100), time_unit=None)
@@ -419,7 +419,7 @@ def test_what_a_fast_reader_vouches_for_is_what_the_slow_one_reads(lines):
         st.sampled_from(["", "", "", " ", "Z", "0"]),
     )
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_every_way_to_parse_a_time_text_agrees_with_the_oracle(text):
     expected = oracle_instant(text)
     flaws = Flaws(1)

@@ -13,7 +13,7 @@ from unit.kpi.kpi_cases import MACHINE_KPIS, METRIC_KPIS, cases, facts_of
 from unit.kpi.kpi_oracle import Oracle
 
 KINDS = st.sampled_from(MetricKind)
-MANY = settings(deadline=None, max_examples=100)
+MANY = settings(max_examples=100)
 
 
 def slack_of(kpi, oracle, bucket):
@@ -77,7 +77,7 @@ def test_point_and_gap_facts_agree_with_the_oracle(case):
 
 
 @given(cases(MetricKind.COUNTER))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_counter_facts_agree_with_the_oracle(case):
     oracle, facts = Oracle(case), facts_of([case])
     for number, bucket in enumerate(oracle.buckets):

@@ -68,7 +68,7 @@ def assert_same_facts(merged: Facts, whole: Facts, scale: float) -> None:
 
 
 @given(st.sampled_from(MetricKind).flatmap(cases), st.data())
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_facts_of_adjacent_buckets_merge_into_the_facts_of_their_union(case, data):
     buckets = len(case.edges_s) - 1
     later = data.draw(st.lists(st.integers(1, max(1, buckets - 1)), unique=True, max_size=buckets - 1))
@@ -80,7 +80,7 @@ def test_facts_of_adjacent_buckets_merge_into_the_facts_of_their_union(case, dat
 
 
 @given(st.lists(cases(MetricKind.STATE, edges=st.just((0, 600, 3_600))), min_size=1, max_size=6))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_one_two_and_four_threads_give_identical_bits(drawn):
     shared = [Case(**{**vars(case), "now_s": None}) for case in drawn]
     one, *others = [facts_of(shared, threads=threads) for threads in (1, 2, 4)]
@@ -114,7 +114,7 @@ ADVERSARIAL = st.one_of(
 
 
 @given(ADVERSARIAL)
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_mean_has_13_digits_and_std_9_of_the_exact_rational_result(values):
     case = Case(tuple(Row(k, value) for k, value in enumerate(values)), MetricAttributes(), (0, 100))
     table = evaluate(facts_of([case]), [case.attributes], ["mean", "std"]).to_pylist()
@@ -198,7 +198,7 @@ def test_a_long_series_of_tenths_has_an_exact_mean():
 
 
 @given(cases(MetricKind.GAUGE), EDGES)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_rows_older_than_the_look_back_change_nothing(case, edges_s):
     start_s = edges_s[0] - 35 * 86_400
     recent = tuple(row for row in case.rows if row.at_s >= start_s)

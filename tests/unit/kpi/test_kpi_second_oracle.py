@@ -165,7 +165,7 @@ def check(found, expected, scale, question, *, rougher=1.0):
         assert status == "ok" or row["reason"], kpi
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(questions())
 def test_every_kpi_of_every_bucket_equals_the_second_oracle(question):
     scale = max((abs(value) for _, value, _ in question.rows if value is not None), default=1.0)
@@ -173,7 +173,7 @@ def test_every_kpi_of_every_bucket_equals_the_second_oracle(question):
         check(found, expected, scale, question)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(questions())
 def test_merged_buckets_equal_the_second_oracle_of_the_whole(question):
     kpis = [name for name in METRIC_KPIS if name not in QUANTILE_KPIS]
@@ -189,7 +189,7 @@ def test_merged_buckets_equal_the_second_oracle_of_the_whole(question):
     assert value is None or deviation["value"] == pytest.approx(value, rel=1e-6, abs=1e-7 * scale)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(questions(kinds=("counter",)))
 def test_two_points_behind_the_end_are_all_that_a_counter_needs(question):
     """What reports load: everything up to E', and the two points behind it, however far away."""

@@ -47,7 +47,7 @@ class Model:
         return accepted, duplicates, conflicts
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.lists(ROW.map(with_quality), min_size=1, max_size=25), max_size=8), st.data())
 def test_claims_agree_with_a_dictionary_whatever_is_hot_hashed_or_in_files(deliveries, data):
     index = SeriesIndex(MEASUREMENTS)
@@ -137,7 +137,6 @@ def test_forgotten_hashes_send_late_rows_to_the_files():
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9)), max_size=60))
-@settings(deadline=None)
 def test_grouping_by_code_is_a_stable_sort(rows):
     codes = np.array([code for code, _t in rows], np.int32)
     t = np.array([t for _code, t in rows], np.int64)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gaugehouse.lake.contents import find_keys, read_contents, repeated_hashes
@@ -38,7 +38,6 @@ def file_of(keys, group_rows=7, bodies=None):
     return sink.getvalue()
 
 
-@settings(deadline=None)  # compiled loops are loaded once
 @given(KEYS, st.integers(1, 9))
 def test_sorted_distinct_keys_have_no_unsorted_rows_however_the_file_is_cut(keys, group_rows):
     distinct = sorted(set(keys))
@@ -50,14 +49,12 @@ def test_sorted_distinct_keys_have_no_unsorted_rows_however_the_file_is_cut(keys
     assert found.received_us == (0, len(distinct) - 1)
 
 
-@settings(deadline=None)  # compiled loops are loaded once
 @given(KEYS, st.integers(1, 9))
 def test_any_other_order_has_as_many_unsorted_rows_as_steps_that_do_not_rise(keys, group_rows):
     expected = sum(later <= earlier for earlier, later in itertools.pairwise(keys))
     assert read_contents(file_of(keys, group_rows), MEASUREMENTS).unsorted_rows == expected
 
 
-@settings(deadline=None)  # compiled loops are loaded once
 @given(KEYS, KEYS)
 def test_exactly_the_keys_that_are_in_both_files_have_repeated_hashes(left, right):
     left, right = sorted(set(left)), sorted(set(right))

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from factories import measurement_batch
@@ -26,7 +26,6 @@ def add(table, scope, names):
     return numbers.tolist()
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), NAMES, st.booleans()), max_size=8))
 def test_a_name_table_is_a_dictionary_also_when_the_last_names_are_taken_back(deliveries):
     table, model = NameTable(), {}
@@ -69,7 +68,6 @@ def test_names_of_a_slice_are_those_of_the_slice():
     assert table.find(0, names_of(pa.array([], pa.string()))).size == 0
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("pq"), NAME, NAME), max_size=40), st.randoms())
 def test_rows_sort_by_their_names_as_python_sorts_text(series, random):
     index = SeriesIndex(MEASUREMENTS)

@@ -61,7 +61,7 @@ class Stored:
         assert self.recent.size_bytes() <= self.limit_bytes
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(STEP, max_size=25), st.sampled_from([100, 400, 900, AMPLE_BYTES]))
 def test_a_stored_key_is_never_called_new_whatever_jumps_is_forgotten_or_restarts(steps, limit_bytes):
     stored, now_us = Stored(limit_bytes), NOON_US

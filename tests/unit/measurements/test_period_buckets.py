@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gaugehouse.errors import PeriodRefused
@@ -49,7 +49,6 @@ def locals_of(edges_us, zone):
 
 
 @given(PERIODS, EVERYS)
-@settings(deadline=None)
 def test_edges_increase_and_cover_the_period(period, every):
     edges_us = bucket_edges_us(period, every, limit=10_000)
     assert edges_us.dtype == np.int64
@@ -62,7 +61,6 @@ def test_edges_increase_and_cover_the_period(period, every):
 @example(
     explicit_period(datetime(2018, 11, 3, tzinfo=UTC), datetime(2018, 11, 6, tzinfo=UTC), timezone="America/Sao_Paulo")
 )
-@settings(deadline=None)
 def test_a_day_bucket_begins_with_the_first_instant_of_a_local_day(period):
     for edge_us in bucket_edges_us(period, "day", limit=100)[1:-1]:
         zone = ZoneInfo(period.timezone)
@@ -76,7 +74,6 @@ def test_a_day_bucket_begins_with_the_first_instant_of_a_local_day(period):
 
 
 @given(PERIODS)
-@settings(deadline=None)
 def test_an_hour_bucket_begins_on_a_full_local_hour(period):
     edges_us = bucket_edges_us(period, "hour", limit=2_000)
     assert all(local.minute == local.second == 0 for local in locals_of(edges_us[1:-1], period.timezone))

@@ -55,7 +55,7 @@ def decode(encoding, *parts, limit_bytes=DECODED_BYTES):
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     bodies=st.lists(st.binary(max_size=2000), min_size=1, max_size=3), cuts=st.lists(st.integers(0, 6000), max_size=5)
 )
@@ -158,7 +158,7 @@ def test_a_zstd_frame_that_asks_for_a_huge_window_is_refused():
         decode("zstd", encoded)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(ENCODINGS), st.binary(max_size=200), st.booleans())
 def test_any_bytes_are_read_or_cleanly_refused(encoding, noise, is_headed):
     head = {"gzip": b"\x1f\x8b\x08\0\0\0\0\0\0\3", "zstd": b"\x28\xb5\x2f\xfd"}[encoding.removeprefix("x-")]
