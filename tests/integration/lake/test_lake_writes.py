@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import children
+import warm_loops
 from factories import event_batch, measurement_batch
 from gaugehouse.errors import LakeLocked, Overloaded, Refused, StartRefused, StorageFull, Unavailable
 from gaugehouse.lake import is_locked, open_snapshot, read_committed_through
@@ -256,8 +256,8 @@ def test_rows_of_a_file_are_sorted_and_its_pages_carry_checksums(lake, lakes):
 def test_no_write_waits_for_a_compiled_loop(tmp_path):
     """They are loaded from files as the lake opens: later there may be no descriptor left for that."""
     ran = subprocess.run(
-        [sys.executable, "-c", f"import children; children.write_with_warm_loops({str(tmp_path)!r})"],
-        env=os.environ | {"PYTHONPATH": str(Path(children.__file__).parent)},
+        [sys.executable, "-c", f"import warm_loops; warm_loops.write_with_warm_loops({str(tmp_path)!r})"],
+        env=os.environ | {"PYTHONPATH": str(Path(warm_loops.__file__).parent)},
         capture_output=True,
         text=True,
         check=False,
