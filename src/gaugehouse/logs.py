@@ -13,8 +13,8 @@ from gaugehouse.tracing import current_trace_id
 
 CHATTY_LIBRARIES = ("alembic", "uvicorn", "httpx", "httpcore", "numba")  # their INFO says what ours says better
 REDACTED_KEYS = frozenset({"password", "token", "authorization", "api_key", "secret", "cookie", "refresh_token"})
-# Keys, refresh tokens, cookies and JWTs, wherever they stand: in a path that somebody made up, or in an exception.
-SECRETS = re.compile(r"gh[krs]_[0-9A-Za-z]{8,}|eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]*\.[0-9A-Za-z_-]*")
+# Keys, one-time links, refresh tokens, cookies and JWTs, wherever they stand: in a path, or in an exception.
+SECRETS = re.compile(r"gh[klrs]_[0-9A-Za-z]{8,}|eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]*\.[0-9A-Za-z_-]*")
 
 
 def _redact(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -63,7 +63,11 @@ def configure_logs(
     if to_stdout:
         terminal = logging.StreamHandler(sys.stdout)
         # People read a terminal, programs read a pipe.
-        as_text = formatter(_mask, structlog.dev.ConsoleRenderer(timestamp_key="at", pad_event_to=20))
+        # A plain traceback, and masked: the one that structlog would choose shows the local variables of every frame.
+        shown = structlog.dev.ConsoleRenderer(
+            timestamp_key="at", pad_event_to=20, exception_formatter=structlog.dev.plain_traceback
+        )
+        as_text = formatter(structlog.processors.format_exc_info, _mask, shown)
         terminal.setFormatter(as_text if sys.stdout.isatty() else as_json)
         handlers.append(terminal)
     if log_dir is not None:

@@ -1,6 +1,6 @@
 """What comes over the edge as JSON bodies and query texts: read into types that cannot be wrong."""
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 from fastapi import Query
@@ -63,12 +63,20 @@ def _require_text(value: object) -> object:
     raise PydanticCustomError("instant_refused", "an instant is a text, as 2026-03-16T06:00:00Z")
 
 
+def _in_utc(instant: datetime) -> datetime:
+    """Return an instant as answers and the database say it."""
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as exc:
+        raise PydanticCustomError("instant_refused", "an instant is in the years 1 to 9999, in UTC as well") from exc
+
+
 # Strict types take no text for an instant, lax ones take numbers: nobody knows of what.
 Instant = Annotated[
     AwareDatetime,
     Field(strict=False),
     BeforeValidator(_require_text),
-    AfterValidator(lambda instant: instant.astimezone(UTC)),  # answers and the database say it the same way
+    AfterValidator(_in_utc),
 ]
 
 

@@ -173,7 +173,17 @@ def test_a_component_never_keeps_what_cannot_be_written_again(manager, user):
     assert len(user.get("/v1/components", params={"search": "deep "}).json()["items"]) == 1
 
 
-@pytest.mark.parametrize("instant", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+BEYOND_THE_CALENDAR = ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]
+
+
+@pytest.mark.parametrize("instant", BEYOND_THE_CALENDAR)
+def test_an_instant_that_no_calendar_has_in_utc_is_refused(manager, instant):
+    answer = manager.post("/v1/components", json={"name": "old", "commissioned_at": instant})
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_refused")
+    assert answer.json()["errors"][0]["field"].endswith(".commissioned_at")
+
+
+@pytest.mark.parametrize("instant", BEYOND_THE_CALENDAR)
 def test_a_cursor_at_the_end_of_the_calendar_is_refused(user, instant):
     cursor = base64.urlsafe_b64encode(json.dumps(["created_at", instant, "x"]).encode()).decode().rstrip("=")
     answer = user.get("/v1/components", params={"sort": "created_at", "cursor": cursor})

@@ -2,10 +2,14 @@
 
 import json
 import logging
+import sys
 
 import pytest
 import structlog
 
+from gaugehouse.access.api_keys import KEY_PREFIX
+from gaugehouse.access.links import LINK_PREFIX
+from gaugehouse.access.sessions import COOKIE_PREFIX, REFRESH_PREFIX
 from gaugehouse.config import Settings
 from gaugehouse.logs import configure_logs
 
@@ -24,9 +28,7 @@ def lines(capsys):
 
 
 SECRETS = [
-    "ghk_" + "a1B2" * 9,
-    "ghr_" + "a" * 43,
-    "ghs_" + "Z" * 43,
+    *(f"{prefix}{'a1B2' * 9}" for prefix in (KEY_PREFIX, LINK_PREFIX, REFRESH_PREFIX, COOKIE_PREFIX)),
     "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1c3JfMSJ9.c2lnbmF0dXJl",
 ]
 
@@ -41,6 +43,22 @@ def test_what_looks_like_a_secret_is_masked_wherever_it_stands(capsys, secret):
     assert said[0]["path"] == "/v1/***/x"
     assert said[0]["caller"] == "high light"
     assert "ValueError: ***" in said[1]["exception"]
+
+
+def test_a_terminal_shows_where_it_crashed_and_no_secret(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    configure_logs(Settings())
+
+    def crash(password):
+        raise ValueError(SECRETS[0])
+
+    try:
+        crash(SECRETS[-1])
+    except ValueError:
+        structlog.get_logger().exception("request_crashed")
+    shown = capsys.readouterr().out
+    assert "in crash" in shown
+    assert not [secret for secret in SECRETS if secret in shown]
 
 
 def test_a_fact_is_one_json_line_with_its_fields_and_what_is_bound(capsys):
