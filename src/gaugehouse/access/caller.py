@@ -70,12 +70,16 @@ IMPLIED_SCOPES: dict[Scope, frozenset[Scope]] = {
             Scope.MEASUREMENTS_WRITE,
             Scope.EVENTS_WRITE,
             Scope.EVENTS_READ,
+            Scope.FIRMWARE_READ,
             Scope.REPORTS_READ,
             Scope.REPORTS_WRITE,
             Scope.ACCOUNT,
         }
     ),
     Scope.ADMIN: frozenset({Scope.ACCOUNT}),
+    # A status is made of measurements, a version of events: who reads the rows may read what they come to.
+    Scope.MEASUREMENTS_READ: frozenset({Scope.STATUS_READ}),
+    Scope.EVENTS_READ: frozenset({Scope.FIRMWARE_READ}),
 }
 
 CallerKind = Literal["user", "key", "operator"]

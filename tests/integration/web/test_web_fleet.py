@@ -186,6 +186,49 @@ def test_a_device_key_reports_and_sees_its_own_device_only(device, make_device):
     assert own.get("/v1/fleet/status/other").status_code == 404
 
 
+READ_OF_ITSELF = "a1b2c3d4-0000-4000-8000-000000000009"
+QUESTIONS = [
+    f"/status/{READ_OF_ITSELF}",
+    f"/status/{READ_OF_ITSELF}/history",
+    f"/api/device-readings/{READ_OF_ITSELF}/latest-timestamp",
+    f"/api/device-readings/{READ_OF_ITSELF}/cumulative-count",
+    f"/firmware/{READ_OF_ITSELF}",
+]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_row_reader"),
+    [
+        pytest.param({"component": READ_OF_ITSELF}, False, id="of the device"),
+        pytest.param({}, True, id="of the project"),
+        pytest.param({"scopes": ["measurements:read", "events:read"]}, True, id="read-only"),
+    ],
+)
+def test_every_key_of_a_device_or_project_reads_at_the_old_addresses_what_was_sent(
+    device, make_device, wanted, is_row_reader
+):
+    """As the systems before answered every key; rows as such are for keys that were given `measurements:read`."""
+    report(device, READ_OF_ITSELF)
+    reading = {"count": 9, "timestamp": NOW.isoformat()}
+    device.post("/api/device-readings/create", json={"id": READ_OF_ITSELF, "readings": [reading]})
+    said = {"firmware": "1.0.3", "timestamp": NOW.isoformat(), "status": "updated"}
+    device.post(f"/firmware/{READ_OF_ITSELF}", json=said)
+    key = make_device(**wanted)
+    newest, history, latest, count, firmware = [key.get(question) for question in QUESTIONS]
+    assert newest.json()["battery_level"] == 90
+    assert history.json()["statuses"] == [newest.json()]
+    assert latest.json() == {"timestamp": NOW.strftime("%Y-%m-%dT%H:%M:%S+0000")}
+    assert count.json() == {"cumulative_count": 9}
+    assert [one["firmware"] for one in firmware.json()] == ["1.0.3"]
+    assert key.get("/v1/measurements").status_code == (200 if is_row_reader else 403)
+
+
+def test_a_key_that_only_writes_reads_nothing_at_the_old_addresses(device, make_device):
+    report(device, READ_OF_ITSELF)
+    key = make_device(component=READ_OF_ITSELF, scopes=["measurements:write", "events:write"])
+    assert [key.get(question).status_code for question in QUESTIONS] == [403] * len(QUESTIONS)
+
+
 def test_projects_do_not_see_each_others_devices(device, user):
     report(device, "hidden")
     assert "hidden" not in states(user)

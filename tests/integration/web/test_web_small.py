@@ -290,6 +290,7 @@ def test_a_body_that_does_not_come_is_refused_as_ever(app, make_key, monkeypatch
         "query_string": b"",
         "scheme": "http",
         "headers": [
+            (b"host", b"localhost"),
             (b"x-api-key", device.headers["X-API-Key"].encode()),
             (b"content-type", b"application/json"),
             (b"content-length", b"100"),

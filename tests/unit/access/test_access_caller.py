@@ -29,13 +29,16 @@ def _caller(*scopes: Scope, kind="user") -> Caller:
                 Scope.MEASUREMENTS_WRITE,
                 Scope.EVENTS_WRITE,
                 Scope.EVENTS_READ,
+                Scope.FIRMWARE_READ,
                 Scope.REPORTS_READ,
                 Scope.REPORTS_WRITE,
                 Scope.ACCOUNT,
             },
         ),
         (Scope.ADMIN, {Scope.ADMIN, Scope.ACCOUNT}),
-        *[(scope, {scope}) for scope in sorted(KEY_SCOPES)],
+        (Scope.MEASUREMENTS_READ, {Scope.MEASUREMENTS_READ, Scope.STATUS_READ}),
+        (Scope.EVENTS_READ, {Scope.EVENTS_READ, Scope.FIRMWARE_READ}),
+        *[(scope, {scope}) for scope in sorted(KEY_SCOPES - {Scope.MEASUREMENTS_READ, Scope.EVENTS_READ})],
     ],
 )
 def test_a_scope_allows_itself_and_what_it_implies_and_nothing_else(held, allowed):

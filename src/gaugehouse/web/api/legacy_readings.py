@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from gaugehouse.fleet.readings import accept_readings, get_latest_at, read_device_id, read_readings, sum_counts
-from gaugehouse.web.security import InRuntime, MeasurementReader, MeasurementWriter
+from gaugehouse.web.security import InRuntime, MeasurementWriter, StatusReader
 from gaugehouse.web.threads import InThreads
 
 PREFIX, CREATE = "/api", "/device-readings/create"
@@ -38,7 +38,7 @@ async def add_readings(request: Request, runtime: InRuntime, threads: InThreads,
 
 
 @router.get("/device-readings/{device_id}/latest-timestamp")
-def read_latest_timestamp(runtime: InRuntime, caller: MeasurementReader, device_id: str) -> Response:
+def read_latest_timestamp(runtime: InRuntime, caller: StatusReader, device_id: str) -> Response:
     """Return when the newest reading of a device was read, with the offset that was sent."""
     device = read_device_id(device_id)
     latest_at = get_latest_at(runtime.lake, caller.project, device, visible=caller.component)
@@ -46,7 +46,7 @@ def read_latest_timestamp(runtime: InRuntime, caller: MeasurementReader, device_
 
 
 @router.get("/device-readings/{device_id}/cumulative-count")
-def read_cumulative_count(runtime: InRuntime, caller: MeasurementReader, device_id: str) -> Response:
+def read_cumulative_count(runtime: InRuntime, caller: StatusReader, device_id: str) -> Response:
     """Return the sum of all readings of a device."""
     device = read_device_id(device_id)
     count = sum_counts(runtime.lake.pin(), caller.project, device, visible=caller.component)

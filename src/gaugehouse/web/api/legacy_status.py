@@ -21,7 +21,7 @@ from gaugehouse.lake.keyhash import Int32s
 from gaugehouse.measurements.selection import from_epoch_us
 from gaugehouse.runtime import Runtime
 from gaugehouse.web.encode import encode_ndjson
-from gaugehouse.web.security import InRuntime, MeasurementReader, MeasurementWriter, StatusReader
+from gaugehouse.web.security import InRuntime, MeasurementWriter, StatusReader
 from gaugehouse.web.threads import InThreads
 
 PATH = "/status"
@@ -127,7 +127,7 @@ def _plain_numbers(column: pa.DoubleArray) -> pa.Array:
 @router.get("/{device_id}/history")
 def read_status_history(
     runtime: InRuntime,
-    caller: MeasurementReader,
+    caller: StatusReader,
     device_id: str,
     page: PageNumber = 1,
     page_size: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 10,
