@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 from gaugehouse.access.caller import Role
 from gaugehouse.access.members import MemberView, get_member
 from gaugehouse.access.secret_text import hash_secret, is_well_formed, make_secret
-from gaugehouse.access.users import PasswordHash, add_user, find_role
+from gaugehouse.access.users import PasswordHash, add_membership, add_user, find_role
 from gaugehouse.database import database_now, new_id
 from gaugehouse.database.pages import Page, load_page, read_order
-from gaugehouse.database.tables import EMAIL_CHARACTERS, Membership, OneTimeLink, User
+from gaugehouse.database.tables import EMAIL_CHARACTERS, OneTimeLink, User
 from gaugehouse.errors import AlreadyExists, NotFound, Refused
 from gaugehouse.measurements.names import find_name_problem
 
@@ -257,8 +257,7 @@ def join_project(
     elif find_role(session, user_id, link.project_id) is not None:
         raise AlreadyExists("you are a member of this project already", code="already_member")
     else:
-        session.add(Membership(user_id=user_id, project_id=link.project_id, role=link.role))
-        session.flush()
+        add_membership(session, user_id, link.project_id, Role(link.role))
     return get_member(session, link.project_id, user_id, include_demo=True)
 
 

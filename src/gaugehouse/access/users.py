@@ -109,9 +109,13 @@ def replace_password(session: Session, user_id: str, password: PasswordHash, *, 
     user.password_hash = password
     user.is_demo = False
     _end_tokens(session, user, keep_session=keep_session)
-    open_links = update(OneTimeLink).where(OneTimeLink.user_id == user_id, OneTimeLink.used_at.is_(None))
-    session.execute(open_links.values(used_at=database_now()))
+    _end_resets(session, user_id)
     session.flush()
+
+
+def _end_resets(session: Session, user_id: str) -> None:
+    open_links = update(OneTimeLink).where(OneTimeLink.user_id == user_id, OneTimeLink.used_at.is_(None))
+    session.execute(open_links.values(used_at=database_now()), execution_options={"synchronize_session": False})
 
 
 def disable_user(session: Session, *, name: str) -> None:
@@ -151,10 +155,19 @@ def grant_role(session: Session, *, name: str, project: str, role: str) -> None:
     """
     user, project_id, held = get_user(session, name), get_project(session, project).id, _read_role(role)
     if session.get(Membership, (user.id, project_id)) is None:
-        session.add(Membership(user_id=user.id, project_id=project_id, role=held.value))
-        session.flush()
+        add_membership(session, user.id, project_id, held)
     else:
         change_role(session, user.id, project_id, role)
+
+
+def add_membership(session: Session, user_id: str, project_id: str, role: Role) -> None:
+    """Make a user a member of another project.
+
+    Links that reset their password end: the admin who made one was asked by no admin of this project.
+    """
+    session.add(Membership(user_id=user_id, project_id=project_id, role=role.value))
+    _end_resets(session, user_id)
+    session.flush()
 
 
 def change_role(session: Session, user_id: str, project_id: str, role: str) -> None:

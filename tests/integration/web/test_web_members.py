@@ -182,6 +182,31 @@ def test_an_admin_makes_no_link_for_somebody_of_other_projects_as_well(runtime, 
     assert operator.post("/v1/members/rita/password-reset").status_code == 201
 
 
+def grant(runtime, _anonymous, name):
+    with runtime.database.transaction() as session:
+        grant_role(session, name=name, project="other", role="viewer")
+
+
+def accept(runtime, anonymous, name):
+    operator = anonymous.with_headers(Authorization=f"Bearer {runtime.access.issue_operator_token('other')}")
+    token = operator.post("/v1/invitations", json={"role": "viewer"}).json()["token"]
+    body = {"token": token, "name": name, "password": PASSWORD}
+    assert anonymous.post("/v1/invitations/accept", json=body).status_code == 200
+
+
+@pytest.mark.parametrize("join", [grant, accept])
+def test_who_joins_another_project_is_out_of_reach_of_links_that_an_admin_has_kept(
+    runtime, admin, anonymous, other, join
+):
+    name = f"rabea-{join.__name__}"
+    add(runtime, name)
+    kept = admin.post(f"/v1/members/{name}/password-reset").json()["token"]
+    join(runtime, anonymous, name)
+    body = {"token": kept, "password": NEXT_PASSWORD}
+    assert codes(anonymous.post("/v1/password-reset/confirm", json=body)) == [(422, "link_refused")]
+    assert [signs_in(anonymous, name, text) for text in (PASSWORD, NEXT_PASSWORD)] == [True, False]
+
+
 @pytest.mark.parametrize("token", ["", "ghl_", "ghl_" + "0" * 36, "\u00e9" * 40, "x" * 4000])
 def test_texts_that_are_no_links_are_refused_alike(anonymous, token):
     for path, body in (
