@@ -34,8 +34,8 @@ from gaugehouse.access import (
 )
 from gaugehouse.access.users import get_user
 from gaugehouse.audit import Trail
-from gaugehouse.cli.asking import require_installation
 from gaugehouse.cli.json_output import print_json
+from gaugehouse.cli.place import require_installation
 from gaugehouse.cli.progress import DataTable, print_table
 from gaugehouse.config import Settings
 from gaugehouse.errors import Refused

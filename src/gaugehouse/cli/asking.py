@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
+from gaugehouse.cli.place import require_installation
 from gaugehouse.config import Layout, Settings
-from gaugehouse.errors import NotFound, Unavailable
+from gaugehouse.errors import Unavailable
 from gaugehouse.lake import is_locked
 from gaugehouse.lake.control import NobodyAnswers, Progress, ask_owner
 from gaugehouse.lake.live import LiveFacts
@@ -15,18 +16,6 @@ from gaugehouse.logs import configure_logs
 
 Ask = Callable[[str, Mapping[str, Any]], Any]
 FLUSH_S = 600.0
-
-
-def require_installation(settings: Settings) -> Layout:
-    """Return where an installation lives.
-
-    Raises:
-        NotFound: there is none.
-    """
-    layout = Layout(settings.data_dir)
-    if not layout.log_dir.exists():
-        raise NotFound(f"there is no installation in {settings.data_dir}", code="no_installation")
-    return layout
 
 
 def is_owned(layout: Layout) -> bool:

@@ -13,8 +13,8 @@ from sqlalchemy import select
 from gaugehouse.audit import Entry, EntryFilter, Verification, find_entries, verify_audit
 from gaugehouse.audit.columns import write_parquet
 from gaugehouse.audit.reading import walk_chain
-from gaugehouse.cli.asking import require_installation
 from gaugehouse.cli.json_output import print_json
+from gaugehouse.cli.place import require_installation
 from gaugehouse.cli.progress import DataTable, out, print_table
 from gaugehouse.config import Settings
 from gaugehouse.database import Database

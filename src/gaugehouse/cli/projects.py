@@ -21,7 +21,6 @@ from gaugehouse.inventory import (
     get_project_settings,
     put_project_settings,
 )
-from gaugehouse.lake.deletions import refuse_leftovers
 
 OFF = "off"
 DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*([smhdw])$")
@@ -51,6 +50,9 @@ def add_project(*, data_dir: Path, slug: str, title: str) -> None:
     Raises:
         AlreadyExists: there is one, or the lake still has rows of an earlier one of this name.
     """
+    # Here only: with it comes the lake, for which all other commands of projects would wait.
+    from gaugehouse.lake.deletions import refuse_leftovers  # noqa: PLC0415 - see above
+
     settings = Settings(data_dir=data_dir)
     database = open_database(settings)
     with database.transaction() as session:

@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from gaugehouse.cli.asking import ask_running as ask_running_owner
-from gaugehouse.cli.asking import is_owned, live_asker, owner, require_installation
+from gaugehouse.cli.asking import is_owned, live_asker, owner
 from gaugehouse.cli.json_output import print_json
 from gaugehouse.cli.lake_tables import show_dropped, show_repair, show_status, show_verdict, size_text
+from gaugehouse.cli.place import require_installation
 from gaugehouse.cli.progress import errors, out, progress_bar
 from gaugehouse.config import Layout, Settings
 from gaugehouse.errors import GaugehouseError, Unavailable

@@ -13,14 +13,7 @@ from gaugehouse.access.sessions import COOKIE_PREFIX, REFRESH_PREFIX
 from gaugehouse.config import Settings
 from gaugehouse.logs import configure_logs
 
-
-@pytest.fixture(autouse=True)
-def restored_logging():
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
+pytestmark = pytest.mark.usefixtures("restored_logging")
 
 
 def lines(capsys):

@@ -35,15 +35,6 @@ def exporter():
     close_tracing()
 
 
-@pytest.fixture
-def restored_logging():
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
-
-
 def test_without_an_endpoint_nothing_is_traced():
     configure_tracing(None, process="test", version="0")
     assert not is_tracing()

@@ -1,0 +1,16 @@
+"""Where an installation is; without a lake or a database, so that every command may ask."""
+
+from gaugehouse.config import Layout, Settings
+from gaugehouse.errors import NotFound
+
+
+def require_installation(settings: Settings) -> Layout:
+    """Return where an installation lives.
+
+    Raises:
+        NotFound: there is none.
+    """
+    layout = Layout(settings.data_dir)
+    if not layout.log_dir.exists():
+        raise NotFound(f"there is no installation in {settings.data_dir}", code="no_installation")
+    return layout
