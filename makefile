@@ -44,8 +44,9 @@ $(UV):
 	@touch $@
 
 test: install  ## Run the whole test suite
-	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile tests/unit tests/integration tests/functional
-	@$(BIN)/pytest tests/faults  # times and kills processes: alone
+	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m "not torture and not alone" \
+		tests/faults tests/functional tests/integration tests/unit  # the longest first
+	@$(BIN)/pytest -m "alone and not torture" tests/faults
 
 test-postgres: install  ## Run the whole suite with a throwaway PostgreSQL beside SQLite
 	@.ci/postgres run $(MAKE) test

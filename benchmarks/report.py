@@ -56,7 +56,7 @@ def run_report(results: Results, *, sizes: list[int], work_dir: Path) -> None:
     measured = []
     for rows in sizes:
         show_progress(f"report: fill a lake with {rows:,} rows")
-        stock = _stock(rows, work_dir / f"report-{rows}")
+        stock = fill_stock(rows, work_dir / f"report-{rows}")
         measured += [_measure(stock, bucket) for bucket in (None, "day")]
         shutil.rmtree(stock.data_dir)
     notes = [
@@ -67,7 +67,8 @@ def run_report(results: Results, *, sizes: list[int], work_dir: Path) -> None:
     results.add("report", measured, notes)
 
 
-def _stock(rows: int, data_dir: Path) -> Stock:
+def fill_stock(rows: int, data_dir: Path) -> Stock:
+    """Return a closed lake with these many rows of the workload."""
     batches = make_batches(rows)
     count = sum(len(batch) for batch in batches)
     with open_lake(data_dir, flushes_itself=True) as lake:
@@ -81,15 +82,15 @@ def _stock(rows: int, data_dir: Path) -> Stock:
 
 def _measure(stock: Stock, bucket: str | None) -> dict[str, object]:
     show_progress(f"report: {stock.rows:,} rows by {bucket or 'period'}")
-    pin = _pin(stock, bucket)
-    report_s, result = _best(lambda: _compute(stock, pin))
+    pin = make_pin(stock, bucket)
+    report_s, result = best(lambda: _compute(stock, pin))
     counted = sum(row["value"] for row in result.to_pylist() if row["kpi"] == "count")
     if counted != stock.rows:
         raise SystemExit(f"the report counted {counted} of {stock.rows} rows")
     files = [str(path) for path in find_files(stock.data_dir)]
     bound = {"files": files, "bucket_us": DAY_US if bucket else ENDLESS_US}
-    baseline_s, _ = _best(lambda: _group(GROUP_BY, bound))
-    quantiles_s, _ = _best(lambda: _group(GROUP_BY_WITH_QUANTILES, bound))
+    baseline_s, _ = best(lambda: group_plainly(GROUP_BY, bound))
+    quantiles_s, _ = best(lambda: group_plainly(GROUP_BY_WITH_QUANTILES, bound))
     return {
         "rows": stock.rows,
         "bucket": bucket or "period",
@@ -104,7 +105,8 @@ def _measure(stock: Stock, bucket: str | None) -> dict[str, object]:
     }
 
 
-def _pin(stock: Stock, bucket: str | None) -> Pin:
+def make_pin(stock: Stock, bucket: str | None) -> Pin:
+    """Return the pin of a report over all rows of a stock."""
     start = from_epoch_us(FIRST_MINUTE_US)
     end = from_epoch_us(FIRST_MINUTE_US + stock.minutes * MINUTE_US)
     period = explicit_period(start, end, timezone="UTC")
@@ -132,13 +134,14 @@ def _compute(stock: Stock, pin: Pin) -> pa.Table:
     return compute_report(open_snapshot(stock.data_dir / "lake", as_of=stock.as_of), pin, threads=THREADS)
 
 
-def _group(statement: str, bound: dict[str, object]) -> pa.Table:
+def group_plainly(statement: str, bound: dict[str, object]) -> pa.Table:
+    """Run a group-by with a fresh DuckDB."""
     with duckdb.connect() as connection:
         connection.execute(f"SET threads = {THREADS:d}")
         return connection.sql(statement, params=bound).to_arrow_table()
 
 
-def _best(run: Callable[[], pa.Table]) -> tuple[float, pa.Table]:
+def best(run: Callable[[], pa.Table]) -> tuple[float, pa.Table]:
     """Return the shortest of some runs [s], after one that compiles and fills caches, and what it gave."""
     result = run()
     durations_s = []

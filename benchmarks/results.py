@@ -117,6 +117,13 @@ COLUMNS = {
         "quantiles_s": ("group-by with exact quantiles [s]", "{:.2f}"),
         "quantiles_ratio": ("x group-by with quantiles", "{:.1f}"),
     },
+    "facts": {
+        "what": ("what", "{}"),
+        "taken_s": ("taken [s]", "{:.2f}"),
+        "beside_s": ("beside it [s]", "{:.2f}"),
+        "ratio": ("ratio", "{:.2f}"),
+        "goal": ("goal", "{:.1f}"),
+    },
     "small": {
         "late_share": ("late rows", "{:.0%}"),
         "connections": ("connections", "{}"),

@@ -6,6 +6,7 @@ emptied schema.
 
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 POSTGRES_URL = os.environ.get("GAUGEHOUSE_TEST_POSTGRES_URL")
+LEFT_BEHIND_S = 30.0
 ENGINES = [
     "sqlite",
     pytest.param(
@@ -110,4 +112,9 @@ def database(database_url: str) -> Iterator[Database]:
     """An open database with all tables and no rows."""
     database = Database.open(database_url)
     yield database
+    for (
+        thread
+    ) in threading.enumerate():  # what a cancel left behind gives its connection back to a pool that is no more
+        if thread.name.endswith("-working"):
+            thread.join(LEFT_BEHIND_S)
     database.dispose()

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -14,25 +15,30 @@ from sqlalchemy import select
 from gaugehouse.access import Caller, Scope
 from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database
-from gaugehouse.database.tables import Component
+from gaugehouse.database.tables import Component, Job, Project, Report, ReportRevision
 from gaugehouse.inventory import Registry, ensure_default_project
 from gaugehouse.jobs import run_worker
 from gaugehouse.lake import Lake
 from gaugehouse.measurements.schema import MEASUREMENT_BATCH
+from gaugehouse.measurements.selection import to_epoch_us
 from gaugehouse.reports import (
     JOB_KIND,
+    RESULT,
     Limits,
     ReportRequest,
     ReportView,
     ReportWorker,
+    announce_failure,
     get_report,
     read_result,
     request_report,
     run_report,
 )
+from gaugehouse.reports.result import publish_result, result_path, write_result
 
 DEADLINE_S = 60.0
 CELLS_LIMIT = 100_000
+MARCH, DAY = datetime(2026, 3, 1, tzinfo=UTC), timedelta(days=1)
 
 
 @dataclass
@@ -91,6 +97,7 @@ class Plant:
         stop = threading.Event()
         handlers = {JOB_KIND: handler or partial(run_report, worker=self.worker())}
         options = {"worker": "test-1", "lease_s": 5.0, "stop": stop, "poll_s": 0.02, "retry_delay_s": 0.01}
+        options["on_end"] = announce_failure
         thread = threading.Thread(target=run_worker, args=(self.database, handlers), kwargs=options)
         thread.start()
         try:
@@ -148,3 +155,39 @@ def plant(tmp_path: Path, database: Database) -> Iterator[Plant]:
     )
     yield opened
     opened.lake.close()  # a test may have opened another one
+
+
+def store_done_report(layout, database, number, *, project="default", start=MARCH, values=(1.0, 2.0)) -> str:
+    """Store a report of two KPIs and a day per value as a worker leaves it, without the computing; return its id."""
+    report_id = f"rep_{project[:8]}{number:06d}"
+    rows = [
+        ("pump-1", "flow", kpi, start + i * DAY, start + (i + 1) * DAY, value, "1", 1.0, 24, "ok", None)
+        for kpi in ("mean", "count")
+        for i, value in enumerate(values)
+    ]
+    result = pa.Table.from_pylist([dict(zip(RESULT.names, row, strict=True)) for row in rows], schema=RESULT)
+    path = result_path(layout, report_id, 1)
+    publish_result(write_result(result, path, digest="d", attempt=0), path)
+    pin = {"period": {"start_us": to_epoch_us(start)}}
+    with database.transaction() as session:
+        project_id = session.query(Project).filter(Project.slug == project).one().id
+        job_id = report_id.replace("rep", "job")
+        session.add(
+            Report(
+                id=report_id, project_id=project_id, requested_by="m", period_expression="", timezone="UTC", request={}
+            )
+        )  # fmt: skip
+        session.add(
+            Job(
+                id=job_id, kind="report", project_id=project_id, subject_id=report_id, status="done", attempts_limit=1,
+                finished_at=start + 90 * DAY,
+            )
+        )  # fmt: skip
+        session.flush()
+        session.add(
+            ReportRevision(
+                report_id=report_id, revision=1, requested_by="m", because="", pin=pin, asked_at=start,
+                job_id=job_id, digest="d", result_rows=len(rows),
+            )
+        )  # fmt: skip
+    return report_id

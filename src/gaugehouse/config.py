@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -106,7 +107,49 @@ class Settings(BaseSettings):
     report_cells_limit: int = Field(
         default=2_000_000, ge=1, description="Most result values (series x KPIs x buckets) of one report"
     )
+    report_max_rows: int = Field(
+        default=500_000_000, ge=1, description="Most measurements that one report may have to read, by its files"
+    )
+    report_jobs: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most reports that are computed at once, over all workers; without it as many as there are workers",
+    )
+    report_jobs_per_project: int = Field(default=2, ge=1, description="Most reports of one project computed at once")
+    report_jobs_waiting: int = Field(default=200, ge=1, description="Most reports of one project that may wait")
+    reissue_s: float = Field(
+        default=60.0, gt=0, description="How often reports of templates are looked at for rows that came late [s]"
+    )
     worker_threads: int = Field(default=2, ge=1, le=64, description="Threads one report worker computes with")
+
+    public_url: str | None = Field(
+        default=None,
+        pattern="^https?://[!-~]+[^/]$",
+        description="Address that people reach this server at: links in messages begin with it",
+    )
+    smtp_host: str | None = Field(
+        default=None, description="Mail server that reports are sent by; no e-mail without it"
+    )
+    smtp_port: int = Field(default=587, ge=1, le=65535, description="Port of the mail server")
+    smtp_security: Literal["starttls", "tls", "none"] = Field(
+        default="starttls", description="starttls, tls (from the first byte) or none; certificates are verified"
+    )
+    smtp_user: str | None = Field(default=None, description="User at the mail server, with a password")
+    smtp_password: str | None = Field(default=None, repr=False, description="Password at the mail server")
+    mail_sender: str = Field(
+        default="gaugehouse@localhost", pattern="^[!-~]+@[!-~]+$", description="Address that reports are sent from"
+    )
+    delivery_limit_bytes: int = Field(
+        default=10 * MEBIBYTE,
+        ge=1024,
+        description="Larger files are not sent by e-mail or webhook, but told of [bytes]",
+    )
+    delivery_dir: Path | None = Field(
+        default=None, description="Folder that templates may deliver files below; none without it"
+    )
+    webhook_private_networks: str = Field(
+        default="", description="Private networks that webhooks may reach, such as 10.0.0.0/8,fd00::/8; none without it"
+    )
 
 
 @dataclass(frozen=True, slots=True)

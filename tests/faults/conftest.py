@@ -17,6 +17,17 @@ def tally():
     return TALLY
 
 
+def pytest_sessionfinish(session):
+    """Hand the counts of one of several processes to the one that prints them."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["tally"] = dict(TALLY)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    TALLY.update(getattr(node, "workeroutput", {}).get("tally", {}))
+
+
 def pytest_terminal_summary(terminalreporter):
     if TALLY:
         terminalreporter.section("broken on purpose")

@@ -3,9 +3,6 @@
 import json
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -14,7 +11,8 @@ import polars as pl
 import pytest
 from polars.exceptions import PanicException
 
-from functional.installation import Installation, assert_problem, run_command
+from functional.installation import Installation, assert_problem
+from gaugehouse.cli.progress import PIPE_COLUMNS
 from gaugehouse.config import Layout, Settings
 from gaugehouse.errors import DamageFound, Unavailable
 from gaugehouse.lake import Lake, Pool, repair_lake
@@ -331,7 +329,7 @@ def test_users_of_a_server_on_a_damaged_file_are_told_and_a_backup_brings_it_bac
     unmended = installation.run("lake", "repair")
     assert unmended.returncode == 3
     assert unmended.stdout.splitlines()[-1] == "result: 1 of 1 NOT MENDED, 200 rows lost until a copy is found"
-    assert max(len(line.rstrip()) for line in unmended.stdout.splitlines()) <= 160
+    assert max(len(line.rstrip()) for line in unmended.stdout.splitlines()) <= PIPE_COLUMNS
     mended = installation.run("lake", "repair", "--from", backups)
     assert (mended.returncode, mended.stdout.splitlines()[-1]) == (0, "result: MENDED, 1 repair, nothing lost")
     assert values(installation, JANUARY)[1] == right
@@ -345,13 +343,7 @@ def test_a_server_does_not_start_on_a_damaged_delta_log_and_repair_says_what_it_
     installation, _backups = backed_up
     entry = max((installation.data_dir / "lake" / "measurements" / "_delta_log").glob("*.json"))
     entry.unlink()
-    refused = subprocess.run(
-        [sys.executable, "-m", "gaugehouse", "serve", "--data", str(installation.data_dir), "--port", "0"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    refused = installation.run("serve", "--port", "0")
     assert refused.returncode == 1
     assert "`gaugehouse lake repair` brings it back" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -375,12 +367,12 @@ def test_a_repair_that_is_killed_is_finished_by_the_next(backed_up, tmp_path, ki
         (data_dir / "log" / "manifest").write_bytes(
             (data_dir / "log" / "manifest").read_bytes().replace(b"part-", b"bart-", 1)
         )
-        command = ["lake", "repair", "--from", str(backups), "--data", str(data_dir)]
-        child = subprocess.Popen([sys.executable, "-m", "gaugehouse", *command], stdout=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.5, 2.5))
-        child.send_signal(signal.SIGKILL)
+        killed = Installation(data_dir)
+        child = killed.begin("lake", "repair", "--from", backups)
+        time.sleep(rng.uniform(0.05, 0.6))
+        child.kill()
         child.wait()
-        assert run_command(*command).returncode == 0
-        assert pl.scan_delta(str(data_dir / "lake" / "measurements")).collect().height == 2 * ROWS
-        assert run_command("lake", "verify", "--data", data_dir).returncode == 0
+        assert killed.run("lake", "repair", "--from", backups).returncode == 0
+        assert killed.read_lake().height == 2 * ROWS
+        assert killed.run("lake", "verify").returncode == 0
         tally["repairs killed, finished by the next"] += 1

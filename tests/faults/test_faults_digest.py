@@ -17,9 +17,9 @@ from faults.differences import assert_same_result, find_differences
 from gaugehouse.config import Layout, Settings
 from gaugehouse.kpi import CATALOGUE
 from gaugehouse.lake import Lake, open_snapshot
-from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateClass
+from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateClass, Subgroup
 from gaugehouse.measurements.period import bucket_edges_us, parse_period
-from gaugehouse.reports import Limits, compute_report, digest_result, encode_pin
+from gaugehouse.reports import Answer, Limits, compute_report, digest_result, encode_pin
 from gaugehouse.reports.pin import Pin, PinnedComponent, PinnedSeries
 
 DAY_S = 86_400
@@ -75,13 +75,19 @@ def codes(rng, n):
     return rng.choice([0.0, 1.0, 1.0, 1.0, 2.0, 3.0, 4.0, 7.0, -0.0], n)
 
 
+PAIRS = Subgroup(size=2, expression="2")  # two rows of an hour, on average
+OEE = {"state_metric": "state", "parts_metric": "parts", "scrap_metric": "scrap", "ideal_cycle_time_s": 60.0}
+
 # Metric -> its values, and what is known of it.
 METRICS = {
     "alternating": (alternate, MetricAttributes(unit="A")),
-    "decimal": (decimals, MetricAttributes(unit="Cel", max_hold_s=7200.0)),
+    "decimal": (
+        decimals,
+        MetricAttributes(unit="Cel", max_hold_s=7200.0, lsl=-30.0, usl=30.0, target=1.0, lateness_s=60.0),
+    ),
     "denormal": (denormals, MetricAttributes()),
     "extreme": (extremes, MetricAttributes(unit="N")),
-    "offset": (walk, MetricAttributes(unit="Pa", nominal_interval_s=600.0)),
+    "offset": (walk, MetricAttributes(unit="Pa", nominal_interval_s=600.0, lsl=9e6, usl=1.1e7, subgroup=PAIRS)),
     "parts": (count_up, MetricAttributes(kind=MetricKind.COUNTER, rollover_at=1000.0, max_rate=1.0)),
     "revolutions": (count_far, MetricAttributes(kind=MetricKind.COUNTER, nominal_interval_s=600.0)),
     "scrap": (amounts, MetricAttributes(kind=MetricKind.DELTA, nominal_interval_s=600.0)),
@@ -117,7 +123,7 @@ def make_pin():
         period=PERIOD,
         bucket="hour",
         edges_us=bucket_edges_us(PERIOD, "hour", limit=1000),
-        components=tuple(PinnedComponent(name=name, labels={}) for name in COMPONENTS),
+        components=tuple(PinnedComponent(name=name, labels={}, attributes=OEE) for name in COMPONENTS),
         series=tuple(
             PinnedSeries(component=component, metric=metric, attributes=METRICS[metric][1])
             for component, metric in product(COMPONENTS, METRICS)
@@ -213,7 +219,7 @@ def test_one_digest_over_file_layouts_threads_and_recomputations(make_lakes, rec
         result = compute_report(snapshot, replace(pin, as_of=as_of), threads=threads, limits=limits)
         first = first or result
         assert_same_result(result, first, f"{layout}, {threads} threads, recomputation {number}, {limits}")
-        digests.add(digest_result(encode_pin(pin), result))
+        digests.add(digest_result(encode_pin(pin), Answer(values=result)))
         tally["recomputations of one report, one digest"] += 1
     assert len(digests) == 1
     assert_says_something(first)
@@ -223,7 +229,7 @@ def test_one_digest_over_file_layouts_threads_and_recomputations(make_lakes, rec
 def assert_says_something(result):
     """Check that every KPI has a number somewhere: a report of nothing is the same in any layout."""
     ok = result.filter(pa.compute.is_valid(result["value"]))
-    assert set(ok["kpi"].to_pylist()) == set(CATALOGUE)
+    assert set(CATALOGUE) - set(ok["kpi"].to_pylist()) == set()
     assert ok.num_rows > result.num_rows // 2
 
 

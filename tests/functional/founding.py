@@ -36,13 +36,17 @@ def accounts(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def found(accounts, tmp_path_factory):
-    """Make installations with those accounts, none of them running yet."""
+    """Make installations with those accounts, none of them running yet.
+
+    Their servers start no worker of reports unless told: it takes as long to start as a server.
+    """
     numbers = itertools.count()
 
-    def call(environment=None):
+    def call(environment=None, *, workers=0, is_fresh=False):
         folder = tmp_path_factory.mktemp("installation") / f"data-{next(numbers)}"
         shutil.copytree(accounts.data_dir, folder)
-        installation = Installation(folder, environment)
+        settings = {"GAUGEHOUSE_WORKERS": str(workers)} | (environment or {})
+        installation = Installation(folder, settings, is_fresh=is_fresh)
         installation.key = accounts.key
         OPEN.append(installation)
         return installation

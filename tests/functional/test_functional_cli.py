@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def newcomer(found, tmp_path_factory):
     """A running server on a fresh folder: no users, and no worker of its own."""
-    installation = found({"GAUGEHOUSE_WORKERS": "0", "GAUGEHOUSE_SEGMENT_AGE_S": "1"})
+    installation = found({"GAUGEHOUSE_WORKERS": "0", "GAUGEHOUSE_SEGMENT_AGE_S": "1"}, is_fresh=True)
     installation.data_dir = tmp_path_factory.mktemp("newcomer") / "data"
     installation.start()
     yield installation
@@ -65,7 +65,7 @@ def test_help_is_quick_and_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     started_s = time.monotonic()
-    done = run_command("--help")
+    done = run_command("--help", is_fresh=True)
     assert time.monotonic() - started_s < 10  # one on an idle machine
     assert done.returncode == 0
     assert all(command in done.stdout for command in COMMANDS)
@@ -246,7 +246,7 @@ def assert_import_and_report(installation, component, tmp_path, written):
     write_wide(path, rows)
     for expected in ((len(rows), 0, 0), (0, len(rows), 0)):
         assert count_imported(installation.run_well("import", path, *OPTIONS)) == expected
-    asked = ["report", "--period", "2026-04", "--kpi", "mean,p95,count", "--component", component]
+    asked = ["report", "run", "--period", "2026-04", "--kpi", "mean,p95,count", "--component", component]
     printed = installation.run_well(*asked)
     assert component in printed
     assert "p95" in printed
@@ -311,15 +311,15 @@ def test_reports_that_cannot_be_are_refused_in_one_line(house, folder, tmp_path)
         (folder, ["--period", "2026-04", "--kpi", "happiness"]),
         (folder, ["--period", "2026-04", "--component", "nobody at all"]),
     ):
-        done = installation.run("report", *arguments)
+        done = installation.run("report", "run", *arguments)
         assert done.returncode == 1, done.stdout + done.stderr
         assert done.stderr.strip().splitlines()[-1].startswith("gaugehouse: ")
         assert "Traceback" not in done.stderr
-    assert_refused(house.run("report", "--period", "2026-04", "--output", tmp_path / "april.docx"))
+    assert_refused(house.run("report", "run", "--period", "2026-04", "--output", tmp_path / "april.docx"))
 
 
 def test_after_sigterm_everything_acknowledged_is_in_the_files_and_nobody_is_announced(found):
-    installation = found().start()
+    installation = found(workers=1).start()
     rows = [("leaving", "level", START + timedelta(seconds=i), float(i), 0) for i in range(1000)]
     deliver_well(installation.device(), rows)
     worker = installation.worker()

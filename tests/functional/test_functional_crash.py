@@ -17,7 +17,7 @@ KILLS = 2
 
 
 def test_every_acknowledged_row_is_stored_once_however_often_the_server_is_killed(found):
-    installation = found({"GAUGEHOUSE_SEGMENT_AGE_S": "0.5"}).start()
+    installation = found({"GAUGEHOUSE_SEGMENT_AGE_S": "0.5"}, workers=1).start()
     senders = [Sender(installation, f"sender-{i}", pause_s=0.02) for i in range(6)]
     with sending(senders):
         for i in range(KILLS):
@@ -61,7 +61,7 @@ QUESTION = {
 @pytest.fixture(scope="module")
 def busy(found):
     """A server whose worker needs a second or more for a report; a silent worker is given up after two seconds."""
-    installation = found({"GAUGEHOUSE_LEASE_S": "2", "GAUGEHOUSE_SEGMENT_AGE_S": "1"}).start()
+    installation = found({"GAUGEHOUSE_LEASE_S": "2", "GAUGEHOUSE_SEGMENT_AGE_S": "1"}, workers=1).start()
     step_us = 31 * 86_400 * 1_000_000 // ROWS_EACH
     start_us = int(PERIOD_START.timestamp()) * 1_000_000
     count = len(SERIES) * ROWS_EACH

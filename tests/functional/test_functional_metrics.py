@@ -211,7 +211,7 @@ def collector():
 
 def test_a_collector_gets_the_spans_of_requests_appends_flushes_and_reports(found):
     with collector() as (endpoint, came):
-        installation = found({"GAUGEHOUSE_OTLP_ENDPOINT": endpoint, "GAUGEHOUSE_SEGMENT_AGE_S": "1"}).start()
+        installation = found({"GAUGEHOUSE_OTLP_ENDPOINT": endpoint, "GAUGEHOUSE_SEGMENT_AGE_S": "1"}, workers=1).start()
         device = installation.device()
         traced = device.post(
             "/v1/measurements",

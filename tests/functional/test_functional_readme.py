@@ -75,9 +75,10 @@ def test_reading_gives_back_what_was_sent(answers):
 
 
 def test_the_report_is_followed_to_its_result(answers):
-    rows = answer_to(answers, "/result").splitlines()
+    rows = answer_to(answers, "/result -H").splitlines()
     assert rows[0].startswith("component,metric,kpi,bucket_start,bucket_end,value,unit,coverage,n,status,reason")
     assert len(rows) > 7 * 20
+    assert answer_to(answers, "format=pdf") in {"200 application/pdf", "202 application/json"}
 
 
 @pytest.mark.parametrize("snippet", blocks(section("Read the lake"), "python"))
@@ -97,9 +98,11 @@ def test_the_lake_is_read_in_three_lines_while_the_service_runs(demo, answers, s
 
 def test_the_commands_of_the_readme_exist(demo):
     commands = re.findall(
-        r"^gaugehouse ([a-z]+(?: create| repair)?)", blocks(section("From the command line"), "text")[0], re.MULTILINE
+        r"^gaugehouse ([a-z]+(?: create| repair| schedule| template)?)",
+        blocks(section("From the command line"), "text")[0],
+        re.MULTILINE,
     )
-    assert len(commands) == 12
+    assert len(commands) == 18
     for command in commands:
         help_text = subprocess.run(
             [sys.executable, "-m", "gaugehouse", *command.split(), "--help"],

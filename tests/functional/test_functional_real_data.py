@@ -57,7 +57,7 @@ def last_numbers(stdout, name):
 @pytest.fixture(scope="module")
 def station(found):
     """A server with both files; and what the import said."""
-    installation = found({"GAUGEHOUSE_TOKEN_LIFETIME_S": "7200"}).start()
+    installation = found({"GAUGEHOUSE_TOKEN_LIFETIME_S": "7200"}, workers=1).start()
     installation.said = {
         BEIJING: installation.run_well("import", only_file(BEIJING), *BEIJING_OPTIONS, timeout_s=600),
         DEVICES: installation.run_well("import", only_file(DEVICES), timeout_s=600),

@@ -88,9 +88,6 @@ def test_a_deleted_project_takes_inventory_rows_and_report_files_with_it(runtime
                 period_expression="2026-10",
                 timezone="UTC",
                 request={},
-                pin={},
-                asked_at=datetime.now(UTC),
-                job_id="job_1",
             )
         )
     runtime.delete_project("north")

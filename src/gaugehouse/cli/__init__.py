@@ -1,4 +1,6 @@
-"""Commands: serve, worker, demo, import, report, user, key, project, lake. Nothing heavy is imported before need.
+"""Commands: serve, worker, demo, import, report, user, key, project, calendar, exclusion, lake.
+
+Nothing heavy is imported before need.
 
 Exit codes: 0 done, 1 refused (the reason in one line on stderr), 2 wrong usage, 3 `lake verify` found damage
 or `lake repair` could not mend it all.

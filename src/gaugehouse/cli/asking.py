@@ -6,11 +6,10 @@ from typing import Any
 
 import msgspec
 
-from gaugehouse.cli.progress import Report
 from gaugehouse.config import Layout, Settings
 from gaugehouse.errors import NotFound, Unavailable
 from gaugehouse.lake import is_locked
-from gaugehouse.lake.control import NobodyAnswers, ask_owner
+from gaugehouse.lake.control import NobodyAnswers, Progress, ask_owner
 from gaugehouse.lake.live import LiveFacts
 from gaugehouse.logs import configure_logs
 
@@ -35,7 +34,7 @@ def is_owned(layout: Layout) -> bool:
     return is_locked(layout.data_dir / "LOCK")
 
 
-def ask_running(layout: Layout, report: Report) -> Ask:
+def ask_running(layout: Layout, report: Progress) -> Ask:
     """Return what asks the running owner.
 
     The function raises Unavailable when the holder of the lock does not answer, and what the owner says.
@@ -61,7 +60,7 @@ def live_asker(layout: Layout) -> Callable[[], LiveFacts]:
 
 
 @contextmanager
-def owner(settings: Settings, report: Report) -> Iterator[Ask]:
+def owner(settings: Settings, report: Progress) -> Iterator[Ask]:
     """Give what asks the owner of an installation, which is this process when nobody else is.
 
     Raises:

@@ -2,7 +2,6 @@
 # ruff: noqa: PLC0415 - imports inside commands keep the start of every other command fast
 
 import gc
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from gaugehouse.cli.options import DEFAULT_DATA, EXIT_DAMAGED, AsJson, Data, Project, split_names
+from gaugehouse.cli.report_commands import report_app
 
 app = typer.Typer(
     name="gaugehouse",
@@ -22,18 +24,18 @@ app = typer.Typer(
 user_app = typer.Typer(help="Users and their roles.", no_args_is_help=True)
 key_app = typer.Typer(help="API keys of devices and programs.", no_args_is_help=True)
 project_app = typer.Typer(help="Projects: tenants, and how long their rows are kept.", no_args_is_help=True)
+calendar_app = typer.Typer(help="The shift calendar of a project.", no_args_is_help=True)
+exclusion_app = typer.Typer(help="Windows that reports leave out: maintenance, calibration.", no_args_is_help=True)
 lake_app = typer.Typer(help="The lake's own upkeep.", no_args_is_help=True)
+app.add_typer(report_app, name="report")
+kpi_app = typer.Typer(help="KPIs: what there is, and how a value came to be.", no_args_is_help=True)
+app.add_typer(kpi_app, name="kpi")
 app.add_typer(lake_app, name="lake")
 app.add_typer(project_app, name="project")
+app.add_typer(calendar_app, name="calendar")
+app.add_typer(exclusion_app, name="exclusion")
 app.add_typer(user_app, name="user")
 app.add_typer(key_app, name="key")
-
-
-def _keep_compiled_code(data: Path) -> Path:
-    """Give numba a place for compiled code beside the data, where the installation itself is read-only."""
-    if not os.access(Path(__file__).parent, os.W_OK):
-        os.environ.setdefault("NUMBA_CACHE_DIR", str(data.absolute() / "run" / "compiled"))
-    return data
 
 
 @contextmanager
@@ -44,21 +46,6 @@ def _loading() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-
-
-Data = Annotated[
-    Path,
-    typer.Option(
-        "--data",
-        envvar="GAUGEHOUSE_DATA_DIR",
-        help="Folder of the installation",
-        show_default=True,
-        callback=_keep_compiled_code,
-    ),
-]
-Project = Annotated[str, typer.Option("--project", help="Project slug")]
-DEFAULT_DATA = Path("data")
-EXIT_DAMAGED = 3
 
 
 @app.command()
@@ -143,32 +130,36 @@ def import_files(
     )
 
 
-@app.command()
-def report(
+@kpi_app.command(name="list")
+def kpi_list(data: Data = DEFAULT_DATA, project: Project = "default") -> None:
+    """Show every KPI with its formula: built in, and defined for the project."""
+    from gaugehouse.cli.kpis import list_kpis
+
+    list_kpis(data_dir=data, project=project)
+
+
+@kpi_app.command(name="explain")
+def kpi_explain(
+    name: Annotated[str, typer.Argument(help="availability, mtbf ...", metavar="KPI")],
+    component: Annotated[str, typer.Option(help="Component to show it with")],
     period: Annotated[str, typer.Option(help="last_month, 2026-W45, 2026-10, start/end ...")],
+    metric: Annotated[str | None, typer.Option(help="What it is about; default the first that has it")] = None,
     data: Data = DEFAULT_DATA,
     project: Project = "default",
-    kpi: Annotated[str | None, typer.Option(help="Comma-separated KPIs; default: what fits each metric")] = None,
-    component: Annotated[str | None, typer.Option(help="Comma-separated components; default all")] = None,
-    metric: Annotated[str | None, typer.Option(help="Comma-separated metrics; default all")] = None,
-    bucket: Annotated[str | None, typer.Option(help="hour, day, week, month ... or an ISO 8601 duration")] = None,
     timezone: Annotated[str, typer.Option(help="IANA zone of the calendar")] = "UTC",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write .csv, .json or .parquet")] = None,
 ) -> None:
-    """Compute a KPI report: by the running server's worker, or here when none runs."""
-    from gaugehouse.cli.reporting import ReportOptions, run_report_command
+    """Show how a KPI of a component came to its value: formula, facts, result."""
+    from gaugehouse.cli.kpis import ExplainOptions, explain_from_data
 
-    run_report_command(
-        ReportOptions(
+    explain_from_data(
+        ExplainOptions(
             data_dir=data,
             project=project,
+            kpi=name,
+            component=component,
+            metric=metric,
             period=period,
             timezone=timezone,
-            kpis=_split(kpi),
-            components=_split(component),
-            metrics=_split(metric),
-            bucket=bucket,
-            output=output,
         )
     )
 
@@ -195,10 +186,6 @@ def restore(
     from gaugehouse.cli.backups import bring_back
 
     bring_back(data_dir=data, target=target, name=name)
-
-
-def _split(names: str | None) -> tuple[str, ...] | None:
-    return tuple(name.strip() for name in names.split(",")) if names else None
 
 
 @user_app.command(name="create")
@@ -287,9 +274,6 @@ def project_set(
     set_project(data_dir=data, slug=name, changes=changes)
 
 
-AsJson = Annotated[bool, typer.Option("--json", help="For programs")]
-
-
 @project_app.command(name="delete")
 def project_delete(
     name: str,
@@ -303,6 +287,87 @@ def project_delete(
     if not yes:
         typer.confirm(f"Delete project {name} with everything it ever stored?", abort=True, err=True)
     delete_project(data_dir=data, name=name, as_json=as_json)
+
+
+Author = Annotated[str, typer.Option(help="Who answers for it")]
+DEFAULT_AUTHOR = "operator"
+
+
+@calendar_app.command(name="show")
+def calendar_show(
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    version: Annotated[int | None, typer.Option(min=1, help="An older version; default the newest")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As `calendar set` reads it")] = False,
+) -> None:
+    """Show the shifts and holidays of a project."""
+    from gaugehouse.cli.calendars import show_calendar
+
+    show_calendar(data_dir=data, project=project, version=version, as_json=as_json)
+
+
+@calendar_app.command(name="set")
+def calendar_set(
+    file: Annotated[Path, typer.Argument(help="JSON file; - is standard input", allow_dash=True, dir_okay=False)],
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    author: Author = DEFAULT_AUTHOR,
+) -> None:
+    """Replace the shift calendar by the one of a file, as a new version; works while the server runs."""
+    from gaugehouse.cli.calendars import set_calendar
+
+    set_calendar(data_dir=data, project=project, file=file, author=author)
+
+
+@exclusion_app.command(name="add")
+def exclusion_add(
+    start: Annotated[str, typer.Option(help="With an offset, or local in --timezone: 2026-11-20T06:00")],
+    end: Annotated[str, typer.Option(help="The first moment that counts again")],
+    reason: Annotated[str, typer.Option(help="Reports show it")],
+    component: Annotated[str | None, typer.Option(help="Comma-separated components")] = None,
+    for_all: Annotated[bool, typer.Option("--all", help="Every component of the project, later ones too")] = False,
+    kind: Annotated[str, typer.Option(help="maintenance, calibration or other")] = "maintenance",
+    timezone: Annotated[str | None, typer.Option(help="IANA zone of times without an offset")] = None,
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    author: Author = DEFAULT_AUTHOR,
+) -> None:
+    """Take a window out of the reports that are asked from now on, and print its id; works while the server runs."""
+    from gaugehouse.cli.calendars import NewWindow, add_window
+
+    if for_all == (component is not None):
+        raise typer.BadParameter("name components with --component, or take --all")
+    window = NewWindow(
+        kind=kind, components=split_names(component), start=start, end=end, timezone=timezone, reason=reason
+    )
+    add_window(data_dir=data, project=project, window=window, author=author)
+
+
+@exclusion_app.command(name="list")
+def exclusion_list(
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    component: Annotated[str | None, typer.Option(help="Windows that concern this one")] = None,
+    withdrawn: Annotated[bool, typer.Option("--withdrawn", help="Those that count no more as well")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the windows of a project, the latest first."""
+    from gaugehouse.cli.calendars import list_windows
+
+    list_windows(data_dir=data, project=project, component=component, with_withdrawn=withdrawn, as_json=as_json)
+
+
+@exclusion_app.command(name="withdraw")
+def exclusion_withdraw(
+    exclusion_id: Annotated[str, typer.Argument(metavar="ID", help="exc_...")],
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    author: Author = DEFAULT_AUTHOR,
+) -> None:
+    """Let a window count no more; it stays listed, with who withdrew it and when."""
+    from gaugehouse.cli.calendars import withdraw_window
+
+    withdraw_window(data_dir=data, project=project, exclusion_id=exclusion_id, author=author)
 
 
 @lake_app.command(name="status")

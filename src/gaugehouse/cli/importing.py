@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.table import Table
 
 from gaugehouse.cli.owning import Writer, open_writer
-from gaugehouse.cli.progress import Report, out, progress_bar
+from gaugehouse.cli.progress import DataTable, Report, out, progress_bar
 from gaugehouse.config import Settings
 from gaugehouse.errors import Refused
 from gaugehouse.ingest import ColumnMapping, FileSummary, Limits, count_rows_hint, read_file
@@ -51,7 +50,7 @@ def import_measurements(files: list[Path], options: ImportOptions) -> None:
     """
     settings = Settings(data_dir=options.data_dir)
     mapping = column_mapping(options)
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = DataTable()
     table.add_column("file")
     for name in ("rows", "measurements", "accepted", "duplicates", "conflicts", "empty cells"):
         table.add_column(name, justify="right")
@@ -60,7 +59,7 @@ def import_measurements(files: list[Path], options: ImportOptions) -> None:
         for path in files:
             summary = FileSummary()
             imported = _import_file(path, mapping, writer, options.project, summary, report)
-            table.add_row(
+            table.add(
                 path.name,
                 *(f"{count:,}" for count in (summary.rows_read, summary.measurements, imported.accepted)),
                 *(f"{count:,}" for count in (imported.duplicates, imported.conflicts, summary.null_cells)),

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from gaugehouse.cli.progress import out
+from gaugehouse.cli.progress import out, print_table
 from gaugehouse.lake import Mended, Repair
 from gaugehouse.lake.findings import Verdict
 from gaugehouse.lake.status import LakeStatus, PartitionStatus, TableStatus
@@ -19,7 +19,6 @@ FINDINGS_SHOWN = 100
 THOUSAND = 1000
 UNITS = ("B", "kB", "MB", "GB", "TB")
 NONE = "-"
-PIPE_COLUMNS = 160
 
 
 def size_text(size_bytes: float) -> str:
@@ -41,14 +40,6 @@ def _age_text(instant_us: int | None) -> str:
     return f"{age_s / 86_400:.0f} days ago"
 
 
-def _print_table(table: Table) -> None:
-    """Print a table; into a pipe or file as wide as it is, for nobody can widen those."""
-    if out.is_terminal:
-        out.print(table)
-    else:
-        out.print(table, width=max(out.width, PIPE_COLUMNS), crop=False)
-
-
 def _table(columns: Iterable[tuple[str, str]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for heading, justify in columns:
@@ -61,10 +52,10 @@ def show_status(status: LakeStatus, data_dir: Path, *, show_all: bool) -> None:
     who = "owned by a running process" if status.is_online else "owned by nobody right now"
     out.print(Text.assemble(("Lake ", "bold"), f"{data_dir}, {who}"))
     out.print()
-    _print_table(_tables(status.tables))
+    print_table(_tables(status.tables))
     if status.partitions:
         out.print()
-        _print_table(_partitions(status.partitions, show_all=show_all))
+        print_table(_partitions(status.partitions, show_all=show_all))
     out.print()
     out.print(_log_line(status))
     for file in status.quarantined:
@@ -137,7 +128,7 @@ def _log_line(status: LakeStatus) -> Text:
 def show_verdict(verdict: Verdict) -> None:
     """Print what was found, what was looked at, and the verdict as the last line."""
     if verdict.findings:
-        _print_table(_findings(verdict))
+        print_table(_findings(verdict))
         rest = len(verdict.findings) - FINDINGS_SHOWN
         if rest > 0:
             out.print(f"... and {rest:,} more; --json lists all")
@@ -190,7 +181,7 @@ def show_repair(done: Repair, *, is_online: bool) -> None:
         ("not mended", "bold red", lost),
     ):
         if some:
-            _print_table(_repairs(heading, style, some))
+            print_table(_repairs(heading, style, some))
             out.print()
     if is_online:
         out.print("a server runs: only files in quarantine were looked at; `gaugehouse lake verify` finds others")
@@ -239,4 +230,4 @@ def show_dropped(dropped: list[Mapping[str, Any]]) -> None:
             size_text(one["size_bytes"]),
             "yes" if one["archived"] else "no",
         )
-    _print_table(shown)
+    print_table(shown)

@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
 from sqlalchemy.orm import Session
 
-from gaugehouse.cli.progress import out
+from gaugehouse.cli.progress import DataTable, out
 from gaugehouse.config import Layout, Settings
 from gaugehouse.errors import Refused
 from gaugehouse.installation import open_database
@@ -114,12 +113,12 @@ def _read_days(text: str) -> int:
 
 
 def _show(session: Session, slugs: list[str]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = DataTable()
     for heading in ("project", "latest arrival", "measurements", "events", "archive", "new names"):
         table.add_column(heading, no_wrap=True)
     for slug in slugs:
         settings = get_project_settings(session, get_project(session, slug).id)
-        table.add_row(slug, *_cells(settings))
+        table.add(slug, *_cells(settings))
     out.print(table)
 
 

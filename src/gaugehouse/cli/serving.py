@@ -3,12 +3,14 @@
 import gc
 import ipaddress
 import os
+import secrets
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,7 +28,9 @@ from gaugehouse.demo.fleet import FleetPlan
 from gaugehouse.demo.host import HostCollector, HostSampler
 from gaugehouse.demo.load import load_first_fleet, register_host
 from gaugehouse.errors import GaugehouseError, StartRefused
+from gaugehouse.jobs import keep_ticking, run_worker
 from gaugehouse.logs import configure_logs
+from gaugehouse.reports import SCHEDULE_KIND, Allowance, Asker, Reach, ValuePublisher, ask_scheduled, reissue_late
 from gaugehouse.runtime import Runtime, announce_owner, open_runtime, withdraw_owner
 from gaugehouse.tracing import close_tracing, configure_tracing
 from gaugehouse.upkeep import answering
@@ -41,6 +45,8 @@ DEFAULT_PROJECT = "default"
 FLUSH_AT_STOP_S = 8.0  # with the drain of open requests, a stop ends within 20 s
 BACKLOG = 2048
 RETENTION_FIRST_S, RETENTION_PERIOD_S = 60.0, 3600.0
+ASK_POLL_S = 1.0
+VALUES_PERIOD_S, VALUES_RETRY_LAST_S = 2.0, 60.0
 
 
 def read_settings(*, data_dir: Path, host: str | None, port: int | None, demo: bool) -> Settings:
@@ -58,6 +64,7 @@ def serve_forever(*, data_dir: Path, host: str | None, port: int | None, demo: b
     settings = read_settings(data_dir=data_dir, host=host, port=port, demo=demo)
     if settings.demo:
         _refuse_public_demo(settings.host)
+    Reach.from_settings(settings)  # refused now, not by the first delivery
     layout = Layout(settings.data_dir)
     configure_logs(settings, layout.logs_dir)
     configure_tracing(settings.otlp_endpoint, process="serve", version=__version__)
@@ -73,6 +80,8 @@ def serve_forever(*, data_dir: Path, host: str | None, port: int | None, demo: b
         stack.enter_context(answering(runtime))
         stack.enter_context(_announced(layout, url))
         stack.enter_context(_retention(runtime))
+        stack.enter_context(_schedules(runtime))
+        stack.enter_context(_values(runtime))
         if settings.demo:
             stack.enter_context(_host_collector(runtime))
         _greet(runtime, url, is_new=is_new)
@@ -82,6 +91,7 @@ def serve_forever(*, data_dir: Path, host: str | None, port: int | None, demo: b
         for number in range(settings.workers):
             stack.enter_context(Worker(data_dir=settings.data_dir, number=number))
         server = uvicorn.Server(configure_server(app, host=settings.host, port=settings.port))
+        app.state.is_leaving = lambda: server.should_exit
         logger.info("serving", url=url, pid=os.getpid(), demo=settings.demo)
         with _settled_memory():
             server.run(sockets=[listener])
@@ -229,6 +239,104 @@ def _retention(runtime: Runtime) -> Iterator[None]:
     finally:
         stopping.set()
         thread.join(FLUSH_AT_STOP_S)
+
+
+@contextmanager
+def _schedules(runtime: Runtime) -> Iterator[None]:
+    """Create the jobs of schedules that are due, and ask for their reports.
+
+    Here and not in a worker: what a report is pinned to, only the owner of the lake knows.
+    """
+    stopping, asking = threading.Event(), threading.Event()
+    tick = partial(keep_ticking, runtime.database, stop=stopping)
+    ask = partial(_keep_asking, runtime, stopping, asking)
+    reissue = partial(_keep_reissuing, runtime, stopping)
+    threads = [threading.Thread(target=run, daemon=True) for run in (tick, ask, reissue)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        asking.set()
+        for thread in threads:
+            thread.join(FLUSH_AT_STOP_S)
+
+
+def _make_asker(runtime: Runtime) -> Asker:
+    return Asker(
+        database=runtime.database,
+        source=runtime.lake,
+        cells_limit=runtime.settings.report_cells_limit,
+        allowance=Allowance.from_settings(runtime.settings),
+    )
+
+
+def _keep_asking(runtime: Runtime, stopping: threading.Event, asking: threading.Event) -> None:
+    """Run the jobs that ask for scheduled reports; `asking` ends one run of the worker, `stopping` all."""
+    asker = _make_asker(runtime)
+    while not stopping.is_set():
+        try:
+            run_worker(
+                runtime.database,
+                {SCHEDULE_KIND: partial(ask_scheduled, asker=asker)},
+                worker=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}-asking",
+                lease_s=runtime.settings.lease_s,
+                stop=asking,
+                poll_s=ASK_POLL_S,
+            )
+        except Exception:  # whatever it is: jobs that wait must find somebody
+            logger.exception("asking_failed")
+            stopping.wait(ASK_POLL_S)
+            asking.clear()
+
+
+def _keep_reissuing(runtime: Runtime, stopping: threading.Event) -> None:
+    """Issue reports again that late rows have made stale, as their templates wish."""
+    asker = _make_asker(runtime)
+    while not stopping.wait(runtime.settings.reissue_s):
+        try:
+            reissue_late(asker, runtime.lake.pin())
+        except Exception:  # the next round may do better
+            logger.exception("reissuing_failed")
+
+
+@contextmanager
+def _values(runtime: Runtime) -> Iterator[None]:
+    """Keep the lake's table of reports' values up to date."""
+    stopping = threading.Event()
+    thread = threading.Thread(target=_keep_publishing, args=(runtime, stopping), name="values", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        runtime.lake.values.close(FLUSH_AT_STOP_S)  # a batch under way is left to the next start
+        thread.join(FLUSH_AT_STOP_S)
+
+
+def _keep_publishing(runtime: Runtime, stopping: threading.Event) -> None:
+    """Look over the table once, then publish what is done and look after its files, over and over."""
+    table = runtime.lake.values
+    publisher = ValuePublisher(database=runtime.database, layout=runtime.layout, table=table)
+    is_looked_over = False
+    wait_s = 0.0
+    while not stopping.wait(wait_s):
+        try:
+            if not is_looked_over:
+                table.mend()
+                publisher.drop_unknown_projects()
+                is_looked_over = True
+            while not stopping.is_set() and publisher.publish_next():
+                pass
+            table.tidy()
+            wait_s = VALUES_PERIOD_S
+        except Exception as exc:  # whatever it is: nothing is lost, the next round may do better
+            if stopping.is_set():
+                return
+            is_expected = isinstance(exc, (GaugehouseError, OSError))
+            logger.exception("publishing_values_failed", error=type(exc).__name__, exc_info=not is_expected)
+            wait_s = min(2 * max(wait_s, VALUES_PERIOD_S), VALUES_RETRY_LAST_S)
 
 
 @contextmanager

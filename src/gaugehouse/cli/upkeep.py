@@ -1,6 +1,5 @@
 """`gaugehouse lake`: what an operator does about the lake itself."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +7,16 @@ import msgspec
 
 from gaugehouse.cli.asking import ask_running as ask_running_owner
 from gaugehouse.cli.asking import is_owned, live_asker, owner, require_installation
+from gaugehouse.cli.json_output import print_json
 from gaugehouse.cli.lake_tables import show_dropped, show_repair, show_status, show_verdict, size_text
 from gaugehouse.cli.progress import out, progress_bar
 from gaugehouse.config import Layout, Settings
+from gaugehouse.errors import Unavailable
 from gaugehouse.lake import Pool, Repair, repair_lake
-from gaugehouse.lake.findings import Verdict
+from gaugehouse.lake.findings import Finding, Verdict
+from gaugehouse.lake.rows import VALUES
 from gaugehouse.lake.status import read_status
+from gaugehouse.lake.valuecheck import find_value_projects
 from gaugehouse.lake.verify import broken_files, set_broken_aside, verify_lake
 from gaugehouse.lock import OwnerLock
 from gaugehouse.logs import configure_logs
@@ -39,7 +42,7 @@ def repair(*, data_dir: Path, backups: Path | None, as_json: bool) -> bool:
         else:
             done = repair_lake(layout, _read_pool(backups), report)
     if as_json:
-        _print_json({"is_whole": done.is_whole, "lost_rows": done.lost_rows, **msgspec.to_builtins(done)})
+        print_json({"is_whole": done.is_whole, "lost_rows": done.lost_rows, **msgspec.to_builtins(done)})
     else:
         show_repair(done, is_online=is_online)
     return done.is_whole
@@ -52,11 +55,6 @@ def _read_pool(backups: Path | None) -> Pool | None:
     return None if backups is None else read_pool(backups)
 
 
-def _print_json(value: object) -> None:
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
-    sys.stdout.buffer.flush()
-
-
 def status(*, data_dir: Path, as_json: bool, show_all: bool) -> None:
     """Show how much the lake holds and how far it is behind; beside an owner or without one.
 
@@ -67,7 +65,7 @@ def status(*, data_dir: Path, as_json: bool, show_all: bool) -> None:
     layout = require_installation(Settings(data_dir=data_dir))
     found = read_status(layout, live_asker(layout) if is_owned(layout) else None)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         show_status(found, data_dir, show_all=show_all)
 
@@ -94,11 +92,36 @@ def verify(*, data_dir: Path, as_json: bool, keep_in_place: bool) -> bool:
                 verdict.quarantined = set_broken_aside(layout, verdict)
         finally:
             lock.release()
+    verdict.findings += _find_unknown_projects(settings, layout)
     if as_json:
-        _print_json({"verdict": "damaged" if verdict.is_damaged else "sound", **msgspec.to_builtins(verdict)})
+        print_json({"verdict": "damaged" if verdict.is_damaged else "sound", **msgspec.to_builtins(verdict)})
     else:
         show_verdict(verdict)
     return not verdict.is_damaged
+
+
+def _find_unknown_projects(settings: Settings, layout: Layout) -> list[Finding]:
+    """Find rows of reports whose project is gone; a database that cannot be asked is no matter of the lake."""
+    slugs = find_value_projects(layout)
+    if not slugs or (settings.database_url is None and not layout.database_path.exists()):
+        return []
+    # Only a lake with reports needs the database: no other verification starts with it.
+    from gaugehouse.database import Database, sqlite_url  # noqa: PLC0415 - see above
+    from gaugehouse.inventory import find_projects  # noqa: PLC0415 - see above
+
+    database = Database.open(settings.database_url or sqlite_url(layout.database_path))
+    try:
+        with database.reading() as session:
+            known = {project.slug for project in find_projects(session)}
+    except Unavailable:
+        return []
+    finally:
+        database.dispose()
+    what = "the database does not know the project of these rows; the next start removes them"
+    return [
+        Finding(code="values_unowned", is_damage=False, what=what, table=VALUES.name, project=slug)
+        for slug in sorted(slugs - known)
+    ]
 
 
 def _verify_beside_owner(layout: Layout, settings: Settings, *, keep_in_place: bool) -> Verdict:
@@ -123,7 +146,7 @@ def compact(*, data_dir: Path, project: str | None, as_json: bool) -> None:
     """Merge all files that can be merged and say what that saved."""
     done = _ask(data_dir, "compact", {"project": project})
     if as_json:
-        _print_json(done)
+        print_json(done)
     elif not done["merges"]:
         out.print(f"nothing to merge: {done['files_before']:,} files")
     else:
@@ -138,7 +161,7 @@ def retain(*, data_dir: Path, as_json: bool) -> None:
     """Drop what the projects' settings say is too old, and say what that was."""
     dropped = _ask(data_dir, "retain", {})
     if as_json:
-        _print_json(dropped)
+        print_json(dropped)
     else:
         show_dropped(dropped)
 
@@ -147,7 +170,7 @@ def flush(*, data_dir: Path, as_json: bool) -> None:
     """Bring every acknowledged row into the files now."""
     done = _ask(data_dir, "flush", {})
     if as_json:
-        _print_json(done)
+        print_json(done)
     else:
         out.print(f"{done['rows']:,} rows of the log are in files now")
 
@@ -156,7 +179,7 @@ def delete_project(*, data_dir: Path, name: str, as_json: bool) -> None:
     """Delete a project with every row of it, and say what that was."""
     dropped = _ask(data_dir, "delete_project", {"project": name})
     if as_json:
-        _print_json(dropped)
+        print_json(dropped)
         return
     rows, files = sum(one["rows"] for one in dropped), sum(one["files"] for one in dropped)
     out.print(f"project [bold]{name}[/bold] is deleted: {rows:,} rows in {files:,} files")

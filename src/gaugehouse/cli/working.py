@@ -1,4 +1,4 @@
-"""`gaugehouse worker`: computes reports until it is told to stop."""
+"""`gaugehouse worker`: computes and delivers reports until it is told to stop."""
 
 import os
 import secrets
@@ -7,6 +7,8 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -15,16 +17,30 @@ import structlog
 
 from gaugehouse import __version__
 from gaugehouse.config import Layout, Settings
+from gaugehouse.database import Database
 from gaugehouse.installation import open_database
-from gaugehouse.jobs import run_worker
+from gaugehouse.jobs import Ceilings, run_worker
 from gaugehouse.kpi import warm_up
 from gaugehouse.logs import configure_logs
-from gaugehouse.reports import JOB_KIND, ReportWorker, run_report
+from gaugehouse.reports import (
+    DELIVERY_KIND,
+    JOB_KIND,
+    RENDER_KIND,
+    DeliveryWorker,
+    Printer,
+    ReportWorker,
+    announce_failure,
+    end_delivery,
+    run_delivery,
+    run_rendering,
+    run_report,
+)
 from gaugehouse.tracing import close_tracing, configure_tracing
 
 logger = structlog.get_logger()
 
 PARENT_POLL_S = 0.2
+DELIVERY_POLL_S = 2.0
 
 
 def work_forever(*, data_dir: Path, with_parent: bool) -> None:
@@ -54,18 +70,51 @@ def work_forever(*, data_dir: Path, with_parent: bool) -> None:
         threads=settings.worker_threads,
         query_memory_bytes=settings.query_memory_bytes,
     )
-    run_worker(
-        database,
-        {JOB_KIND: partial(run_report, worker=report_worker)},
-        worker=name,
-        lease_s=settings.lease_s,
-        stop=stop,
-    )
+    with _delivering(settings, database, name, stop):
+        run_worker(
+            database,
+            {JOB_KIND: partial(run_report, worker=report_worker)},
+            worker=name,
+            lease_s=settings.lease_s,
+            stop=stop,
+            on_end=announce_failure,
+            ceilings=Ceilings(running=settings.report_jobs, running_per_project=settings.report_jobs_per_project),
+        )
     database.dispose()
     if with_parent:
         parent_watch.join()  # DuckDB prints what it calls leaks when a thread is alive while Python ends
     close_tracing()
     logger.info("worker_stopped", worker=name)
+
+
+@contextmanager
+def _delivering(settings: Settings, database: Database, name: str, stop: threading.Event) -> Iterator[None]:
+    """Print and deliver beside the computing.
+
+    Who waits for a file must not wait for a long report, nor a report for a receiver that does not answer.
+    """
+    printer = Printer.from_settings(settings, database)
+    worker = DeliveryWorker.from_settings(settings, database, printer)
+    common = {"db": database, "lease_s": settings.lease_s, "stop": stop}
+    delivering = {
+        "handlers": {DELIVERY_KIND: partial(run_delivery, worker=worker)},
+        "worker": f"{name}-delivering",
+        "poll_s": DELIVERY_POLL_S,
+        "on_end": end_delivery,
+    }
+    printing = {"handlers": {RENDER_KIND: partial(run_rendering, printer=printer)}, "worker": f"{name}-printing"}
+    threads = [
+        threading.Thread(target=run_worker, kwargs={**common, **options}, name=str(options["worker"]))
+        for options in (delivering, printing)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
 
 
 def _wait_for_parent(stop: threading.Event) -> None:

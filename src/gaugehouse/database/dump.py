@@ -8,13 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from alembic.script import ScriptDirectory
 from sqlalchemy import Table, insert, inspect, select, text
 from sqlalchemy.orm import Session
 
 from gaugehouse.database.clock import UtcDateTime
 from gaugehouse.database.engine import Database
-from gaugehouse.database.history import alembic_config
+from gaugehouse.database.history import list_revisions
 from gaugehouse.database.tables import Base
 from gaugehouse.errors import GaugehouseError, Refused
 
@@ -51,8 +50,7 @@ def check_dump(lines: Sequence[bytes]) -> None:
     if "gaugehouse_database" not in head:
         raise Refused("this is no dump of a Gaugehouse database", code="dump_refused")
     revision = head["gaugehouse_database"]
-    known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
-    if revision not in known:
+    if revision not in list_revisions():
         raise Refused(
             f"the dump of the database has revision {revision!r}, which this version of Gaugehouse does not know; "
             "restore with the version that made it, or a newer one",

@@ -6,7 +6,7 @@ from typing import Literal
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 ID_CHARACTERS = 20  # 119 bits: nobody guesses one, none repeats
 
-IdPrefix = Literal["prj", "usr", "key", "cmp", "met", "rep", "job"]
+IdPrefix = Literal["prj", "usr", "key", "cmp", "met", "rep", "job", "kpi", "exc", "tpl", "sch", "fir", "dlv"]
 
 
 # 248 byte values are four whole rounds of 62: without the other eight each character is as likely as any other.

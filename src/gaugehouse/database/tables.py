@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, MetaData, String, Text, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, String, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -12,6 +12,7 @@ from gaugehouse.database.clock import UtcDateTime, database_now
 NAME_CHARACTERS = 200  # the name rule of measurements/names.py
 ID_COLUMN = String(32)
 JSON_COLUMN = JSON().with_variant(JSONB(), "postgresql")
+NULLABLE_JSON_COLUMN = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 # Pages continue after a name, so both engines must order names alike: by code point, not by a server's locale.
 NAME_COLUMN = String(NAME_CHARACTERS).with_variant(String(NAME_CHARACTERS, collation="C"), "postgresql")
 
@@ -113,9 +114,11 @@ class Component(Base):
     type: Mapped[str] = mapped_column(NAME_COLUMN, default="")
     labels: Mapped[dict[str, str]] = mapped_column(default=dict)
     attributes: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    oee: Mapped[dict[str, Any] | None] = mapped_column(NULLABLE_JSON_COLUMN)
     search_text: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(default=database_now())
     updated_at: Mapped[datetime] = mapped_column(default=database_now())
+    commissioned_at: Mapped[datetime | None]
     retired_at: Mapped[datetime | None]
 
 
@@ -151,11 +154,77 @@ class Metric(Base):
     max_hold_s: Mapped[float | None]
     rollover_at: Mapped[float | None]
     max_rate: Mapped[float | None]
-    state_classes: Mapped[dict[str, str] | None] = mapped_column(
-        JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
-    )
+    state_classes: Mapped[dict[str, str] | None] = mapped_column(NULLABLE_JSON_COLUMN)
+    state_names: Mapped[dict[str, str] | None] = mapped_column(NULLABLE_JSON_COLUMN)
+    alive_metric: Mapped[str | None] = mapped_column(NAME_COLUMN)
+    lateness_s: Mapped[float | None]
+    subgroup: Mapped[str | None] = mapped_column(String(32))
     created_at: Mapped[datetime] = mapped_column(default=database_now())
     updated_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class KpiDefinition(Base):
+    """One version of a KPI that a project defined; versions are never changed or deleted: reports name them."""
+
+    __tablename__ = "kpi_definitions"
+    __table_args__ = (UniqueConstraint("project_id", "name", "version"),)
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(NAME_COLUMN)
+    version: Mapped[int]
+    title: Mapped[str] = mapped_column(NAME_COLUMN)
+    unit: Mapped[str] = mapped_column(String(64))
+    formula: Mapped[str] = mapped_column(Text)
+    edge: Mapped[str] = mapped_column(Text, default="")
+    higher_is_better: Mapped[bool | None]
+    metric_units: Mapped[dict[str, str]] = mapped_column(default=dict)
+    defined_by: Mapped[str] = mapped_column(NAME_COLUMN)
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class ShiftCalendarVersion(Base):
+    """The shifts of a project as they were from one change to the next; rows are never changed."""
+
+    __tablename__ = "shift_calendars"
+
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    calendar: Mapped[dict[str, Any]]
+    author: Mapped[str] = mapped_column(NAME_COLUMN)
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class ExclusionWindow(Base):
+    """Time that does not count, of all components or of those in `exclusion_components`; withdrawn, never deleted."""
+
+    __tablename__ = "exclusions"
+    __table_args__ = (Index(None, "project_id", "starts_at", "id"),)
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(16))
+    is_for_all: Mapped[bool]
+    starts_at: Mapped[datetime]
+    ends_at: Mapped[datetime]
+    reason: Mapped[str] = mapped_column(Text)
+    author: Mapped[str] = mapped_column(NAME_COLUMN)
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+    withdrawn_at: Mapped[datetime | None]
+    withdrawn_by: Mapped[str | None] = mapped_column(NAME_COLUMN)
+
+
+class ExclusionComponent(Base):
+    """A component whose time an exclusion window takes out."""
+
+    __tablename__ = "exclusion_components"
+
+    exclusion_id: Mapped[str] = mapped_column(
+        ID_COLUMN, ForeignKey("exclusions.id", ondelete="CASCADE"), primary_key=True
+    )
+    component_id: Mapped[str] = mapped_column(
+        ID_COLUMN, ForeignKey("components.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
 
 
 class Job(Base):
@@ -165,6 +234,7 @@ class Job(Base):
     __table_args__ = (
         Index(None, "status", "run_at"),
         Index(None, "subject_id"),
+        Index(None, "project_id", "kind", "claimed_at"),
     )
 
     id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
@@ -182,23 +252,24 @@ class Job(Base):
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     progress_percent: Mapped[float] = mapped_column(default=0.0)
     doing: Mapped[str] = mapped_column(Text, default="")
+    phase: Mapped[str] = mapped_column(String(32), default="")
+    rows_read: Mapped[int | None] = mapped_column(BigInteger)
+    rows_total: Mapped[int | None] = mapped_column(BigInteger)
+    estimated_end_at: Mapped[datetime | None]
     reason: Mapped[str | None] = mapped_column(Text)
-    result: Mapped[dict[str, Any] | None] = mapped_column(
-        JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
-    )
+    reason_code: Mapped[str | None] = mapped_column(String(64))
+    result: Mapped[dict[str, Any] | None] = mapped_column(NULLABLE_JSON_COLUMN)
     created_at: Mapped[datetime] = mapped_column(default=database_now())
+    claimed_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
 
 class Report(Base):
-    """A question of a manager, its pin and its answer; how far it is, its job `job_id` says."""
+    """A question of a manager; `revision` is the newest that was issued."""
 
     __tablename__ = "reports"
-    __table_args__ = (
-        Index(None, "project_id", "created_at", "id"),
-        Index(None, "job_id"),
-    )
+    __table_args__ = (Index(None, "project_id", "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
     project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"))
@@ -206,14 +277,163 @@ class Report(Base):
     period_expression: Mapped[str] = mapped_column(String(256))
     timezone: Mapped[str] = mapped_column(String(64))
     request: Mapped[dict[str, Any]]
+    revision: Mapped[int] = mapped_column(default=1)
+    template_id: Mapped[str | None] = mapped_column(ID_COLUMN)
+    template_name: Mapped[str | None] = mapped_column(NAME_COLUMN)
+    template_version: Mapped[int | None]
+    reissued_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class ReportRevision(Base):
+    """One answer to a report's question: its pin and what came of it; how far it is, its job `job_id` says.
+
+    `values_batch` is the batch in which its values go into the lake's table; they are there once that is committed.
+    """
+
+    __tablename__ = "report_revisions"
+    __table_args__ = (
+        Index(None, "job_id"),
+        # Of done ones only: asked every few seconds, and a pin may be megabytes long.
+        Index(
+            None,
+            "values_batch",
+            sqlite_where=text("digest IS NOT NULL"),
+            postgresql_where=text("digest IS NOT NULL"),
+        ),
+    )
+
+    report_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("reports.id", ondelete="CASCADE"), primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True)
+    requested_by: Mapped[str] = mapped_column(NAME_COLUMN)
+    because: Mapped[str] = mapped_column(Text)
     pin: Mapped[dict[str, Any]]
     as_of: Mapped[datetime | None]
     asked_at: Mapped[datetime]
-    revision: Mapped[int] = mapped_column(default=1)
     job_id: Mapped[str] = mapped_column(ID_COLUMN)
     digest: Mapped[str | None] = mapped_column(String(128))
     result_path: Mapped[str | None] = mapped_column(Text)
     result_rows: Mapped[int | None]
+    values_batch: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class ReportTemplate(Base):
+    """A saved report definition by name. One that is deleted stays, without its name, for the reports it made."""
+
+    __tablename__ = "report_templates"
+    __table_args__ = (
+        Index(
+            "uq_report_templates_project_id_name",
+            "project_id",
+            "name",
+            unique=True,
+            sqlite_where=text("deleted_at IS NULL"),
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(NAME_COLUMN)
+    version: Mapped[int] = mapped_column(default=1)
+    owner: Mapped[str] = mapped_column(NAME_COLUMN)
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+    deleted_at: Mapped[datetime | None]
+
+
+class ReportTemplateVersion(Base):
+    """What a template said from one change to the next; never changed."""
+
+    __tablename__ = "report_template_versions"
+
+    template_id: Mapped[str] = mapped_column(
+        ID_COLUMN, ForeignKey("report_templates.id", ondelete="CASCADE"), primary_key=True
+    )
+    version: Mapped[int] = mapped_column(primary_key=True)
+    definition: Mapped[dict[str, Any]]
+    author: Mapped[str] = mapped_column(NAME_COLUMN)
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class WebhookSecret(Base):
+    """What deliveries to one address of a template are signed with; in no answer and in no version."""
+
+    __tablename__ = "webhook_secrets"
+
+    template_id: Mapped[str] = mapped_column(
+        ID_COLUMN, ForeignKey("report_templates.id", ondelete="CASCADE"), primary_key=True
+    )
+    url: Mapped[str] = mapped_column(String(1000), primary_key=True)
+    secret: Mapped[str] = mapped_column(String(255))
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class Schedule(Base):
+    """A job that is due again and again. `version` counts changes: a tick takes what it has seen, or nothing."""
+
+    __tablename__ = "schedules"
+    __table_args__ = (
+        UniqueConstraint("project_id", "name"),
+        Index(None, "next_at"),
+    )
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(NAME_COLUMN)
+    kind: Mapped[str] = mapped_column(String(64))
+    payload: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    recurrence: Mapped[str] = mapped_column(String(256))
+    timezone: Mapped[str] = mapped_column(String(64))
+    catch_up: Mapped[str] = mapped_column(String(16))
+    catch_up_limit: Mapped[int]
+    next_at: Mapped[datetime]
+    paused_at: Mapped[datetime | None]
+    paused_reason: Mapped[str | None] = mapped_column(Text)
+    author: Mapped[str] = mapped_column(NAME_COLUMN)
+    version: Mapped[int] = mapped_column(default=1)
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+    updated_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class ScheduleFire(Base):
+    """That a schedule came due, once for each instant; `job_id` is null where the time was missed and left out."""
+
+    __tablename__ = "schedule_fires"
+    __table_args__ = (UniqueConstraint("schedule_id", "fire_at"),)
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    schedule_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("schedules.id", ondelete="CASCADE"))
+    fire_at: Mapped[datetime]
+    job_id: Mapped[str | None] = mapped_column(ID_COLUMN)
+    skipped: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class Delivery(Base):
+    """One revision of a report on its way to one address. The id never changes: receivers know repeats by it."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        UniqueConstraint("report_id", "revision", "kind", "address"),
+        Index(None, "project_id", "created_at", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"))
+    report_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("reports.id", ondelete="CASCADE"))
+    revision: Mapped[int]
+    template_id: Mapped[str] = mapped_column(ID_COLUMN)
+    kind: Mapped[str] = mapped_column(String(16))
+    address: Mapped[str] = mapped_column(String(1000))
+    content: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int] = mapped_column(default=0)
+    reason: Mapped[str | None] = mapped_column(Text)
+    job_id: Mapped[str] = mapped_column(ID_COLUMN)
+    tried_since: Mapped[datetime] = mapped_column(default=database_now())
+    next_attempt_at: Mapped[datetime | None]
+    delivered_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=database_now())
 
 

@@ -4,11 +4,15 @@ What stays untranslated is a mistake of ours (a broken statement, a missing pare
 """
 
 import sqlite3
+import sys
+from typing import TYPE_CHECKING
 
-import psycopg
 from sqlalchemy import exc
 
 from gaugehouse.errors import AlreadyExists, GaugehouseError, StorageFull, Unavailable
+
+if TYPE_CHECKING:
+    import psycopg
 
 RETRY_AFTER_S = 1
 
@@ -32,8 +36,10 @@ def find_translation(error: exc.SQLAlchemyError) -> GaugehouseError | None:
         return None
     if isinstance(error.orig, sqlite3.Error):
         return _translate_sqlite(error.orig)
-    if isinstance(error.orig, psycopg.Error):
-        return _translate_postgres(error.orig, connection_lost=error.connection_invalidated)
+    driver = sys.modules.get("psycopg")  # SQLAlchemy loads it for PostgreSQL; nobody else waits for that
+    if driver is not None and isinstance(error.orig, driver.Error):
+        never_connected = error.orig.sqlstate is None and isinstance(error.orig, driver.OperationalError)
+        return _translate_postgres(error.orig, connection_lost=error.connection_invalidated or never_connected)
     return None
 
 
@@ -53,14 +59,13 @@ def _translate_sqlite(error: sqlite3.Error) -> GaugehouseError | None:
     return None
 
 
-def _translate_postgres(error: psycopg.Error, *, connection_lost: bool) -> GaugehouseError | None:
+def _translate_postgres(error: "psycopg.Error", *, connection_lost: bool) -> GaugehouseError | None:
     state = error.sqlstate
     if state == POSTGRES_UNIQUE:
         return _taken()
     if state == POSTGRES_DISK_FULL:
         return _full()
-    never_connected = state is None and isinstance(error, psycopg.OperationalError)
-    if connection_lost or never_connected or (state is not None and state[:2] in POSTGRES_TRANSIENT_CLASSES):
+    if connection_lost or (state is not None and state[:2] in POSTGRES_TRANSIENT_CLASSES):
         return Unavailable(
             "the database cannot answer right now; try again",
             code="database_unavailable",

@@ -1,6 +1,7 @@
 """Which texts, labels and attributes the inventory accepts. Pure."""
 
 import json
+import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -8,6 +9,7 @@ MAX_LABELS = 16
 MAX_LABEL_KEY_CHARACTERS = 64
 MAX_TEXT_CHARACTERS = 256
 MAX_ATTRIBUTES_BYTES = 16 * 1024
+MAX_NUMBER = sys.float_info.max
 NAMES_PER_STATEMENT = 1000  # SQLite binds at most 32,766 values, PostgreSQL 65,535
 
 
@@ -57,6 +59,17 @@ def find_attributes_problem(attributes: Mapping[str, object]) -> str | None:
     if size_bytes > MAX_ATTRIBUTES_BYTES:
         return f"take {size_bytes} bytes, at most {MAX_ATTRIBUTES_BYTES} are allowed"
     return None
+
+
+def find_number_problem(value: object, *, positive: bool) -> str | None:
+    """Return why a value is no number that can be kept, or None; None itself is fine."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "is not a number"
+    if not -MAX_NUMBER <= value <= MAX_NUMBER:  # also false for NaN; an int of any size can be compared
+        return "is not a finite number"
+    return "is not above 0" if positive and value <= 0 else None
 
 
 def split_names(names: Iterable[str]) -> Iterator[list[str]]:

@@ -1,8 +1,9 @@
 """Components: the things measured."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from types import EllipsisType
 from typing import Any
 
 from sqlalchemy import Select, insert, or_, select
@@ -18,8 +19,10 @@ from gaugehouse.inventory.checks import (
     find_text_problem,
     split_names,
 )
+from gaugehouse.inventory.oee import find_oee_hints, find_oee_problem, read_oee
 from gaugehouse.inventory.pages import Page, load_page, read_order
 from gaugehouse.measurements.names import find_name_problem
+from gaugehouse.measurements.oee import OeeAttributes
 
 SORT_COLUMNS = {
     "name": Component.name,
@@ -38,11 +41,13 @@ class NewComponent:
     type: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, object] = field(default_factory=dict)
+    oee: Mapping[str, object] = field(default_factory=dict)
+    commissioned_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentView:
-    """A component as others see it."""
+    """A component as others see it; `hints` come with a change that is allowed, but may not be what was meant."""
 
     id: str
     name: str
@@ -50,9 +55,12 @@ class ComponentView:
     type: str
     labels: dict[str, str]
     attributes: dict[str, Any]
+    oee: OeeAttributes | None
     created_at: datetime
     updated_at: datetime
+    commissioned_at: datetime | None
     retired_at: datetime | None
+    hints: tuple[str, ...] = ()
 
     @property
     def line(self) -> str | None:
@@ -82,7 +90,8 @@ def create_components(session: Session, project_id: str, new: Sequence[NewCompon
     rows = [_row(project_id, component, now) for component in new]
     if rows:
         session.execute(insert(Component), rows)
-    return [_view(Component(**row)) for row in rows]
+    hints = find_oee_hints(session, project_id, [component.oee for component in new])
+    return [replace(_view(Component(**row)), hints=hinted) for row, hinted in zip(rows, hints, strict=True)]
 
 
 def update_component(  # noqa: PLR0913 - one keyword per thing that can change
@@ -94,8 +103,13 @@ def update_component(  # noqa: PLR0913 - one keyword per thing that can change
     type: str | None = None,  # noqa: A002 - the word of the API
     labels: Mapping[str, str | None] | None = None,
     attributes: Mapping[str, object] | None = None,
+    oee: Mapping[str, object] | None = None,
+    commissioned_at: datetime | EllipsisType | None = ...,
 ) -> ComponentView:
-    """Change what is given; labels and attributes are merged key by key, and a key given as None is removed."""
+    """Change what is given; labels, attributes and oee are merged key by key, and a key given as None is removed.
+
+    `commissioned_at` is aware; None says that nobody knows since when the component is in service.
+    """
     row = _get_row(session, project_id, name_or_id)
     changed = NewComponent(
         name=row.name,
@@ -103,16 +117,20 @@ def update_component(  # noqa: PLR0913 - one keyword per thing that can change
         type=row.type if type is None else type,
         labels=_merge(row.labels, labels),
         attributes=_merge(row.attributes, attributes),
+        oee=_merge(row.oee or {}, oee),
     )
     problems = _find_problems(0, changed)
     if problems:
         raise RowsRefused(problems, bad_rows=1)
     row.title, row.type = changed.title, changed.type
-    row.labels, row.attributes = dict(changed.labels), dict(changed.attributes)
+    row.labels, row.attributes, row.oee = dict(changed.labels), dict(changed.attributes), dict(changed.oee) or None
+    if not isinstance(commissioned_at, EllipsisType):
+        row.commissioned_at = commissioned_at
     row.search_text = search_text(row.name, row.title)
     row.updated_at = session.scalars(select(database_now())).one()
     session.flush()
-    return _view(row)
+    (hints,) = find_oee_hints(session, project_id, [{} if oee is None else changed.oee])
+    return replace(_view(row), hints=hints)
 
 
 def retire_component(session: Session, project_id: str, name_or_id: str) -> ComponentView:
@@ -259,6 +277,7 @@ def _find_problems(row: int, component: NewComponent) -> list[RowProblem]:
         "type": find_text_problem(component.type, limit_characters=NAME_CHARACTERS),
         "labels": find_label_problem(component.labels),
         "attributes": find_attributes_problem(component.attributes),
+        "oee": find_oee_problem(component.oee),
     }
     return [RowProblem(row=row, field=name, reason=problem) for name, problem in found.items() if problem is not None]
 
@@ -291,9 +310,11 @@ def _row(project_id: str, component: NewComponent, now: datetime | None) -> dict
         "type": component.type,
         "labels": dict(component.labels),
         "attributes": dict(component.attributes),
+        "oee": {name: value for name, value in component.oee.items() if value is not None} or None,
         "search_text": search_text(component.name, component.title),
         "created_at": now,
         "updated_at": now,
+        "commissioned_at": component.commissioned_at,
         "retired_at": None,
     }
 
@@ -311,7 +332,9 @@ def _view(row: Component) -> ComponentView:
         type=row.type,
         labels=dict(row.labels),
         attributes=dict(row.attributes),
+        oee=read_oee(row.oee),
         created_at=row.created_at,
         updated_at=row.updated_at,
+        commissioned_at=row.commissioned_at,
         retired_at=row.retired_at,
     )

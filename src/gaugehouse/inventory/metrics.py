@@ -1,9 +1,8 @@
 """Metrics: one row of attributes per project, and per component where it differs."""
 
 import math
-import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,21 +10,30 @@ from sqlalchemy import Select, func, insert, select
 from sqlalchemy.orm import Session
 
 from gaugehouse.database import database_now, new_id
-from gaugehouse.database.tables import NAME_CHARACTERS, Component, Metric
+from gaugehouse.database.tables import NAME_CHARACTERS, Component, Metric, Project
 from gaugehouse.errors import MAX_ROWS_NAMED, AlreadyExists, NotFound, Refused, RowProblem, RowsRefused
-from gaugehouse.inventory.checks import find_text_problem, split_names
+from gaugehouse.inventory.checks import find_number_problem, find_text_problem, split_names
 from gaugehouse.inventory.components import get_component, search_text
+from gaugehouse.inventory.oee import hint_unseen
 from gaugehouse.inventory.pages import Page, load_page, read_order
-from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateClass
+from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateClass, parse_subgroup
 from gaugehouse.measurements.names import find_name_problem
 
 SORT_COLUMNS = {"name": Metric.name, "created_at": Metric.created_at}
 TEXT_COLUMNS = ("title", "unit")
 LIMIT_COLUMNS = ("lsl", "usl", "target")
-POSITIVE_COLUMNS = ("nominal_interval_s", "max_hold_s", "rollover_at", "max_rate")
-CHANGEABLE = (*TEXT_COLUMNS, "kind", *LIMIT_COLUMNS, *POSITIVE_COLUMNS, "state_classes")
+POSITIVE_COLUMNS = ("nominal_interval_s", "max_hold_s", "rollover_at", "max_rate", "lateness_s")
+STATE_COLUMNS = ("state_classes", "state_names")
+CHANGEABLE = (
+    *TEXT_COLUMNS,
+    "kind",
+    *LIMIT_COLUMNS,
+    *POSITIVE_COLUMNS,
+    *STATE_COLUMNS,
+    "alive_metric",
+    "subgroup",
+)
 MAX_STATES = 64
-MAX_NUMBER = sys.float_info.max
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +53,18 @@ class NewMetric:
     rollover_at: float | None = None
     max_rate: float | None = None
     state_classes: Mapping[str, str] | None = None
+    state_names: Mapping[str, str] | None = None
+    alive_metric: str | None = None
+    lateness_s: float | None = None
+    subgroup: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricView:
-    """A metric's row as it is stored: None means the default, or for one component the project's value."""
+    """A metric's row as it is stored: None means the default, or for one component the project's value.
+
+    `hints` come with a change that is allowed, but may not be what was meant.
+    """
 
     id: str
     name: str
@@ -65,8 +80,13 @@ class MetricView:
     rollover_at: float | None
     max_rate: float | None
     state_classes: dict[str, str] | None
+    state_names: dict[str, str] | None
+    alive_metric: str | None
+    lateness_s: float | None
+    subgroup: str | None
     created_at: datetime
     updated_at: datetime
+    hints: tuple[str, ...] = ()
 
 
 def create_metrics(session: Session, project_id: str, new: Sequence[NewMetric]) -> list[MetricView]:
@@ -94,7 +114,8 @@ def create_metrics(session: Session, project_id: str, new: Sequence[NewMetric]) 
     rows = [_row(project_id, metric, owners[metric.component].id, now) for metric in new]
     if rows:
         session.execute(insert(Metric), rows)
-    return [_view(Metric(**row), owners[metric.component].name) for row, metric in zip(rows, new, strict=True)]
+    views = [_view(Metric(**row), owners[metric.component].name) for row, metric in zip(rows, new, strict=True)]
+    return _add_hints(session, project_id, views)
 
 
 def update_metric(
@@ -123,7 +144,8 @@ def update_metric(
     row.search_text = search_text(row.name, row.title)
     row.updated_at = session.scalars(select(database_now())).one()
     session.flush()
-    return _view(row, owner.name)
+    view = _view(row, owner.name)
+    return _add_hints(session, project_id, [view])[0] if changes.get("alive_metric") else view
 
 
 def get_metric(session: Session, project_id: str, name_or_id: str, *, component: str | None = None) -> MetricView:
@@ -186,8 +208,10 @@ def resolve_attributes(
                 common[row.name] = row
             else:
                 own[component, row.name] = row
-    shared = {metric: _resolve(common.get(metric), None) for metric in metrics}
-    return {key: _resolve(common.get(key[1]), own[key]) if key in own else shared[key[1]] for key in wanted}
+    project = session.get(Project, project_id)
+    lateness_s = None if project is None else project.lateness_limit_s
+    shared = {metric: _resolve(common.get(metric), None, lateness_s) for metric in metrics}
+    return {key: _resolve(common.get(key[1]), own[key], lateness_s) if key in own else shared[key[1]] for key in wanted}
 
 
 def metric_row(project_id: str, name: str) -> dict[str, Any]:
@@ -250,11 +274,14 @@ def _find_problems(row: int, name: str, metric: NewMetric | Mapping[str, object]
     values = metric if isinstance(metric, Mapping) else {column: getattr(metric, column) for column in CHANGEABLE}
     found: dict[str, str | None] = {"name": find_name_problem(name)}
     found |= {column: _find_text_column_problem(values[column]) for column in TEXT_COLUMNS}
-    found |= {column: _find_number_problem(values[column], positive=False) for column in LIMIT_COLUMNS}
-    found |= {column: _find_number_problem(values[column], positive=True) for column in POSITIVE_COLUMNS}
+    found |= {column: find_number_problem(values[column], positive=False) for column in LIMIT_COLUMNS}
+    found |= {column: find_number_problem(values[column], positive=True) for column in POSITIVE_COLUMNS}
     kind = values["kind"]
     found["kind"] = None if kind is None or kind in list(MetricKind) else f"is not one of {', '.join(MetricKind)}"
-    found["state_classes"] = _find_states_problem(values["state_classes"])
+    found["state_classes"] = _find_states_problem(values["state_classes"], _find_class_problem)
+    found["state_names"] = _find_states_problem(values["state_names"], _find_state_name_problem)
+    found["alive_metric"] = _find_alive_problem(name, values["alive_metric"])
+    found["subgroup"] = _find_subgroup_problem(values["subgroup"])
     lsl, usl = values["lsl"], values["usl"]
     if isinstance(lsl, int | float) and isinstance(usl, int | float) and lsl > usl:
         found["lsl"] = "is above usl"
@@ -269,26 +296,49 @@ def _find_text_column_problem(value: object) -> str | None:
     return find_text_problem(value, limit_characters=NAME_CHARACTERS) if isinstance(value, str) else "is not text"
 
 
-def _find_number_problem(value: object, *, positive: bool) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "is not a number"
-    if not -MAX_NUMBER <= value <= MAX_NUMBER:  # also false for NaN; an int of any size can be compared
-        return "is not a finite number"
-    return "is not above 0" if positive and value <= 0 else None
-
-
-def _find_states_problem(states: object) -> str | None:
+def _find_states_problem(states: object, find_problem: Callable[[object], str | None]) -> str | None:
+    """Return why a map from states is not acceptable, or None; `find_problem` looks at what they are mapped to."""
     if states is None:
         return None
     if not isinstance(states, Mapping) or len(states) > MAX_STATES:
         return f"is not an object of at most {MAX_STATES} states"
-    for state, state_class in states.items():
+    for state, said in states.items():
         if _read_state(state) is None:
             return "has a state that is not a finite number"
-        if state_class not in list(StateClass):  # a list compares what cannot be hashed
-            return f"has a class that is not one of {', '.join(StateClass)}"
+        problem = find_problem(said)
+        if problem is not None:
+            return problem
+    return None
+
+
+def _find_class_problem(state_class: object) -> str | None:
+    if state_class in list(StateClass):  # a list compares what cannot be hashed
+        return None
+    return f"has a class that is not one of {', '.join(StateClass)}"
+
+
+def _find_state_name_problem(name: object) -> str | None:
+    problem = find_name_problem(name) if isinstance(name, str) else "is not text"
+    return None if problem is None else f"has a name that {problem}"
+
+
+def _find_alive_problem(name: str, alive_metric: object) -> str | None:
+    if alive_metric is None:
+        return None
+    if not isinstance(alive_metric, str):
+        return "is not text"
+    return "is the metric itself" if alive_metric == name else find_name_problem(alive_metric)
+
+
+def _find_subgroup_problem(subgroup: object) -> str | None:
+    if subgroup is None:
+        return None
+    if not isinstance(subgroup, str):
+        return "is not text"
+    try:
+        parse_subgroup(subgroup)
+    except Refused as refusal:
+        return refusal.message
     return None
 
 
@@ -306,12 +356,26 @@ def _canonical(values: Mapping[str, object]) -> dict[str, Any]:
     for column in (*LIMIT_COLUMNS, *POSITIVE_COLUMNS):
         if stored[column] is not None:
             stored[column] = float(stored[column])
-    states = stored["state_classes"]
-    if states is not None:
-        stored["state_classes"] = {
-            repr(float(state)).removesuffix(".0"): str(state_class) for state, state_class in states.items()
-        }
+    for column in STATE_COLUMNS:
+        if stored[column] is not None:
+            stored[column] = {
+                repr(float(state)).removesuffix(".0"): str(said) for state, said in stored[column].items()
+            }
+    if stored["subgroup"] is not None:
+        stored["subgroup"] = parse_subgroup(stored["subgroup"]).expression
     return stored
+
+
+def _add_hints(session: Session, project_id: str, views: Sequence[MetricView]) -> list[MetricView]:
+    """Return the views with a hint where nobody knows the alive metric yet: it may come, or be misspelled."""
+    asked = {view.alive_metric for view in views if view.alive_metric is not None}
+    known = {name for _, name in _find_stored(session, project_id, sorted(asked))}
+    return [
+        replace(view, hints=(hint_unseen("alive_metric", view.alive_metric),))
+        if view.alive_metric is not None and view.alive_metric not in known
+        else view
+        for view in views
+    ]
 
 
 def _find_repeated(new: Sequence[NewMetric]) -> list[RowProblem]:
@@ -346,8 +410,8 @@ def _row(project_id: str, metric: NewMetric, component_id: str | None, now: date
     }
 
 
-def _resolve(common: Metric | None, own: Metric | None) -> MetricAttributes:
-    values: dict[str, Any] = {}
+def _resolve(common: Metric | None, own: Metric | None, lateness_s: float | None) -> MetricAttributes:
+    values: dict[str, Any] = {"lateness_s": lateness_s}
     for row in (common, own):
         if row is not None:
             said = {column: getattr(row, column) for column in CHANGEABLE if column != "title"}
@@ -358,6 +422,10 @@ def _resolve(common: Metric | None, own: Metric | None) -> MetricAttributes:
         values["state_classes"] = {
             float(state): StateClass(state_class) for state, state_class in values["state_classes"].items()
         }
+    if "state_names" in values:
+        values["state_names"] = {float(state): name for state, name in values["state_names"].items()}
+    if "subgroup" in values:
+        values["subgroup"] = parse_subgroup(values["subgroup"])
     return MetricAttributes(**values)
 
 

@@ -1,15 +1,63 @@
 """What a running job's handler holds: say how far it is, learn that it must stop."""
 
+import contextvars
 import threading
 import time
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeVar
 
 from gaugehouse.errors import GaugehouseError, Kind
 
 PROGRESS_INTERVAL_S = 0.5  # each report of progress is a durable write; people look no more often
 
+FIRST_PACE_S = 1.0  # what was done in less says nothing about the rest
+
 StopCause = Literal["cancelled", "lost", "interrupted"]
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a job is.
+
+    Args:
+        percent: 0 to 100. [%]
+        doing: In words.
+        phase: In one word, for programs.
+        rows_read: Rows that were read by now; None: nothing is read, or nobody counts.
+        rows_total: Rows that will have been read in the end, as far as is known.
+        remaining_s: How long it will take from now; None: nobody knows yet. [s]
+    """
+
+    percent: float
+    doing: str
+    phase: str = ""
+    rows_read: int | None = None
+    rows_total: int | None = None
+    remaining_s: float | None = None
+
+
+class Pace:
+    """How long the rest takes, if it goes on as it did since the first look.
+
+    Args:
+        clock: Monotonic seconds. [s]
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began: tuple[float, float] | None = None
+
+    def find_remaining_s(self, percent: float) -> float | None:
+        """Return the time that is left at this per cent; None while there is no pace to go by. [s]"""
+        now_s = self._clock()
+        if self._began is None:
+            self._began = (now_s, percent)
+        began_s, first = self._began
+        if now_s - began_s < FIRST_PACE_S or percent <= first:
+            return None
+        return (now_s - began_s) * (100.0 - percent) / (percent - first)
 
 
 class JobLost(GaugehouseError):
@@ -57,7 +105,7 @@ class Control:
         clock: Monotonic seconds. [s]
     """
 
-    def __init__(self, report: Callable[[float, str], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, report: Callable[[Progress], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._report = report
         self._clock = clock
         self._reported_s: float | None = None
@@ -83,7 +131,11 @@ class Control:
             raise _EXCEPTIONS[self._cause]
 
     def progress(self, percent: float, doing: str) -> None:
-        """Say how far the job is and what it is doing; at most two such words a second are stored.
+        """Say how far the job is and what it is doing; see `tell`."""
+        self.tell(Progress(percent=percent, doing=doing))
+
+    def tell(self, progress: Progress) -> None:
+        """Say how far the job is; at most two such words a second are stored.
 
         Raises:
             JobCancelled, JobLost, JobInterrupted: stop; let the exception leave the handler.
@@ -91,10 +143,43 @@ class Control:
         self.check()
         now_s = self._clock()
         is_recent = self._reported_s is not None and now_s - self._reported_s < PROGRESS_INTERVAL_S
-        if is_recent and doing == self._doing:
+        if is_recent and progress.doing == self._doing:
             return
-        self._reported_s, self._doing = now_s, doing
-        self._report(percent, doing)
+        self._reported_s, self._doing = now_s, progress.doing
+        self._report(progress)
+
+    def run(self, work: Callable[[], Made]) -> Made:
+        """Do work that cannot be interrupted everywhere; when the handler shall stop, leave it behind.
+
+        It is done by a thread of its own. One that is left behind goes on to its next `check`, and what it makes is
+        dropped: work changes nothing that outlives it.
+
+        Raises:
+            JobCancelled, JobLost, JobInterrupted: at once when the handler shall stop, whatever the work is at.
+        """
+        self.check()
+        done = threading.Event()
+        made: list[Made] = []
+        failures: list[BaseException] = []
+
+        def do() -> None:
+            try:
+                made.append(work())
+            except BaseException as exc:  # noqa: BLE001 - passed on below; left behind, nobody asks
+                failures.append(exc)
+            finally:
+                done.set()
+
+        name = f"{threading.current_thread().name}-working"
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(do,), name=name)
+        self.on_cancel(done.set)
+        thread.start()
+        done.wait()
+        self.check()
+        thread.join()
+        if failures:
+            raise failures[0]
+        return made[0]
 
     def on_cancel(self, callback: Callable[[], None]) -> None:
         """Call back, from another thread, when the handler shall stop (`connection.interrupt`); at once if it shall."""

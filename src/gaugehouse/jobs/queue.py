@@ -18,18 +18,22 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, ScalarSelect, and_, case, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from gaugehouse.database import Database, database_now, new_id, tables
 from gaugehouse.errors import NotFound
-from gaugehouse.jobs.control import JobCancelled, JobLost
+from gaugehouse.jobs.control import JobCancelled, JobLost, Progress
+from gaugehouse.jobs.turns import Ceilings, choose_next, is_due, take_turn
 
 ATTEMPTS_LIMIT = 5
 RETRY_DELAY_S = 2.0  # doubled with each attempt: 2, 4, 8, 16 s
 MAX_REASON_CHARACTERS = 1000
 CANCELLED_REASON = "cancelled on request"
+CANCELLED_CODE, LEASE_LOST_CODE, DEFECT_CODE = "cancelled", "worker_lost", "internal_error"
 LEASE_LOST_REASON = f"given up after {ATTEMPTS_LIMIT} attempts: the worker was lost each time"
+CANCELLED = {"reason": CANCELLED_REASON, "reason_code": CANCELLED_CODE}
+NO_PROGRESS: dict[str, Any] = {"phase": "", "rows_read": None, "rows_total": None, "estimated_end_at": None}
 
 Row = tables.Job
 
@@ -70,7 +74,12 @@ class JobView:
     cancel_requested: bool
     progress_percent: float
     doing: str
+    phase: str
+    rows_read: int | None
+    rows_total: int | None
+    estimated_end_at: datetime | None
     reason: str | None
+    reason_code: str | None
     result: dict[str, Any] | None
     created_at: datetime
     started_at: datetime | None
@@ -89,7 +98,7 @@ EndCallback = Callable[[Session, JobView], None]
 """Told, inside the same transaction, that the queue itself ended a job as failed or cancelled."""
 
 
-def enqueue(
+def enqueue(  # noqa: PLR0913 - what a job is
     session: Session,
     *,
     kind: str,
@@ -97,8 +106,19 @@ def enqueue(
     subject_id: str,
     payload: Mapping[str, Any],
     priority: int = 0,
+    delay_s: float = 0.0,
 ) -> str:
-    """Add a job in the caller's transaction and return its id; a smaller priority runs earlier."""
+    """Add a job in the caller's transaction and return its id; a smaller priority runs earlier, none before its delay.
+
+    Args:
+        session: An open transaction.
+        kind: Which handler runs it.
+        project_id: Whose it is.
+        subject_id: What it is about.
+        payload: For the handler, JSON-able.
+        priority: Smaller runs earlier.
+        delay_s: From now. [s]
+    """
     job_id = new_id("job")
     session.add(
         Row(
@@ -110,14 +130,27 @@ def enqueue(
             priority=priority,
             status=JobStatus.QUEUED.value,
             attempts_limit=ATTEMPTS_LIMIT,
+            run_at=database_now(delay_s),
         )
     )
     session.flush()
     return job_id
 
 
+def hasten(session: Session, job_id: str) -> None:
+    """Let a job that waits for its time run now."""
+    statement = update(Row).where(Row.id == job_id, Row.status == JobStatus.QUEUED).values(run_at=database_now())
+    session.execute(statement.execution_options(synchronize_session=False))
+
+
 def claim(
-    db: Database, *, worker: str, kinds: Collection[str], lease_s: float, on_end: EndCallback | None = None
+    db: Database,
+    *,
+    worker: str,
+    kinds: Collection[str],
+    lease_s: float,
+    on_end: EndCallback | None = None,
+    ceilings: Ceilings | None = None,
 ) -> Job | None:
     """Take the next job that is due, or None.
 
@@ -130,19 +163,18 @@ def claim(
         kinds: Which kinds of jobs it can run.
         lease_s: How long the job is ours without a heartbeat. [s]
         on_end: Called for jobs that end here.
+        ceilings: How many jobs of these kinds may run at once, over all workers, which all must say the same; projects
+            take turns then. None: the oldest is next, whoever's it is.
     """
-    if not _is_anything_due(db, kinds):  # an idle worker polls: it must not take SQLite's one write lock each time
+    if not _is_anything_due(db, kinds, ceilings):  # an idle worker polls: it must not take SQLite's lock each time
         return None
     with db.transaction() as session:
+        if ceilings is not None:
+            take_turn(session)
         _end_or_requeue_expired(session, kinds, on_end)
-        next_id = (
-            select(Row.id)
-            .where(_is_due(kinds))
-            .order_by(Row.priority, Row.created_at, Row.id)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
+        next_id = _find_oldest(kinds) if ceilings is None else choose_next(session, kinds, ceilings)
+        if next_id is None:
+            return None
         statement = (
             update(Row)
             .where(Row.id == next_id, Row.status == JobStatus.QUEUED)
@@ -151,8 +183,13 @@ def claim(
                 worker=worker,
                 attempts=Row.attempts + 1,
                 lease_until=database_now(lease_s),
+                claimed_at=database_now(),
                 started_at=case((Row.started_at.is_(None), database_now()), else_=Row.started_at),
+                progress_percent=0.0,
+                doing="",
                 reason=None,
+                reason_code=None,
+                **NO_PROGRESS,
             )
             .returning(Row.id, Row.kind, Row.project_id, Row.subject_id, Row.payload, Row.attempts)
             .execution_options(synchronize_session=False)
@@ -170,6 +207,18 @@ def claim(
         worker=worker,
         attempts=attempts,
     )
+
+
+def find_cancelled(db: Database, jobs: Sequence[Job]) -> frozenset[tuple[str, int]]:
+    """Return which of these jobs shall stop: what `heartbeat` says too, without a write."""
+    held = frozenset((job.id, job.attempts) for job in jobs)
+    if not held:
+        return frozenset()
+    ids = sorted({job_id for job_id, _ in held})
+    statement = select(Row.id, Row.attempts).where(Row.id.in_(ids), Row.cancel_requested)
+    with db.reading() as session:
+        found = frozenset((job_id, attempts) for job_id, attempts in session.execute(statement))
+    return found & held
 
 
 def heartbeat(db: Database, *, worker: str, jobs: Sequence[Job], lease_s: float) -> Beat:
@@ -197,7 +246,7 @@ def heartbeat(db: Database, *, worker: str, jobs: Sequence[Job], lease_s: float)
     return Beat(lost=lost, cancel_requested=frozenset(key for key, cancel in kept.items() if cancel))
 
 
-def set_progress(db: Database, job: Job, percent: float, doing: str) -> None:
+def set_progress(db: Database, job: Job, progress: Progress) -> None:
     """Say how far a job is and what it is doing.
 
     Raises:
@@ -207,7 +256,14 @@ def set_progress(db: Database, job: Job, percent: float, doing: str) -> None:
     statement = (
         update(Row)
         .where(_is_ours(job))
-        .values(progress_percent=min(max(percent, 0.0), 100.0), doing=doing)
+        .values(
+            progress_percent=min(max(progress.percent, 0.0), 100.0),
+            doing=progress.doing,
+            phase=progress.phase,
+            rows_read=progress.rows_read,
+            rows_total=progress.rows_total,
+            estimated_end_at=None if progress.remaining_s is None else database_now(progress.remaining_s),
+        )
         .returning(Row.cancel_requested)
         .execution_options(synchronize_session=False)
     )
@@ -225,22 +281,25 @@ def finish(session: Session, job: Job, result: Mapping[str, Any]) -> None:
     Raises:
         JobLost: it is no longer ours; let the exception leave the transaction.
     """
-    if not _end(session, job, JobStatus.DONE, progress_percent=100.0, result=dict(result), reason=None):
+    values = {"progress_percent": 100.0, "result": dict(result), "reason": None, "reason_code": None}
+    if not _end(session, job, JobStatus.DONE, **values):
         raise JobLost
 
 
-def fail(
+def fail(  # noqa: PLR0913 - whose job, why, and what then
     db: Database,
     job: Job,
     reason: str,
     *,
+    code: str = DEFECT_CODE,
     retry: bool,
     retry_delay_s: float = RETRY_DELAY_S,
     on_end: EndCallback | None = None,
 ) -> None:
     """Put a job back with a growing delay or, without `retry` or after the last attempt, end it as failed.
 
-    What would be tried again but for somebody's wish to cancel it ends as cancelled.
+    What would be tried again but for somebody's wish to cancel it ends as cancelled. `reason` says why in words, `code`
+    for programs.
 
     Raises:
         JobLost: it is no longer ours.
@@ -255,6 +314,7 @@ def fail(
             lease_until=None,
             run_at=database_now(delay_s),
             reason=reason[:MAX_REASON_CHARACTERS],
+            reason_code=code,
         )
         .returning(Row.id)
         .execution_options(synchronize_session=False)
@@ -262,10 +322,9 @@ def fail(
     with db.transaction() as session:
         if retry and session.scalars(requeue).one_or_none() is not None:
             return
-        is_cancelled = retry and _end(
-            session, job, JobStatus.CANCELLED, Row.cancel_requested.is_(True), reason=CANCELLED_REASON
-        )
-        if not is_cancelled and not _end(session, job, JobStatus.FAILED, reason=reason[:MAX_REASON_CHARACTERS]):
+        is_cancelled = retry and _end(session, job, JobStatus.CANCELLED, Row.cancel_requested.is_(True), **CANCELLED)
+        failure = {"reason": reason[:MAX_REASON_CHARACTERS], "reason_code": code}
+        if not is_cancelled and not _end(session, job, JobStatus.FAILED, **failure):
             raise JobLost
         _tell(session, job.id, on_end)
 
@@ -277,7 +336,7 @@ def end_cancelled(db: Database, job: Job, *, on_end: EndCallback | None = None) 
         JobLost: it is no longer ours.
     """
     with db.transaction() as session:
-        if not _end(session, job, JobStatus.CANCELLED, reason=CANCELLED_REASON):
+        if not _end(session, job, JobStatus.CANCELLED, **CANCELLED):
             raise JobLost
         _tell(session, job.id, on_end)
 
@@ -312,7 +371,7 @@ def release(db: Database, job: Job, *, on_end: EndCallback | None = None) -> Non
     with db.transaction() as session:
         if session.scalars(statement).one_or_none() is not None:
             return
-        if not _end(session, job, JobStatus.CANCELLED, reason=CANCELLED_REASON):
+        if not _end(session, job, JobStatus.CANCELLED, **CANCELLED):
             raise JobLost
         _tell(session, job.id, on_end)
 
@@ -335,6 +394,7 @@ def request_cancel(session: Session, job_id: str) -> JobStatus:
             status=case((is_queued, JobStatus.CANCELLED.value), else_=Row.status),
             finished_at=case((is_queued, database_now()), else_=Row.finished_at),
             reason=case((is_queued, CANCELLED_REASON), else_=Row.reason),
+            reason_code=case((is_queued, CANCELLED_CODE), else_=Row.reason_code),
         )
         .execution_options(synchronize_session=False)
     )
@@ -361,7 +421,12 @@ def get_job(session: Session, job_id: str) -> JobView:
         cancel_requested=row.cancel_requested,
         progress_percent=row.progress_percent,
         doing=row.doing,
+        phase=row.phase,
+        rows_read=row.rows_read,
+        rows_total=row.rows_total,
+        estimated_end_at=row.estimated_end_at,
         reason=row.reason,
+        reason_code=row.reason_code,
         result=row.result,
         created_at=row.created_at,
         started_at=row.started_at,
@@ -378,17 +443,27 @@ def _is_ours(job: Job) -> ColumnElement[bool]:
     )
 
 
-def _is_due(kinds: Collection[str]) -> ColumnElement[bool]:
-    return and_(Row.status == JobStatus.QUEUED, Row.run_at <= database_now(), Row.kind.in_(sorted(kinds)))
-
-
 def _is_expired(kinds: Collection[str]) -> ColumnElement[bool]:
     return and_(Row.status == JobStatus.RUNNING, Row.lease_until < database_now(), Row.kind.in_(sorted(kinds)))
 
 
-def _is_anything_due(db: Database, kinds: Collection[str]) -> bool:
+def _find_oldest(kinds: Collection[str]) -> ScalarSelect[str]:
+    return (
+        select(Row.id)
+        .where(is_due(kinds))
+        .order_by(Row.priority, Row.created_at, Row.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+
+
+def _is_anything_due(db: Database, kinds: Collection[str], ceilings: Ceilings | None) -> bool:
     with db.reading() as session:
-        return session.scalar(select(Row.id).where(or_(_is_due(kinds), _is_expired(kinds))).limit(1)) is not None
+        if ceilings is None:
+            return session.scalar(select(Row.id).where(or_(is_due(kinds), _is_expired(kinds))).limit(1)) is not None
+        is_expired = session.scalar(select(Row.id).where(_is_expired(kinds)).limit(1)) is not None
+        return is_expired or choose_next(session, kinds, ceilings) is not None
 
 
 def _end_or_requeue_expired(session: Session, kinds: Collection[str], on_end: EndCallback | None) -> None:
@@ -409,6 +484,7 @@ def _end_or_requeue_expired(session: Session, kinds: Collection[str], on_end: En
         .values(
             status=case((Row.cancel_requested, JobStatus.CANCELLED.value), else_=JobStatus.FAILED.value),
             reason=case((Row.cancel_requested, CANCELLED_REASON), else_=LEASE_LOST_REASON),
+            reason_code=case((Row.cancel_requested, CANCELLED_CODE), else_=LEASE_LOST_CODE),
             finished_at=database_now(),
         )
         .returning(Row.id)
@@ -423,7 +499,7 @@ def _end(session: Session, job: Job, status: JobStatus, *conditions: ColumnEleme
     statement = (
         update(Row)
         .where(_is_ours(job), *conditions)
-        .values(status=status.value, finished_at=database_now(), lease_until=None, **values)
+        .values(status=status.value, finished_at=database_now(), lease_until=None, estimated_end_at=None, **values)
         .returning(Row.id)
         .execution_options(synchronize_session=False)
     )

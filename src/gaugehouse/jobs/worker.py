@@ -1,5 +1,6 @@
 """A worker: claims jobs, runs their handlers, keeps their leases alive."""
 
+import errno
 import functools
 import threading
 from collections.abc import Callable, Mapping
@@ -8,27 +9,32 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 import structlog
 
 from gaugehouse.database import Database
-from gaugehouse.errors import GaugehouseError, Kind, StorageFull, Unavailable
+from gaugehouse.errors import GaugehouseError, Kind, StorageFull, Unavailable, is_exhausted
 from gaugehouse.jobs.control import Control, JobCancelled, JobInterrupted, JobLost
 from gaugehouse.jobs.queue import (
+    DEFECT_CODE,
     RETRY_DELAY_S,
     EndCallback,
     Job,
     claim,
     end_cancelled,
     fail,
+    find_cancelled,
     finish,
     heartbeat,
     is_held,
     release,
     set_progress,
 )
+from gaugehouse.jobs.turns import Ceilings
 from gaugehouse.tracing import span
 
 Handler = Callable[[Job, Control], None]
 
 BEATS_PER_LEASE = 3  # two heartbeats in a row may fail before anything is lost
+CANCEL_LOOK_S = 0.3  # who cancels a job waits for no heartbeat: it ends within a second
 PASSING = (Unavailable, StorageFull)  # a database that restarts, or whose disk is full, is no reason to end a worker
+FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 RETRIED_KINDS = frozenset({Kind.UNAVAILABLE, Kind.THROTTLED, Kind.FULL, Kind.TOO_SLOW})
 
 _log = structlog.stdlib.get_logger()
@@ -45,6 +51,7 @@ def run_worker(  # noqa: PLR0913 - the composition root names each
     threads: int = 1,
     retry_delay_s: float = RETRY_DELAY_S,
     on_end: EndCallback | None = None,
+    ceilings: Ceilings | None = None,
 ) -> None:
     """Run jobs until `stop` is set; then interrupt what runs, put it back and return.
 
@@ -61,10 +68,15 @@ def run_worker(  # noqa: PLR0913 - the composition root names each
         threads: How many jobs run at once.
         retry_delay_s: Pause before the second attempt; doubled with each. [s]
         on_end: Called, inside the ending transaction, for jobs that end as failed or cancelled.
+        ceilings: See `claim`.
     """
-    loop = _Worker(db, handlers, worker, lease_s, stop, poll_s, retry_delay_s, on_end, threads)
-    with ThreadPoolExecutor(threads + 1, thread_name_prefix=worker) as pool:
-        futures = [pool.submit(loop.keep_leases), *(pool.submit(loop.work) for _ in range(threads))]
+    loop = _Worker(db, handlers, worker, lease_s, stop, poll_s, retry_delay_s, on_end, threads, ceilings)
+    with ThreadPoolExecutor(threads + 2, thread_name_prefix=worker) as pool:
+        futures = [
+            pool.submit(loop.keep_leases),
+            pool.submit(loop.watch_cancels),
+            *(pool.submit(loop.work) for _ in range(threads)),
+        ]
         wait(futures, return_when=FIRST_EXCEPTION)
         stop.set()  # a thread that met a defect takes the others with it, instead of leaving half a worker
     for future in futures:
@@ -85,6 +97,7 @@ class _Worker:
         retry_delay_s: float,
         on_end: EndCallback | None,
         threads: int,
+        ceilings: Ceilings | None = None,
     ) -> None:
         self._db = db
         self._handlers = handlers
@@ -94,6 +107,7 @@ class _Worker:
         self._poll_s = poll_s
         self._retry_delay_s = retry_delay_s
         self._on_end = on_end
+        self._ceilings = ceilings
         self._held: dict[tuple[str, int], tuple[Job, Control]] = {}
         self._lock = threading.Lock()
         self._threads_working = threads
@@ -125,6 +139,12 @@ class _Worker:
             else:
                 self._stop.wait(interval_s)
 
+    def watch_cancels(self) -> None:
+        """Look for cancels until no thread works any more: not beside the beats, whose lease no wait may cost."""
+        while not self._all_ended.is_set():
+            self.look_for_cancels()
+            self._all_ended.wait(CANCEL_LOOK_S)
+
     def beat(self) -> None:
         """Extend all leases once, and pass on what the database says about them."""
         with self._lock:
@@ -140,6 +160,18 @@ class _Worker:
         for key in news.cancel_requested:
             held[key][1].stop("cancelled")
 
+    def look_for_cancels(self) -> None:
+        """Tell jobs to stop that somebody wants to cancel, without a write."""
+        with self._lock:
+            held = dict(self._held)
+        try:
+            keys = find_cancelled(self._db, [job for job, control in held.values() if not control.cancelled])
+        except PASSING as exc:
+            _log.warning("look_for_cancels_failed", worker=self._name, code=exc.code)
+            return
+        for key in keys:
+            held[key][1].stop("cancelled")
+
     def _interrupt_all(self) -> None:
         with self._lock:
             controls = [control for _, control in self._held.values()]
@@ -149,7 +181,12 @@ class _Worker:
     def _claim(self) -> Job | None:
         try:
             return claim(
-                self._db, worker=self._name, kinds=self._handlers.keys(), lease_s=self._lease_s, on_end=self._on_end
+                self._db,
+                worker=self._name,
+                kinds=self._handlers.keys(),
+                lease_s=self._lease_s,
+                on_end=self._on_end,
+                ceilings=self._ceilings,
             )
         except PASSING as exc:
             _log.warning("claim_failed", worker=self._name, code=exc.code)
@@ -202,10 +239,22 @@ class _Worker:
         _log.info("job_done")
 
     def _fail(self, job: Job, error: Exception) -> None:
-        if isinstance(error, GaugehouseError):
-            reason, retry = error.message, error.kind in RETRIED_KINDS
-            _log.warning("job_attempt_failed", reason=reason, code=error.code, retry=retry)
+        known = _recognise(error)
+        if known is not None:
+            reason, code, retry = known.message, known.code, known.kind in RETRIED_KINDS
+            _log.warning("job_attempt_failed", reason=reason, code=code, retry=retry)
         else:  # a defect of ours: its text may hold a path, so only the log has it
-            reason, retry = f"internal error ({type(error).__name__})", True
+            reason, code, retry = f"internal error ({type(error).__name__})", DEFECT_CODE, True
             _log.error("job_attempt_failed", reason=reason, retry=retry, exc_info=error)
-        fail(self._db, job, reason, retry=retry, retry_delay_s=self._retry_delay_s, on_end=self._on_end)
+        fail(self._db, job, reason, code=code, retry=retry, retry_delay_s=self._retry_delay_s, on_end=self._on_end)
+
+
+def _recognise(error: Exception) -> GaugehouseError | None:
+    """Return what a failure is in words that people can act on; None for a defect of ours."""
+    if isinstance(error, GaugehouseError):
+        return error
+    if isinstance(error, OSError) and error.errno in FULL_ERRNOS:
+        return StorageFull("the disk is full; make room, then it can be done")
+    if is_exhausted(error):
+        return Unavailable("the machine has too little memory or too few open files left for it", code="out_of_memory")
+    return None

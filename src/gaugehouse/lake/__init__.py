@@ -9,7 +9,8 @@ keys, `lookup` asks files); `log` makes it durable (`segments` is its file forma
 commits (`commits`, `delta`, `manifest`); `maintenance` keeps files few (`compaction`, `retention`,
 `plain`); `recovery` runs at start; `snapshot` and `scan` read; `control` is the owner's socket, `status` and `verify`
 (`picture`, `deltalog`, `contents`, `surroundings`) look at the disk, `quarantine` keeps damaged files away, `repair`
-brings them back (`remedies` are where from; `filerepair`, `deltarepair` for data files and Delta logs).
+brings them back (`remedies` are where from; `filerepair`, `deltarepair` for data files and Delta logs). `values`
+is the table of reports' values, which is derived and takes another way (`valuecheck` looks at it).
 
 Invariants: an acknowledged row is fsynced; a key is stored once and the first accepted value wins; rows become visible
 in the order of `received_at`; a segment is deleted only after its commits are synced; only the holder of the lock
@@ -21,6 +22,7 @@ from gaugehouse.lake.backup import BackedLake as BackedLake
 from gaugehouse.lake.backup import Pool as Pool
 from gaugehouse.lake.backup import drop_unlisted as drop_unlisted
 from gaugehouse.lake.backup import restore_lake as restore_lake
+from gaugehouse.lake.extent import count_rows_at_most as count_rows_at_most
 from gaugehouse.lake.groups import CONFLICTS as CONFLICTS
 from gaugehouse.lake.groups import Appended as Appended
 from gaugehouse.lake.groups import Delivery as Delivery
@@ -38,4 +40,7 @@ from gaugehouse.lake.retention import read_gone as read_gone
 from gaugehouse.lake.segments import KeyedAnswer as KeyedAnswer
 from gaugehouse.lake.snapshot import Snapshot as Snapshot
 from gaugehouse.lake.snapshot import open_snapshot as open_snapshot
+from gaugehouse.lake.values import Draft as Draft
+from gaugehouse.lake.values import Portion as Portion
+from gaugehouse.lake.values import ValueTable as ValueTable
 from gaugehouse.lock import is_locked as is_locked

@@ -5,15 +5,19 @@ Whatever fails in between is settled before the next commit of the table, so onl
 
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
 
 from gaugehouse.lake.delta import LOG_FOLDER, Change, DeltaStore, describe_file
 from gaugehouse.lake.durable import fail_stop, sync_path
 from gaugehouse.lake.manifest import CommittedFile, Horizon, Manifest, ManifestEntry
+
+logger = structlog.get_logger()
 
 HORIZONS = "gaugehouse.horizons"  # how far rows were dropped, said in the commit that drops them
 LINES = "gaugehouse.lines"  # how many the entry has: cut at the end of one it is as valid as a whole one
@@ -127,3 +131,37 @@ def settle(store: DeltaStore, manifest: Manifest) -> None:
             sync_path(path)
             sync_path(store.log_dir)
             manifest.record(commit_entry(store.root, version, content))
+
+
+def checkpoint_durably(store: DeltaStore, manifest: Manifest) -> None:
+    """Make a durable checkpoint of the current version, then remove log entries that it stands for.
+
+    Needs `commit_lock`. A disk that refuses a sync is told to the manifest's `on_failure` before this raises.
+    """
+    settle(store, manifest)  # what is said below of a version counts for all before it
+    name, version = store.spec.name, store.version
+    with fail_stop(manifest.on_failure):
+        files = store.checkpoint()
+    manifest.record(ManifestEntry(table=name, version=version, files=files))
+    removed = store.clean_log()
+    if removed:
+        manifest.record(ManifestEntry(table=name, version=version, gone=removed))
+    logger.info("checkpoint_made", table=name, version=version, log_entries_removed=len(removed))
+
+
+def find_superseded(store: DeltaStore, manifest: Manifest, *, keep_s: float) -> list[str]:
+    """Return the files that were replaced long enough ago to be removed."""
+    limit_us = time.time_ns() // 1_000 - int(keep_s * 1e6)
+    superseded = manifest.superseded.get(store.spec.name, {})
+    return [path for path, since_us in superseded.items() if since_us <= limit_us]
+
+
+def remove_superseded(store: DeltaStore, manifest: Manifest, paths: Iterable[str]) -> int:
+    """Remove replaced files from the disk and return how many."""
+    dead = [path for path in paths if path not in store.files]
+    for path in dead:
+        (store.root / path).unlink(missing_ok=True)
+    if dead:
+        manifest.record(ManifestEntry(table=store.spec.name, gone=tuple(dead)))
+        logger.info("superseded_files_removed", table=store.spec.name, files=len(dead))
+    return len(dead)

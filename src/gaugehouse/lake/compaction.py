@@ -149,7 +149,7 @@ def merge_contents(
     """Write one file with the rows of files whose bytes are at hand, wherever they came from; otherwise as above."""
     first = merge.entries[0]
     path = f"project={first.project}/month={first.month}/merged-{merge.tier}-{secrets.token_hex(8)}.zstd.parquet"
-    bounds = _Bounds(spec)
+    bounds = Bounds(spec)
     inputs = [_OpenFile(entry, content, spec) for entry, content in zip(merge.entries, contents, strict=True)]
     with DataFileWriter(root, path) as writer:
         for rows in _sorted_slices(inputs, spec):
@@ -160,7 +160,7 @@ def merge_contents(
         if bounds.rows != merge.rows:
             raise _damage(first, spec, f"files of {merge.rows} rows held {bounds.rows}")
         file = writer.close()
-    return bounds.entry(path, file.size_bytes, first), file
+    return bounds.entry(path, file.size_bytes, first.project, first.month), file
 
 
 def _read_written(root: Path, entry: FileEntry, spec: TableSpec, written: CommittedFile | None) -> bytes:
@@ -187,8 +187,8 @@ def _damage(entry: FileEntry, spec: TableSpec, what: str) -> DamageFound:
     )
 
 
-class _Bounds:
-    """What the Delta log will say about the merged rows."""
+class Bounds:
+    """What the Delta log will say about the rows of a new file, taken part by part."""
 
     def __init__(self, spec: TableSpec) -> None:
         self._spec = spec
@@ -198,20 +198,21 @@ class _Bounds:
         self._received: list[int] = []
 
     def take(self, rows: pa.Table) -> None:
+        """Take rows whose components are a dictionary of names that are all in use."""
         self.rows += rows.num_rows
         names = as_array(rows.column("component")).dictionary.to_pylist()
         self._components = [min([*self._components, *names]), max([*self._components, *names])]
-        for column, bounds in ((self._spec.instant, self._instants), ("received_at", self._received)):
+        for column, bounds in ((self._spec.instant, self._instants), (self._spec.stamp, self._received)):
             instants = instants_us(rows.column(column))
             bounds[:] = [min([*bounds, int(instants.min())]), max([*bounds, int(instants.max())])]
 
-    def entry(self, path: str, size_bytes: int, like: FileEntry) -> FileEntry:
+    def entry(self, path: str, size_bytes: int, project: str, month: str) -> FileEntry:
         return FileEntry(
             path=path,
             size_bytes=size_bytes,
             rows=self.rows,
-            project=like.project,
-            month=like.month,
+            project=project,
+            month=month,
             components=(self._components[0], self._components[1]),
             instants_us=(self._instants[0], self._instants[1]),
             received_us=(self._received[0], self._received[1]),

@@ -1,13 +1,17 @@
 """What one data file really holds: every page read, its order, its bounds, its keys as hashes."""
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gaugehouse.errors import is_exhausted
 from gaugehouse.lake.keyhash import NO_EXTRA, Int64s, UInt64s, hash_keys
+from gaugehouse.lake.manifest import CommittedFile
 from gaugehouse.lake.rows import TableSpec, as_array, body_extra, instants_us
 
 NAME_SPREAD = np.int64(-7046029254386353131)  # 2^64 / golden ratio: component and topic must not cancel each other
@@ -34,6 +38,25 @@ class Contents:
     unsorted_rows: int = 0
     hashes: list[UInt64s] = field(default_factory=list)
     _last: Span | None = None
+
+
+def read_written(
+    root: Path, path: str, written: CommittedFile | None, size_bytes: int
+) -> tuple[bytes | None, tuple[str, str] | None]:
+    """Return (the bytes of a file, None) or, when they are not what was written, (None, (code, what is wrong))."""
+    try:
+        content = (root / path).read_bytes()
+    except FileNotFoundError:
+        return None, ("file_missing", "the file is missing")
+    except OSError as exc:
+        if is_exhausted(exc):
+            raise
+        return None, ("file_unreadable", "the disk cannot read the file")
+    if len(content) != size_bytes:
+        return None, ("file_damaged", f"it has {len(content):,} bytes where {size_bytes:,} were written")
+    if written is not None and hashlib.sha256(content).hexdigest() != written.sha256:
+        return None, ("file_damaged", "its bytes are not what was written")
+    return content, None
 
 
 def iter_groups(content: bytes, spec: TableSpec, columns: list[str] | None = None) -> Iterator[pa.Table]:

@@ -45,6 +45,8 @@ DICTIONARY = "dictionary"
 INSTANTS = (
     "measured_at",
     "occurred_at",
+    "bucket_start",
+    "bucket_end",
 )  # even steps; received_at repeats from series to series, which zstd sees better
 SAMPLES, SAMPLE_ROWS = 4, 16_384
 MILLISECOND_US = 1_000
@@ -55,7 +57,10 @@ CHECKPOINTS_KEPT = 2  # a reader may have seen the hint to the one before the ne
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileEntry:
-    """A current data file with what the Delta log says about its rows; bounds are inclusive. [us]"""
+    """A current data file with what the Delta log says about its rows; bounds are inclusive. [us]
+
+    `received_us` are those of the table's stamp, which is `received_at` where rows were received.
+    """
 
     path: str
     size_bytes: int
@@ -262,14 +267,14 @@ def stats_text(entry: FileEntry, spec: TableSpec) -> str:
         "minValues": {
             "component": entry.components[0],
             spec.instant: _floor_text(low),
-            "received_at": _floor_text(received_low),
+            spec.stamp: _floor_text(received_low),
         },
         "maxValues": {
             "component": entry.components[1],
             spec.instant: _floor_text(high + MILLISECOND_US - 1),
-            "received_at": _floor_text(received_high + MILLISECOND_US - 1),
+            spec.stamp: _floor_text(received_high + MILLISECOND_US - 1),
         },
-        "nullCount": {"component": 0, spec.topic: 0, spec.instant: 0, "received_at": 0},
+        "nullCount": {"component": 0, spec.topic: 0, spec.instant: 0, spec.stamp: 0},
     }
     return json.dumps(stats, ensure_ascii=False)
 
@@ -299,8 +304,8 @@ def list_files(table: DeltaTable, spec: TableSpec) -> list[FileEntry]:
         actions.column("max.component").to_pylist(),
         epoch_us(f"min.{spec.instant}"),
         epoch_us(f"max.{spec.instant}"),
-        epoch_us("min.received_at"),
-        epoch_us("max.received_at"),
+        epoch_us(f"min.{spec.stamp}"),
+        epoch_us(f"max.{spec.stamp}"),
         strict=True,
     )
     return [

@@ -1,14 +1,18 @@
 """The DuckDB of a process: what it may load, how much memory it takes, where it spills."""
 
+import errno
 import os
 import shutil
+import threading
+import weakref
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
 import psutil
 
 from gaugehouse.config import QUERY_MEMORY_BYTES
-from gaugehouse.errors import Unavailable
+from gaugehouse.errors import StorageFull, Unavailable
 
 SPILL = "spill-"
 
@@ -33,9 +37,39 @@ class Engine:
             },
         )
         self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        self._cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
+        self._is_interrupted = False
+        self._lock = threading.Lock()
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        return self._connection.cursor()
+        """Return a cursor for one question.
+
+        Raises:
+            Unavailable: `interrupt` was called.
+        """
+        with self._lock:
+            self.check()
+            cursor = self._connection.cursor()
+            self._cursors.add(cursor)
+        return cursor
+
+    def interrupt(self) -> None:
+        """Break off what is asked now, and refuse all that follows: whoever asks is to stop. For any thread."""
+        with self._lock:
+            self._is_interrupted = True
+            cursors = list(self._cursors)
+        for cursor in cursors:
+            with suppress(duckdb.Error):  # one that is closed already
+                cursor.interrupt()
+
+    def check(self) -> None:
+        """Refuse to go on after `interrupt`.
+
+        Raises:
+            Unavailable: It was called.
+        """
+        if self._is_interrupted:
+            raise Unavailable("the question was broken off", code="question_interrupted")
 
 
 def _find_spill_dir(run_dir: Path) -> str:
@@ -47,12 +81,12 @@ def _find_spill_dir(run_dir: Path) -> str:
     return str(run_dir / f"{SPILL}{os.getpid()}")
 
 
-def explain_failure(exc: duckdb.Error, otherwise: str) -> Unavailable:
+def explain_failure(exc: duckdb.Error, otherwise: str) -> Unavailable | StorageFull:
     """Return why a question failed.
 
     Args:
         exc: What DuckDB said.
-        otherwise: What it means unless it is about memory.
+        otherwise: What it means unless it is about memory or a full disk.
     """
     if isinstance(exc, duckdb.OutOfMemoryException):
         return Unavailable(
@@ -60,6 +94,8 @@ def explain_failure(exc: duckdb.Error, otherwise: str) -> Unavailable:
             code="question_too_heavy",
             retry_after_s=5,
         )
+    if isinstance(exc, duckdb.IOException) and os.strerror(errno.ENOSPC) in str(exc):
+        return StorageFull("the disk is full: the question cannot put aside what does not fit into memory")
     return Unavailable(otherwise, retry_after_s=5)
 
 

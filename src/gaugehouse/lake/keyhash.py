@@ -194,6 +194,40 @@ def group_by_code(codes: Int32s, code_count: int) -> tuple[Int64s, Int64s]:
     return offsets, order
 
 
+def seal(column: np.ndarray) -> np.ndarray:
+    """Return a column read-only and contiguous: Arrow's are so, and for numba that is a type of its own."""
+    sealed = np.ascontiguousarray(column).view()
+    sealed.flags.writeable = False
+    return sealed
+
+
+@njit(cache=True, nogil=True)
+def run_starts(component_codes: Int32s, topic_codes: Int32s) -> Int64s:  # pragma: no cover - compiled
+    """Return where each run of rows of one series begins; of sealed columns."""
+    count = 0
+    for i in range(component_codes.size):
+        is_start = i == 0 or component_codes[i] != component_codes[i - 1] or topic_codes[i] != topic_codes[i - 1]
+        count += is_start
+    starts = np.empty(count, np.int64)
+    place = 0
+    for i in range(component_codes.size):
+        if i == 0 or component_codes[i] != component_codes[i - 1] or topic_codes[i] != topic_codes[i - 1]:
+            starts[place] = i
+            place += 1
+    return starts
+
+
+@njit(cache=True, nogil=True)
+def copy_runs(  # pragma: no cover - compiled
+    source: np.ndarray, target: np.ndarray, starts: Int64s, lengths: Int64s, places: Int64s
+) -> None:
+    """Copy runs of a sealed column to their places in another one."""
+    for run in range(starts.size):
+        start, place = starts[run], places[run]
+        for i in range(lengths[run]):
+            target[place + i] = source[start + i]
+
+
 @njit(cache=True, nogil=True)
 def unsorted_groups(offsets: Int64s, t: Int64s) -> Bools:
     """Return which groups are not in increasing time."""
@@ -281,5 +315,8 @@ def warm_up() -> None:
     are_in_order(series, t)
     offsets, _order = group_by_code(series, 1)
     unsorted_groups(offsets, t)
+    for column in (t.copy(), np.zeros(1), np.zeros(1, np.uint8)):
+        copy_runs(seal(column), column.copy(), t, t, t)  # one run of no rows
+    run_starts(seal(series), seal(series))
     enter_series(slots, series, series.copy(), 0, 1)
     find_series(slots, series, series, series, series, series, series)

@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from gaugehouse.errors import StorageFull, Unavailable
-from gaugehouse.lake.commits import commit_durably, settle
+from gaugehouse.lake.commits import checkpoint_durably, commit_durably, find_superseded, remove_superseded, settle
 from gaugehouse.lake.compaction import FileDamaged, Merge, now_us, plan_everything, plan_merge, write_merged
 from gaugehouse.lake.delta import Change, DeltaStore, FileEntry
 from gaugehouse.lake.deltalog import read_log
@@ -130,15 +130,7 @@ class Maintenance:
                     self._checkpoint(store)
 
     def _checkpoint(self, store: DeltaStore) -> None:
-        settle(store, self.manifest)  # what is said below of a version counts for all before it
-        name, version = store.spec.name, store.version
-        with fail_stop(self.manifest.on_failure):
-            files = store.checkpoint()
-        self.manifest.record(ManifestEntry(table=name, version=version, files=files))
-        removed = store.clean_log()
-        if removed:
-            self.manifest.record(ManifestEntry(table=name, version=version, gone=removed))
-        logger.info("checkpoint_made", table=name, version=version, log_entries_removed=len(removed))
+        checkpoint_durably(store, self.manifest)
 
     def _mergeable(self, table: str) -> list[FileEntry]:
         """Return the files that readers see and that are current: none of a segment whose hot rows still show."""
@@ -305,21 +297,13 @@ class Maintenance:
 
     def sweep(self) -> int:
         """Remove files that were superseded long enough ago; return how many."""
-        removed = 0
-        for name, store in self.stores.items():
-            limit_us = now_us() - int(self.superseded_keep_s * 1e6)
-            old = [path for path, since_us in self.manifest.superseded.get(name, {}).items() if since_us <= limit_us]
-            removed += self._remove_superseded(store, old)
-        return removed
+        return sum(
+            self._remove_superseded(store, find_superseded(store, self.manifest, keep_s=self.superseded_keep_s))
+            for store in self.stores.values()
+        )
 
     def _remove_superseded(self, store: DeltaStore, paths: list[str]) -> int:
-        dead = [path for path in paths if path not in store.files]
-        for path in dead:
-            (store.root / path).unlink(missing_ok=True)
-        if dead:
-            self.manifest.record(ManifestEntry(table=store.spec.name, gone=tuple(dead)))
-            logger.info("superseded_files_removed", table=store.spec.name, files=len(dead))
-        return len(dead)
+        return remove_superseded(store, self.manifest, paths)
 
     def retain(self, project: str, table: str, before: datetime, archive_dir: Path | None) -> Dropped:
         """Drop the months of a project that end at or before an instant, after copying them where asked to.

@@ -30,6 +30,11 @@ def manifest_path(layout: Layout) -> Path:
     return layout.log_dir / "manifest"
 
 
+def values_manifest_path(layout: Layout) -> Path:
+    """Return where the manifest of the derived table `kpi_values` is: of its own, because both may be thrown away."""
+    return layout.log_dir / "manifest-kpi_values"
+
+
 class CommittedFile(msgspec.Struct, array_like=True, frozen=True):
     """A data file as it was when it was synced."""
 

@@ -55,6 +55,7 @@ from gaugehouse.lake.rows import TABLES
 from gaugehouse.lake.segments import find_segments, load_log_uuid
 from gaugehouse.lake.sequencer import Sequencer, now_us
 from gaugehouse.lake.snapshot import HotView, Snapshot
+from gaugehouse.lake.values import ValueTable
 from gaugehouse.lock import OwnerLock
 from gaugehouse.measurements.selection import from_epoch_us
 from gaugehouse.tracing import span
@@ -109,6 +110,7 @@ class Lake:
         )
         self._gather = Gather(self._sequencer)
         self.answers = Answers(layout.log_dir / ANSWERS)
+        self.values = ValueTable(layout, settings, self._fail)
         self._failure_told = threading.Lock()
         self._stopping = threading.Event()
         self._flush_wanted = threading.Event()
@@ -614,7 +616,7 @@ class Lake:
         if any(entry.project == project for store in self._stores.values() for entry in store.files.values()):
             return True
         superseded = [path for old in list(self._manifest.superseded.values()) for path in list(old)]
-        if any(path.startswith(f"project={project}/") for path in superseded):
+        if any(path.startswith(f"project={project}/") for path in superseded) or self.values.holds(project):
             return True
         sequencer = self._sequencer
         with sequencer.lock:
@@ -636,6 +638,7 @@ class Lake:
             sequencer.closed_projects[project] = time.monotonic() + CLOSED_PROJECT_S
         self.flush()
         dropped = self._maintenance.delete_project(project)
+        dropped += self.values.delete_project(project)
         self.answers.delete_project(project)
         self.meters.forget(project)
         with sequencer.lock:
@@ -666,11 +669,11 @@ class Lake:
             on_progress: Called with (what, done, total).
 
         Returns:
-            What became of each file that was in quarantine.
+            What became of each file that was in quarantine, and of `kpi_values` when it had to be dropped.
         """
         unread = {entry.path for entries in self._unread.values() for entry in entries}
         copies = Copies(lake_dir=self.layout.lake_dir, pool=pool)
-        return self._maintenance.repair(self._quarantine, copies, unread, on_progress)
+        return [*self._maintenance.repair(self._quarantine, copies, unread, on_progress), *self.values.mend()]
 
     def facts(self) -> LiveFacts:
         """Return what only memory knows, as one moment."""
@@ -712,7 +715,7 @@ class Lake:
         self._flush_wanted.set()
         for thread in self._threads:
             thread.join(timeout_s)
-        is_idle = self._maintenance.wait_until_idle(timeout_s)
+        is_idle = self._maintenance.wait_until_idle(timeout_s) and self.values.close(timeout_s)
         if not is_idle or any(thread.is_alive() for thread in self._threads):
             # It may still commit: the next owner must wait until this process is gone.
             logger.warning("lake_closed_while_busy", rows=self.unflushed_rows())

@@ -49,6 +49,8 @@ from gaugehouse.lake.segments import (
     scan_segment,
     segment_uuid,
 )
+from gaugehouse.lake.valuecheck import check_values
+from gaugehouse.lake.values import discard_values, mended_values
 from gaugehouse.lock import OwnerLock
 
 logger = structlog.get_logger()
@@ -130,9 +132,17 @@ class _Mending:
                 self._know_again(spec, log)
                 self._mend_files(spec, log)
         self._drop_damaged_lines()
+        self._drop_damaged_values()
         for one in self._mended:
             logger.info("mended" if one.is_whole else "not_mended", name=one.name, what=one.what, rows=one.rows)
         return Repair(mended=tuple(self._mended), looked_at=self._looked_at)
+
+    def _drop_damaged_values(self) -> None:
+        """Drop the table that is derived from reports when something of it is wrong: it is built anew."""
+        check = check_values(self._layout, is_online=False)
+        if check.findings:
+            discard_values(self._layout)
+            self._mended.append(mended_values(check))
 
     def _note(self, name: str, what: str, *, is_whole: bool = True) -> None:
         self._mended.append(Mended(name=name, what=what, is_whole=is_whole))

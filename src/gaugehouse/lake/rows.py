@@ -27,6 +27,7 @@ from gaugehouse.measurements.schema import (
     MEASUREMENT_BATCH,
     MEASUREMENT_ROWS,
     TIMESTAMP,
+    VALUE_ROWS,
 )
 
 Column = NDArray[Any]  # a table's payload columns differ in type
@@ -52,6 +53,7 @@ class TableSpec:
         instant: Time column.
         payload: Further columns and how they are held in memory.
         has_extra: Whether several rows may share series and instant (told apart by their body's hash).
+        stamp: Column that says when a row came to be.
     """
 
     name: str
@@ -61,6 +63,7 @@ class TableSpec:
     instant: str
     payload: tuple[tuple[str, str], ...]
     has_extra: bool
+    stamp: str = "received_at"
 
 
 MEASUREMENTS = TableSpec(
@@ -82,6 +85,17 @@ EVENTS = TableSpec(
     has_extra=True,
 )
 TABLES = {spec.name: spec for spec in (MEASUREMENTS, EVENTS)}
+# Derived from the results of reports: not one of TABLES, for its rows pass neither log nor sequencer (`values`).
+VALUES = TableSpec(
+    name="kpi_values",
+    batch=VALUE_ROWS,
+    rows=VALUE_ROWS,
+    topic="kpi",
+    instant="bucket_start",
+    payload=(),
+    has_extra=False,
+    stamp="computed_at",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

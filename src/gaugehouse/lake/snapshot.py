@@ -3,11 +3,13 @@
 A question pins a snapshot once and reads it as often as it likes; what arrives meanwhile does not change the answer.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import duckdb
 import numpy as np
@@ -25,11 +27,20 @@ from gaugehouse.lake.manifest import manifest_path, read_manifest
 from gaugehouse.lake.proofs import Proofs
 from gaugehouse.lake.quarantine import read_quarantined_paths, refuse_quarantined
 from gaugehouse.lake.rows import EVENTS, MEASUREMENTS, TABLES, Rows, TableSpec, concat_rows
-from gaugehouse.lake.scan import RowParts, group_rows, read_file_rows, rows_part
+from gaugehouse.lake.scan import (
+    RowPart,
+    SeriesKey,
+    count_part,
+    estimate_file_rows,
+    group_rows,
+    read_file_rows,
+    rows_part,
+)
 from gaugehouse.measurements.selection import Selection, from_epoch_us, to_epoch_us
 from gaugehouse.measurements.series import SeriesRows
 
 TableName = Literal["measurements", "events"]
+T = TypeVar("T")
 
 COLUMNS = {
     "measurements": "component, metric, measured_at, value, CAST(quality AS UTINYINT) AS quality, received_at",
@@ -68,6 +79,8 @@ def _hot_mask(rows: Rows, wanted: np.ndarray, selection: Selection) -> np.ndarra
         mask &= rows.t < to_epoch_us(selection.end)
     if selection.as_of is not None:
         mask &= rows.received_at <= to_epoch_us(selection.as_of)
+    if selection.received_after is not None:
+        mask &= rows.received_at > to_epoch_us(selection.received_after)
     return mask
 
 
@@ -148,24 +161,71 @@ class Snapshot:
         Raises:
             Unavailable: one of them is damaged: in quarantine, or found to be so now.
         """
-        entries = [entry for entry in self.files[table] if _may_hold(entry, selection)]
+        entries = [entry for entry in self.files[table] if may_hold(entry, selection)]
         refuse_quarantined(self.quarantined, table, entries)
         self.proofs.refuse_changed(table, entries)
         return entries
 
-    def load_series(self, selection: Selection) -> SeriesRows:
-        """Return the measurements of a selection as sorted series, the shape that facts are computed on."""
+    def load_series(self, selection: Selection, *, threads: int = 1) -> SeriesRows:
+        """Return the measurements of a selection as sorted series, the shape that facts are computed on.
+
+        Args:
+            selection: Which rows.
+            threads: Files are read by this many threads.
+
+        Raises:
+            Unavailable: a file cannot be read.
+        """
         selection = self._bounded(selection)
-        parts: RowParts = [
-            read_file_rows(self.lake_dir / "measurements" / entry.path, entry, selection)
-            for entry in sorted(self.prune(selection), key=lambda entry: entry.instants_us)
-        ]
+        entries = sorted(self.prune(selection), key=lambda entry: entry.instants_us)
+        parts = self._read_files(lambda path, entry: read_file_rows(path, entry, selection), entries, threads)
+        hot = self._hot_part(selection)
+        return group_rows(parts if hot is None else [*parts, hot], threads=threads)
+
+    def estimate_series(
+        self, selection: Selection, wanted: Collection[SeriesKey], *, threads: int = 1
+    ) -> dict[SeriesKey, int]:
+        """Return about how many rows have to be read for each series of a selection: row groups are read whole.
+
+        Series that surely have none are missing.
+
+        Args:
+            selection: Which rows.
+            wanted: (component, metric) of each series of the selection.
+            threads: Files are read by this many threads.
+
+        Raises:
+            Unavailable: a file cannot be read.
+        """
+        selection = self._bounded(selection)
+        keys = sorted(wanted)
+        counts = Counter[SeriesKey]()
+        for own in self._read_files(
+            lambda path, _: estimate_file_rows(path, selection, keys), self.prune(selection), threads
+        ):
+            counts.update(own)
+        hot = self._hot_part(selection)
+        if hot is not None:
+            counts.update(count_part(hot))
+        return dict(counts)
+
+    def _read_files(self, read: Callable[[Path, FileEntry], T], entries: Sequence[FileEntry], threads: int) -> list[T]:
+        """Read files side by side, and return what was read in their order."""
+
+        def read_next(entry: FileEntry) -> T:
+            self.engine.check()  # file by file: who is to stop does not read them all first
+            return read(self.lake_dir / "measurements" / entry.path, entry)
+
+        with ThreadPoolExecutor(max_workers=threads) as pool:
+            return list(pool.map(read_next, entries))
+
+    def _hot_part(self, selection: Selection) -> RowPart | None:
         view = self.hot.get("measurements")
-        if view is not None:
-            rows = view.select(selection)
-            components, metrics = view.index.name_columns(rows.series)
-            parts.append(rows_part(components, metrics, rows))
-        return group_rows(parts)
+        if view is None:
+            return None
+        rows = view.select(selection)
+        components, metrics = view.index.name_columns(rows.series)
+        return rows_part(components, metrics, rows)
 
 
 def _keep_alive(reader: pa.RecordBatchReader, cursor: duckdb.DuckDBPyConnection) -> pa.RecordBatchReader:
@@ -271,6 +331,7 @@ def _conditions(selection: Selection, spec: TableSpec) -> tuple[list[str], dict[
         (f"{spec.instant} >= $lake_start", "lake_start", selection.start),
         (f"{spec.instant} < $lake_end", "lake_end", selection.end),
         ("received_at <= $lake_as_of", "lake_as_of", selection.as_of),
+        ("received_at > $lake_received_after", "lake_received_after", selection.received_after),
     )
     for condition, name, value in bounds:
         if value is not None:
@@ -279,15 +340,18 @@ def _conditions(selection: Selection, spec: TableSpec) -> tuple[list[str], dict[
     return conditions, bound
 
 
-def _may_hold(entry: FileEntry, selection: Selection) -> bool:
+def may_hold(entry: FileEntry, selection: Selection) -> bool:
     if entry.project != selection.project:
         return False
-    if selection.start is not None and entry.instants_us[1] < to_epoch_us(selection.start):
-        return False
-    if selection.end is not None and entry.instants_us[0] >= to_epoch_us(selection.end):
-        return False
-    if selection.as_of is not None and entry.received_us[0] > to_epoch_us(selection.as_of):
-        return False
+    bounds = (
+        (entry.instants_us[1] + 1, selection.start, entry.instants_us[0], selection.end),
+        (entry.received_us[1], selection.received_after, entry.received_us[0] - 1, selection.as_of),
+    )
+    for last_us, after, first_us, before in bounds:
+        if after is not None and last_us <= to_epoch_us(after):
+            return False
+        if before is not None and first_us >= to_epoch_us(before):
+            return False
     if selection.components is None:
         return True
     low, high = entry.components

@@ -2,14 +2,17 @@
 
 import itertools
 import time
+from dataclasses import dataclass
 
 import msgspec
 
 from gaugehouse.config import Layout
-from gaugehouse.lake.deltalog import ListedFile
+from gaugehouse.lake.deltalog import ListedFile, TableLog
+from gaugehouse.lake.manifest import Manifest
 from gaugehouse.lake.picture import AskLive, Picture, take_picture
 from gaugehouse.lake.quarantine import QuarantinedFile, read_quarantine
-from gaugehouse.lake.rows import TABLES
+from gaugehouse.lake.rows import TABLES, VALUES
+from gaugehouse.lake.valuecheck import take_value_picture
 
 
 class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +41,7 @@ class TableStatus(msgspec.Struct, frozen=True, kw_only=True):
         superseded_files: Replaced ones that wait for their removal.
         superseded_bytes: Of them.
         compacted_at_us: When files were merged last, None for never. [us]
-        series: In the owner's memory, None without an owner.
+        series: In the owner's memory, None without an owner, and of `kpi_values`.
     """
 
     table: str
@@ -59,7 +62,7 @@ class LakeStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         is_online: Whether an owner answered.
-        tables: All of them.
+        tables: All of them; `kpi_values` once a report is done.
         partitions: By table, project and month.
         unflushed_rows: Acknowledged rows that are not in files yet.
         unflushed_bytes: What they take in the log.
@@ -95,11 +98,12 @@ def read_status(layout: Layout, ask_live: AskLive | None) -> LakeStatus:
     picture = take_picture(layout, ask_live)
     wrong = [finding.what for finding in picture.findings if finding.is_damage]
     wrong += [f"{one.name} of the Delta log {one.what}" for log in picture.logs.values() for one in log.damage]
+    tables = _list_tables(layout, picture)
     rows, size_bytes, oldest_us = _unflushed(layout, picture)
     return LakeStatus(
         is_online=picture.live is not None,
-        tables=tuple(_table_status(picture, name) for name in TABLES),
-        partitions=tuple(part for name in TABLES for part in _partitions(picture, name)),
+        tables=tuple(_table_status(one) for one in tables),
+        partitions=tuple(part for one in tables for part in _partitions(one)),
         unflushed_rows=rows,
         unflushed_bytes=size_bytes,
         lag_s=round(max(0.0, time.time() - oldest_us / 1e6), 3) if oldest_us >= 0 else 0.0,
@@ -110,14 +114,41 @@ def read_status(layout: Layout, ask_live: AskLive | None) -> LakeStatus:
     )
 
 
-def _table_status(picture: Picture, table: str) -> TableStatus:
-    log = picture.logs[table]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Table:
+    """What was read of one table."""
+
+    name: str
+    log: TableLog
+    manifest: Manifest
+    series: int | None
+
+
+def _list_tables(layout: Layout, picture: Picture) -> list[_Table]:
+    live = picture.live
+    tables = [
+        _Table(
+            name=name,
+            log=picture.logs[name],
+            manifest=picture.manifest,
+            series=live.tables[name].series if live is not None else None,
+        )
+        for name in TABLES
+    ]
+    values = take_value_picture(layout)  # which no report has made yet, perhaps
+    if values is not None:
+        tables.append(_Table(name=VALUES.name, log=values.log, manifest=values.manifest, series=None))
+    return tables
+
+
+def _table_status(table: _Table) -> TableStatus:
+    log = table.log
     files = log.state.files.values()
-    written = picture.manifest.files.get(table, {})
-    superseded = [written[path] for path in picture.manifest.superseded.get(table, {}) if path in written]
+    written = table.manifest.files.get(table.name, {})
+    superseded = [written[path] for path in table.manifest.superseded.get(table.name, {}) if path in written]
     merged_ms = [file.modified_at_ms for file in files if "/merged-" in file.path]
     return TableStatus(
-        table=table,
+        table=table.name,
         version=log.state.version,
         checkpoint_version=max(log.checkpoints, default=-1),
         checkpoints=len(log.checkpoints),
@@ -127,7 +158,7 @@ def _table_status(picture: Picture, table: str) -> TableStatus:
         superseded_files=len(superseded),
         superseded_bytes=sum(file.size_bytes for file in superseded),
         compacted_at_us=max(merged_ms) * 1000 if merged_ms else None,
-        series=picture.live.tables[table].series if picture.live is not None else None,
+        series=table.series,
     )
 
 
@@ -135,15 +166,15 @@ def _partition_of(file: ListedFile) -> tuple[str, str]:
     return file.project, file.month
 
 
-def _partitions(picture: Picture, table: str) -> list[PartitionStatus]:
+def _partitions(table: _Table) -> list[PartitionStatus]:
     found = []
-    files = sorted(picture.logs[table].state.files.values(), key=_partition_of)
+    files = sorted(table.log.state.files.values(), key=_partition_of)
     for (project, month), group in itertools.groupby(files, key=_partition_of):
         mine = list(group)
         rows, size_bytes = sum(file.rows for file in mine), sum(file.size_bytes for file in mine)
         found.append(
             PartitionStatus(
-                table=table,
+                table=table.name,
                 project=project,
                 month=month,
                 files=len(mine),

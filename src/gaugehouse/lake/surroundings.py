@@ -16,8 +16,18 @@ UNCOMMITTED_S = 60.0  # a younger file may be one that is about to be committed
 OVERDUE_S = 3600.0  # a busy owner removes replaced files late
 
 
-def check_mirror(layout: Layout, table: str, files: Mapping[str, ListedFile], is_online: bool) -> list[Finding]:  # noqa: FBT001 - a fact, not a switch
-    """Compare `plain/<table>` with the current files: the same names, the same bytes on the disk."""
+def check_mirror(
+    layout: Layout,
+    table: str,
+    files: Mapping[str, ListedFile],
+    is_online: bool,  # noqa: FBT001 - a fact, not a switch
+    *,
+    manifest_file: Path | None = None,
+) -> list[Finding]:
+    """Compare `plain/<table>` with the current files: the same names, the same bytes on the disk.
+
+    `manifest_file` is that of the table, where it has one of its own.
+    """
     root, mirror = layout.lake_dir / table, layout.lake_dir / PLAIN / table
     if not mirror.exists():
         what = "there is no plain/: the file system cannot keep one, or the next start makes it"
@@ -29,7 +39,7 @@ def check_mirror(layout: Layout, table: str, files: Mapping[str, ListedFile], is
             return []
         if is_online:
             time.sleep(MIRROR_PERIOD_S)
-            current = current_by_manifest(read_manifest(manifest_path(layout)), table)
+            current = current_by_manifest(read_manifest(manifest_file or manifest_path(layout)), table)
     return [
         Finding(code="plain_differs", is_damage=is_online, what=what, table=table, name=f"plain/{table}/{path}")
         for path, what in wrong

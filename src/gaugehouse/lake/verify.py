@@ -4,7 +4,6 @@ It runs in the process of whoever asks, beside a running owner or alone: a damag
 bytes of a file are compared with its sha256 before any library opens it. `verify_lake` changes nothing.
 """
 
-import hashlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -18,21 +17,21 @@ import numpy as np
 import pyarrow as pa
 
 from gaugehouse.config import Layout
-from gaugehouse.errors import is_exhausted
 from gaugehouse.lake.answers import ANSWERS, find_damage
 from gaugehouse.lake.backup import RESTORING, is_half_restored
-from gaugehouse.lake.contents import Contents, find_keys, read_contents, repeated_hashes
+from gaugehouse.lake.contents import Contents, find_keys, read_contents, read_written, repeated_hashes
 from gaugehouse.lake.delta import month_name, month_numbers_of
 from gaugehouse.lake.deltalog import Commit, ListedFile
 from gaugehouse.lake.findings import Finding, Verdict
 from gaugehouse.lake.indexfile import CHECKSUM_BYTES, index_path
 from gaugehouse.lake.keyhash import UInt64s
-from gaugehouse.lake.manifest import CommittedFile
+from gaugehouse.lake.manifest import CommittedFile, values_manifest_path
 from gaugehouse.lake.picture import AskLive, Picture, take_picture
 from gaugehouse.lake.plain import PLAIN, write_sign
 from gaugehouse.lake.quarantine import Quarantine, is_broken, is_intact, quarantine_path, read_quarantined_paths
-from gaugehouse.lake.rows import TABLES, TableSpec
+from gaugehouse.lake.rows import TABLES, VALUES, TableSpec
 from gaugehouse.lake.surroundings import check_leftovers, check_mirror
+from gaugehouse.lake.valuecheck import check_values, take_value_picture
 from gaugehouse.measurements.selection import from_epoch_us
 
 Progress = Callable[[str, int, int], None]
@@ -103,6 +102,7 @@ def verify_lake(layout: Layout, *, ask_live: AskLive | None, keep_s: float, on_p
         _check_superseded(examination, spec)
         verdict.findings += check_mirror(layout, spec.name, _current(examination, spec.name), ask_live is not None)
         verdict.findings += check_leftovers(layout, spec.name, picture, keep_s)
+    _check_values(examination)
     if ask_live is not None:
         _drop_what_moved_on(examination, ask_live)
         verdict.rows_agree = _compare_rows(layout, ask_live)
@@ -111,6 +111,23 @@ def verify_lake(layout: Layout, *, ask_live: AskLive | None, keep_s: float, on_p
     verdict.findings.sort(key=lambda finding: not finding.is_damage)
     verdict.figures.duration_s = round(time.monotonic() - started_s, 3)
     return verdict
+
+
+def _check_values(examination: _Examination) -> None:
+    """Check the table that is derived from reports; what is wrong there is built anew, not set aside."""
+    check = check_values(examination.layout, is_online=examination.ask_live is not None)
+    figures = examination.verdict.figures
+    figures.files += check.files
+    figures.rows += check.rows
+    figures.size_bytes += check.size_bytes
+    examination.verdict.findings += check.findings
+    picture = take_value_picture(examination.layout)
+    if picture is not None:
+        files, manifest_file = picture.log.state.files, values_manifest_path(examination.layout)
+        is_online = examination.ask_live is not None
+        examination.verdict.findings += check_mirror(
+            examination.layout, VALUES.name, files, is_online, manifest_file=manifest_file
+        )
 
 
 # -- the Delta logs and what their commits say
@@ -317,25 +334,6 @@ def _whole_bytes(examination: _Examination, table: str, file: ListedFile, *, is_
         examination.find(wrong[0], wrong[1], table=table, file=file)
         return None
     return content if written is not None else None
-
-
-def read_written(
-    root: Path, path: str, written: CommittedFile | None, size_bytes: int
-) -> tuple[bytes | None, tuple[str, str] | None]:
-    """Return (the bytes of a file, None) or, when they are not what was written, (None, (code, what is wrong))."""
-    try:
-        content = (root / path).read_bytes()
-    except FileNotFoundError:
-        return None, ("file_missing", "the file is missing")
-    except OSError as exc:
-        if is_exhausted(exc):
-            raise
-        return None, ("file_unreadable", "the disk cannot read the file")
-    if len(content) != size_bytes:
-        return None, ("file_damaged", f"it has {len(content):,} bytes where {size_bytes:,} were written")
-    if written is not None and hashlib.sha256(content).hexdigest() != written.sha256:
-        return None, ("file_damaged", "its bytes are not what was written")
-    return content, None
 
 
 def _read(

@@ -6,27 +6,39 @@ exist. Every border here is therefore found as an instant first and compared as 
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import count
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gaugehouse.errors import PeriodRefused
 from gaugehouse.measurements.selection import EPOCH, to_epoch_us
+from gaugehouse.measurements.wall_clock import add_months, find_midnight, find_month_start
+from gaugehouse.measurements.wall_clock import find_zone as find_zone
 
-CalendarUnit = Literal["hour", "day", "week", "month", "quarter", "year"]
+CalendarUnit = Literal["hour", "day", "week", "month", "quarter", "year", "shift"]
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 LAST_INSTANT = datetime(9000, 1, 1, tzinfo=UTC)  # the rest of the calendar is room for one longest bucket
 MAX_MONTHS = 1_200  # of one bucket
 MAX_DAYS = 36_525  # of one bucket, and of last_N_days
+CALENDAR_BUCKETS_LIMIT = 200_000  # each is found by itself: 23 years of hours, 548 of days
+LENGTHS: dict[str, timedelta] = {  # about
+    "hour": HOUR,
+    "day": DAY,
+    "week": 7 * DAY,
+    "month": 30 * DAY,
+    "quarter": 91 * DAY,
+    "year": 365 * DAY,
+}
 MONTHS = {"month": 1, "quarter": 3, "year": 12}
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +57,7 @@ class Every:
 
     Args:
         expression: As asked for.
-        unit: Calendar unit, None for a fixed duration.
+        unit: Calendar unit, None for a fixed duration. Shifts are those of a project's calendar (`shifts.py`).
         count: How many units.
         duration_us: Fixed duration, None for a calendar unit. [us]
         aligned: Borders lie on the calendar (local midnight, Monday, first of the month); otherwise they are counted
@@ -59,39 +71,19 @@ class Every:
     aligned: bool = False
 
 
-# Names that mean something else on another machine: a report must not depend on where it is computed.
-MACHINE_ZONES = frozenset({"localtime", "posixrules", "Factory", "leapseconds"})
-
-
-def find_zone(timezone: str) -> ZoneInfo:
-    """Return the IANA zone of this name.
-
-    Raises:
-        PeriodRefused: No zone has this name.
-    """
-    unknown = PeriodRefused(
-        f"no time zone is called {timezone!r}; use an IANA name such as Europe/Berlin or UTC",
-        fields={"timezone": timezone},
-    )
-    if timezone in MACHINE_ZONES or timezone.startswith(("right/", "posix/")):
-        raise unknown
-    try:
-        return ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: a folder of zones such as `Europe`
-        raise unknown from error
-
-
 # --- Instants -------------------------------------------------------------------------------------------------------
 
 
 def parse_instant(text: str, *, timezone: str | None = None) -> datetime:
     """Return the UTC instant of an ISO 8601 time with offset, or of a local time in the named zone.
 
-    A local time that occurs twice (clocks set back) is the first of the two.
+    A local time that occurs twice (clocks set back) is the first of the two; a date in a zone is where it begins.
 
     Raises:
         PeriodRefused: Unreadable, naive without a zone, skipped by the zone's clocks, or outside 1970 to 8999.
     """
+    if timezone is not None and _DATE.fullmatch(text):
+        return _to_utc(find_midnight(_parse_day(text), find_zone(timezone)), text)
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError as error:
@@ -108,6 +100,16 @@ def parse_instant(text: str, *, timezone: str | None = None) -> datetime:
     return instant
 
 
+def is_naive_time(text: str) -> bool:
+    """Say whether a text is a time of day that nobody can place without a zone."""
+    if ":" not in text and "T" not in text:  # a day, or a week of a year
+        return False
+    try:
+        return datetime.fromisoformat(text).tzinfo is None
+    except ValueError:
+        return False
+
+
 def _to_utc(instant: datetime, text: str) -> datetime:
     try:
         converted = instant.astimezone(UTC)
@@ -120,20 +122,6 @@ def _to_utc(instant: datetime, text: str) -> datetime:
 
 def _out_of_range(text: str) -> PeriodRefused:
     return PeriodRefused(f"{text!r} lies outside of the years 1970 to 8999")
-
-
-def _find_midnight(day: date, zone: ZoneInfo) -> datetime:
-    """Return the instant a local day begins: midnight, or the moment the clocks skip over midnight."""
-    instant = datetime.combine(day, time(), zone).astimezone(UTC)
-    # Midnight inside a gap maps behind the jump by the part that lies before midnight: go back to the jump itself.
-    local = instant.astimezone(zone)
-    if local.date() == day and local.time() != time():
-        before = instant - (datetime.combine(day, local.time()) - datetime.combine(day, time()))
-        while instant - before > timedelta(seconds=1):
-            middle = before + (instant - before) / 2
-            before, instant = (before, middle) if middle.astimezone(zone).date() == day else (middle, instant)
-        instant = instant.replace(microsecond=0)
-    return instant
 
 
 # --- Named and calendar periods --------------------------------------------------------------------------------------
@@ -178,7 +166,7 @@ def parse_period(expression: str, *, timezone: str, now: datetime) -> Period:
     text = expression.strip()
     if "/" in text:
         return _parse_range(text, zone)
-    hours = re.fullmatch(r"last_([0-9]{1,6})_hours", text)
+    hours = _HOURS.fullmatch(text)
     if hours:
         end = _to_utc(now, text)
         return _build_period(_go_back(end, _count(hours[1], text) * HOUR, text), end, timezone, text)
@@ -189,7 +177,7 @@ def parse_period(expression: str, *, timezone: str, now: datetime) -> Period:
             "month, quarter or year, 2026, 2026-Q3, 2026-10, 2026-W45, 2026-11-20, or start/end with offsets",
             fields={"period": text},
         )
-    start, end = (_to_utc(_find_midnight(day, zone), text) for day in days)
+    start, end = (_to_utc(find_midnight(day, zone), text) for day in days)
     return _build_period(start, end, timezone, text)
 
 
@@ -203,8 +191,8 @@ def _parse_range(text: str, zone: ZoneInfo) -> Period:
 
 def _parse_border(text: str, zone: ZoneInfo) -> datetime:
     """Return a border of an explicit period: a local date means its beginning, a time needs its offset."""
-    if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
-        return _to_utc(_find_midnight(_parse_day(text), zone), text)
+    if _DATE.fullmatch(text):
+        return _to_utc(find_midnight(_parse_day(text), zone), text)
     return parse_instant(text)
 
 
@@ -231,7 +219,7 @@ def _go_back(end: datetime, duration: timedelta, text: str) -> datetime:
 
 def _find_days(text: str, today: date) -> tuple[date, date] | None:
     """Return first day and day after the last of a named or calendar period, None if it is neither."""
-    named = re.fullmatch(r"(this|last)_(week|month|quarter|year)", text)
+    named = _NAMED.fullmatch(text)
     if named:
         return _find_named_days(named[1], named[2], today)
     if text == "today":
@@ -241,7 +229,7 @@ def _find_days(text: str, today: date) -> tuple[date, date] | None:
     days = re.fullmatch(r"last_([0-9]{1,6})_days", text)
     if days:
         return _shift_day(today, -_count(days[1], text), text), today
-    for pattern, find in _CALENDAR_FORMS:
+    for pattern, _, find in _CALENDAR_FORMS:
         match = re.fullmatch(pattern, text)
         if match:
             return _find_calendar_days(text, match, find)
@@ -260,22 +248,9 @@ def _find_named_days(which: str, unit: str, today: date) -> tuple[date, date]:
         start = today - today.weekday() * DAY
         return (start, start + 7 * DAY) if which == "this" else (start - 7 * DAY, start)
     months = MONTHS[unit]
-    start = _find_month_start(today, months)
+    start = find_month_start(today, months)
     shift = 0 if which == "this" else -months
-    return _add_months(start, shift), _add_months(start, shift + months)
-
-
-def _find_month_start(day: date, months: int) -> date:
-    """Return the first day of the month, quarter (3) or year (12) that the day lies in."""
-    return day.replace(month=(day.month - 1) // months * months + 1, day=1)
-
-
-def _add_months(day: date, months: int) -> date:
-    """Return the day so many months later; the last of the month where it has no such day (31 January -> 28)."""
-    index = day.year * 12 + day.month - 1 + months
-    year, month = divmod(index, 12)
-    following = date(year + (month + 1) // 12, (month + 1) % 12 + 1, 1)
-    return date(year, month + 1, min(day.day, (following - DAY).day))
+    return add_months(start, shift), add_months(start, shift + months)
 
 
 def _find_calendar_days(
@@ -288,20 +263,39 @@ def _find_calendar_days(
 
 
 def _months_from(start: date, months: int) -> tuple[date, date]:
-    return start, _add_months(start, months)
+    return start, add_months(start, months)
 
 
 def _days_from(start: date, days: int) -> tuple[date, date]:
     return start, start + days * DAY
 
 
-_CALENDAR_FORMS: tuple[tuple[str, Callable[[re.Match[str]], tuple[date, date]]], ...] = (
-    (r"([0-9]{4})", lambda match: _months_from(date(int(match[1]), 1, 1), 12)),
-    (r"([0-9]{4})-Q([1-4])", lambda match: _months_from(date(int(match[1]), int(match[2]) * 3 - 2, 1), 3)),
-    (r"([0-9]{4})-([0-9]{2})", lambda match: _months_from(date(int(match[1]), int(match[2]), 1), 1)),
-    (r"([0-9]{4})-W([0-9]{2})", lambda match: _days_from(date.fromisocalendar(int(match[1]), int(match[2]), 1), 7)),
-    (r"[0-9]{4}-[0-9]{2}-[0-9]{2}", lambda match: _days_from(date.fromisoformat(match[0]), 1)),
+_NAMED = re.compile(r"(this|last)_(week|month|quarter|year)")
+_HOURS = re.compile(r"last_([0-9]{1,6})_hours")
+_CALENDAR_FORMS: tuple[tuple[str, CalendarUnit, Callable[[re.Match[str]], tuple[date, date]]], ...] = (
+    (r"([0-9]{4})", "year", lambda match: _months_from(date(int(match[1]), 1, 1), 12)),
+    (r"([0-9]{4})-Q([1-4])", "quarter", lambda match: _months_from(date(int(match[1]), int(match[2]) * 3 - 2, 1), 3)),
+    (r"([0-9]{4})-([0-9]{2})", "month", lambda match: _months_from(date(int(match[1]), int(match[2]), 1), 1)),
+    (
+        r"([0-9]{4})-W([0-9]{2})",
+        "week",
+        lambda match: _days_from(date.fromisocalendar(int(match[1]), int(match[2]), 1), 7),
+    ),
+    (r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "day", lambda match: _days_from(date.fromisoformat(match[0]), 1)),
 )
+
+
+def find_unit(expression: str) -> CalendarUnit | None:
+    """Return of which calendar unit a period is one, `hour` for `last_N_hours`; None for days and explicit borders."""
+    text = expression.strip()
+    if text in {"today", "yesterday"}:
+        return "day"
+    if _HOURS.fullmatch(text):
+        return "hour"
+    named = _NAMED.fullmatch(text)
+    if named:
+        return _NAMED_UNITS[named[2]]
+    return next((unit for pattern, unit, _ in _CALENDAR_FORMS if re.fullmatch(pattern, text)), None)
 
 
 # --- Buckets ---------------------------------------------------------------------------------------------------------
@@ -313,6 +307,7 @@ _NAMED_UNITS: dict[str, CalendarUnit] = {
     "month": "month",
     "quarter": "quarter",
     "year": "year",
+    "shift": "shift",
 }
 _ISO_CALENDAR = re.compile(r"P(?:([0-9]+)Y)?(?:([0-9]+)M)?(?:([0-9]+)W)?(?:([0-9]+)D)?")
 _ISO_CLOCK = re.compile(r"PT(?:([0-9]+)H)?(?:([0-9]+)M)?(?:([0-9]+(?:\.[0-9]{1,6})?)S)?")
@@ -324,8 +319,9 @@ def parse_every(every: str) -> Every:
     """Return the bucket length that an expression means.
 
     Args:
-        every: `hour`, `day`, `week`, `month`, `quarter`, `year` (on the calendar); an ISO 8601 duration counted from
-            the start of the period (P1D is a calendar day, PT24H is not); or 30s, 5m, 1h, 1d, 1w for PT30S ... P1W.
+        every: `hour`, `day`, `week`, `month`, `quarter`, `year` (on the calendar), `shift` (of a project's calendar);
+            an ISO 8601 duration counted from the start of the period (P1D is a calendar day, PT24H is not); or 30s,
+            5m, 1h, 1d, 1w for PT30S ... P1W.
 
     Raises:
         PeriodRefused: None of these, zero, or calendar and clock units mixed.
@@ -346,8 +342,8 @@ def parse_every(every: str) -> Every:
             raise PeriodRefused(f"a bucket cannot be {text!r} long")
         return Every(expression=text, duration_us=duration_us)
     raise PeriodRefused(
-        f"{text!r} is no bucket; use hour, day, week, month, quarter, year, an ISO 8601 duration such as PT15M or P1D "
-        "(not both in one), or 30s, 5m, 1h, 1d, 1w",
+        f"{text!r} is no bucket; use hour, day, week, month, quarter, year, shift, an ISO 8601 duration such as PT15M "
+        "or P1D (not both in one), or 30s, 5m, 1h, 1d, 1w",
         fields={"every": text},
     )
 
@@ -372,20 +368,23 @@ def bucket_edges_us(period: Period, every: str | None, *, limit: int) -> NDArray
     Args:
         period: What is cut.
         every: See `parse_every`; None is one bucket.
-        limit: Most buckets.
+        limit: Most buckets; of those on the calendar CALENDAR_BUCKETS_LIMIT, whatever it is.
 
     Raises:
-        PeriodRefused: Not a bucket length, or more buckets than the limit.
+        PeriodRefused: Not a bucket length, shifts (see `shifts.find_shift_buckets`), or more buckets than the limit.
     """
     start_us, end_us = to_epoch_us(period.start), to_epoch_us(period.end)
     if every is None:
         return np.array([start_us, end_us], np.int64)
     parsed = parse_every(every)
+    refuse_shifts(parsed)
     if parsed.duration_us is not None:
         buckets = -((start_us - end_us) // parsed.duration_us)
         if buckets > limit:
-            raise _too_many(period, parsed, limit)
+            raise too_many_buckets(period, parsed.expression, limit)
         return np.append(np.arange(start_us, end_us, parsed.duration_us, dtype=np.int64), end_us)
+    limit = min(limit, CALENDAR_BUCKETS_LIMIT)
+    refuse_hopeless(period, parsed.expression, LENGTHS[parsed.unit or "day"] * parsed.count, limit)
     edges_us = [start_us]
     for instant in _find_borders(period, parsed):
         if instant >= period.end:
@@ -393,14 +392,70 @@ def bucket_edges_us(period: Period, every: str | None, *, limit: int) -> NDArray
         if to_epoch_us(instant) > edges_us[-1]:  # a day the zone skipped has no length, and no bucket
             edges_us.append(to_epoch_us(instant))
         if len(edges_us) > limit:
-            raise _too_many(period, parsed, limit)
+            raise too_many_buckets(period, parsed.expression, limit)
     return np.array([*edges_us, end_us], np.int64)
 
 
-def _too_many(period: Period, every: Every, limit: int) -> PeriodRefused:
+def find_cut(period: Period, every: str | None, edges_us: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which buckets of a period its borders cut off: at most the first and the last.
+
+    Args:
+        period: What was cut.
+        every: See `parse_every`; None is one bucket, as long as the period.
+        edges_us: Of `bucket_edges_us`. [us]
+    """
+    is_cut = np.zeros(len(edges_us) - 1, np.bool_)
+    if every is None:
+        return is_cut
+    parsed = parse_every(every)
+    if parsed.duration_us is not None:
+        is_cut[-1] = edges_us[-1] - edges_us[-2] < parsed.duration_us
+        return is_cut
+    is_cut[0] = not _is_border(period, period.start, every)
+    is_cut[-1] |= not _is_border(period, period.end, every)
+    return is_cut
+
+
+def _is_border(period: Period, instant: datetime, every: str) -> bool:
+    moment = timedelta(microseconds=1)
+    around = replace(period, start=instant - moment, end=instant + moment)
+    return len(bucket_edges_us(around, every, limit=3)) > len((around.start, around.end))
+
+
+def refuse_shifts(every: Every) -> None:
+    """Refuse buckets whose borders only a project's shift calendar knows.
+
+    Raises:
+        PeriodRefused: The bucket is `shift`.
+    """
+    if every.unit == "shift":
+        raise PeriodRefused(
+            "buckets of shifts need the project's shift calendar, which only reports look at; use hour or day here",
+            fields={"every": every.expression},
+        )
+
+
+def refuse_hopeless(period: Period, every: str, length: timedelta, limit: int) -> None:
+    """Refuse a period that has clearly more buckets than the limit, before they are looked for one by one.
+
+    Args:
+        period: What is cut.
+        every: The bucket, in words.
+        length: Of one bucket, about.
+        limit: Most buckets.
+
+    Raises:
+        PeriodRefused: There are at least a tenth more, so that clocks and calendar make no difference.
+    """
+    if (period.end - period.start) / length > 1.1 * limit + 1:
+        raise too_many_buckets(period, every, limit)
+
+
+def too_many_buckets(period: Period, every: str, limit: int) -> PeriodRefused:
+    """Return the refusal of a period that would have more buckets than the limit."""
     return PeriodRefused(
-        f"{period.expression!r} in buckets of {every.expression!r} is more than {limit} buckets; use longer ones",
-        fields={"every": every.expression, "limit": limit},
+        f"{period.expression!r} in buckets of {every!r} is more than {limit} buckets; use longer ones",
+        fields={"every": every, "limit": limit},
     )
 
 
@@ -411,7 +466,7 @@ def _find_borders(period: Period, every: Every) -> Iterator[datetime]:
         return _find_hours(period.start, zone)
     local = period.start.astimezone(zone)
     if every.aligned:
-        return (_find_midnight(day, zone) for day in _find_aligned_days(local.date(), every.unit))
+        return (find_midnight(day, zone) for day in _find_aligned_days(local.date(), every.unit))
     return (_find_wall_time(day, local, zone) for day in _find_counted_days(local.date(), every))
 
 
@@ -441,19 +496,19 @@ def _find_aligned_days(day: date, unit: CalendarUnit | None) -> Iterator[date]:
         monday = day - day.weekday() * DAY
         return (monday + n * 7 * DAY for n in count())
     months = MONTHS[unit or "month"]
-    start = _find_month_start(day, months)
-    return (_add_months(start, n * months) for n in count())
+    start = find_month_start(day, months)
+    return (add_months(start, n * months) for n in count())
 
 
 def _find_counted_days(day: date, every: Every) -> Iterator[date]:
     """Yield days counted from the first one, so that month ends do not drift (31 January, 28 February, 31 March)."""
     if every.unit == "day":
         return (day + n * every.count * DAY for n in count())
-    return (_add_months(day, n * every.count) for n in count())
+    return (add_months(day, n * every.count) for n in count())
 
 
 def _find_wall_time(day: date, local: datetime, zone: ZoneInfo) -> datetime:
     """Return the instant at which clocks show the start's time of day on another day."""
     if local.time() == time():
-        return _find_midnight(day, zone)
+        return find_midnight(day, zone)
     return datetime.combine(day, local.time().replace(fold=0), zone).astimezone(UTC)

@@ -54,3 +54,21 @@ EVENT_ROWS = pa.schema(
         pa.field("received_at", TIMESTAMP),
     ]
 )
+
+# One KPI of one component in one bucket, as one revision of a report says it.
+VALUE_ROWS = pa.schema(
+    [
+        pa.field("report_id", pa.string()),
+        pa.field("revision", pa.int32()),
+        pa.field("component", pa.string()),
+        pa.field("metric", pa.string()),  # null: the component never sent anything
+        pa.field("kpi", pa.string()),
+        pa.field("bucket_start", TIMESTAMP),
+        pa.field("bucket_end", TIMESTAMP),
+        pa.field("value", pa.float64()),
+        pa.field("unit", pa.string()),
+        pa.field("coverage", pa.float64()),
+        pa.field("status", pa.string()),
+        pa.field("computed_at", TIMESTAMP),
+    ]
+)

@@ -28,6 +28,7 @@ class Selection:
         start: First instant, inclusive; None is the beginning.
         end: Exclusive end; None is open.
         as_of: Only rows with `received_at` up to this instant; None is all that is acknowledged.
+        received_after: Only rows with `received_at` later than this instant.
     """
 
     project: str
@@ -36,3 +37,4 @@ class Selection:
     start: datetime | None = None
     end: datetime | None = None
     as_of: datetime | None = None
+    received_after: datetime | None = None

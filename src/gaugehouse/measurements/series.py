@@ -28,6 +28,18 @@ class SeriesRows:
     value: NDArray[np.float64]
     quality: NDArray[np.uint8]
 
+    @classmethod
+    def empty(cls) -> "SeriesRows":
+        """Return no series."""
+        return cls(
+            components=[],
+            metrics=[],
+            offsets=np.zeros(1, np.int64),
+            measured_at_us=np.empty(0, np.int64),
+            value=np.empty(0, np.float64),
+            quality=np.empty(0, np.uint8),
+        )
+
     def __len__(self) -> int:
         """Return the number of series."""
         return len(self.components)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gaugehouse.errors import Refused
 from gaugehouse.lake import Snapshot
-from gaugehouse.measurements.period import bucket_edges_us, explicit_period, find_zone, parse_every
+from gaugehouse.measurements.period import bucket_edges_us, explicit_period, find_zone, parse_every, refuse_shifts
 from gaugehouse.measurements.schema import TIMESTAMP
 from gaugehouse.measurements.selection import Selection, to_epoch_us
 from gaugehouse.query.summary import find_extent
@@ -103,6 +103,7 @@ def read_buckets(
     schema = _result_schema(aggregates)
     asked = ", ".join(AGGREGATES[name] for name in aggregates)
     parsed = parse_every(every)
+    refuse_shifts(parsed)
     if parsed.duration_us is not None:
         origin_us = _find_origin_us(snapshot, selection, timezone=timezone, length_us=parsed.duration_us)
         parameters: dict[str, object] = {"origin_us": origin_us, "length_us": parsed.duration_us}

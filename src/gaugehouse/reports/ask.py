@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Protocol
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -16,21 +17,30 @@ from sqlalchemy.orm import Session
 from gaugehouse import __version__
 from gaugehouse.database.tables import Component, Metric
 from gaugehouse.errors import MAX_ROWS_NAMED, NotFound, Refused, TooLarge
-from gaugehouse.inventory import resolve_attributes
 from gaugehouse.inventory.checks import split_names
-from gaugehouse.kpi import CATALOGUE
-from gaugehouse.lake import Gone
+from gaugehouse.kpi import CATALOGUE, FACTS_VERSION, Kpi
+from gaugehouse.lake import Gone, Snapshot
 from gaugehouse.measurements.metric import MetricKind
-from gaugehouse.measurements.period import Period, bucket_edges_us, explicit_period, parse_instant, parse_period
+from gaugehouse.measurements.period import Period, explicit_period, parse_instant, parse_period
 from gaugehouse.query import resolve_components
 from gaugehouse.query.components import show_name
-from gaugehouse.reports.compute import find_lookback
+from gaugehouse.reports.allowance import Allowance, check_allowance
+from gaugehouse.reports.compute import find_needed_from
+from gaugehouse.reports.firmware import FIRMWARE, find_versions
+from gaugehouse.reports.formulas import (
+    choose_definitions,
+    find_supporting,
+    make_catalogue,
+    pin_series,
+    read_attributes,
+)
+from gaugehouse.reports.grouping import SHIFT, check_grouping
 from gaugehouse.reports.pin import Pin, PinnedComponent, PinnedSeries
+from gaugehouse.reports.planned import cut_period, pin_comparison, pin_exclusions, pin_shift_calendar
 from gaugehouse.reports.request import ComponentFilter, PeriodBounds, ReportRequest
 from gaugehouse.reports.zones import find_tzdata_version
 
 CATALOGUE_DIGITS = 16
-NO_TIME = timedelta(0)
 
 DEFAULT_KPIS: Mapping[MetricKind, tuple[str, ...]] = {
     MetricKind.GAUGE: ("count", "min", "max", "mean", "time_weighted_mean", "completeness", "coverage"),
@@ -38,6 +48,8 @@ DEFAULT_KPIS: Mapping[MetricKind, tuple[str, ...]] = {
     MetricKind.DELTA: ("count", "total", "completeness"),
     MetricKind.STATE: ("availability", "uptime", "downtime", "unknown_time", "coverage"),
 }
+DEFAULT_ALLOWANCE = Allowance()
+_DEFAULT_NAMES = tuple(dict.fromkeys(name for names in DEFAULT_KPIS.values() for name in names))
 
 
 class PinSource(Protocol):
@@ -52,6 +64,9 @@ class PinSource(Protocol):
     def gone(self, project: str, table: str) -> Gone | None:
         """Return before which instant rows were dropped on purpose."""
 
+    def pin(self) -> Snapshot | None:
+        """Return what the lake shows now, if there is one."""
+
 
 def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, how large
     session: Session,
@@ -62,6 +77,8 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
     body: ReportRequest,
     asked_at: datetime,
     cells_limit: int,
+    period: Period | None = None,
+    allowance: Allowance = DEFAULT_ALLOWANCE,
 ) -> Pin:
     """Resolve a question to everything its numbers depend on.
 
@@ -73,33 +90,62 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
         body: The question.
         asked_at: The `now` of named and running periods.
         cells_limit: Most values (series x KPIs x buckets).
+        period: What the question's period was resolved to before; `last_week` of a later revision is the same week.
+        allowance: What else it may cost.
 
     Raises:
-        PeriodRefused: Period, zone or bucket cannot be understood.
+        PeriodRefused: Period, zone or bucket cannot be understood, or shifts are asked for where there are none.
         NotFound: Components or metrics that the project does not have.
         Refused: KPIs that nobody knows, or that no chosen metric can have.
-        TooLarge: More values than the limit; the numbers are named.
+        TooLarge: More values than the limit, more exclusion windows, or more rows to read; the numbers are named.
     """
-    period = _read_period(body, asked_at)
-    refuse_gone(source.gone(project, "measurements"), period)  # at once: below, many series may have to be looked at
-    _check_kpis(body.kpis)
+    period = period or _read_period(body, asked_at)
+    gone = source.gone(project, "measurements")
+    refuse_gone(gone, period.start)  # at once: below, many series may have to be looked at
+    definitions = choose_definitions(session, project_id, body.kpis)
+    catalogue = make_catalogue(definitions)
+    _check_kpis(body.kpis, catalogue)
+    check_grouping(body.group_by)
     _check_metrics(session, project_id, body.metrics)
-    edges_us = bucket_edges_us(period, body.bucket, limit=cells_limit)
+    calendar = pin_shift_calendar(session, project_id)
+    edges_us, shifts = cut_period(period, body.bucket, calendar, limit=cells_limit)
+    in_shifts = cut_period(period, SHIFT, calendar, limit=cells_limit) if body.group_by == SHIFT else None
+    comparison = None
+    if body.compare is not None:
+        comparison = pin_comparison(
+            period,
+            body.compare,
+            now=asked_at,
+            bucket=body.bucket,
+            calendar=calendar,
+            shifts=shifts,
+            edges_us=edges_us,
+            gone=gone,
+            limit=cells_limit,
+        )
+    compared = [] if comparison is None or comparison.period is None else [comparison.period]
     as_of = source.newest_received_at()
     components = _pin_components(session, project_id, body, period)
     names = [one.name for one in components]
     newest = source.series(project, None if body.components == "all" else tuple(names))
     _check_size_at_least(newest, body, edges_us, cells_limit)
-    keys = _find_series(session, newest, project_id, body, names)
-    attributes = resolve_attributes(session, project_id, keys)
-    series = tuple(PinnedSeries(component=c, metric=m, attributes=attributes[c, m]) for c, m in keys)
+    known = _find_known(session, newest, project_id, names)
+    keys = _find_series(known, body, names)
+    used = [catalogue[name] for name in body.kpis or _DEFAULT_NAMES]
+    of_components = read_attributes(session, project_id, names, used)
+    series, supporting = pin_series(session, project_id, keys, find_supporting(keys, known, of_components, used))
+    if of_components:
+        components = tuple(replace(one, attributes=of_components.get(one.name, {})) for one in components)
     if body.metrics is not None:  # a component that measures other things is not part of the question
         concerned = {component for component, _ in keys}
         components = tuple(one for one in components if one.name in concerned)
-    refuse_gone(source.gone(project, "measurements"), period, find_lookback(series))
-    kpis = _choose_kpis(body.kpis, series)
+    is_whole = as_of is not None  # before the first row, and for a template, nobody knows which metrics there will be
+    kpis = _choose_kpis(body.kpis, series if is_whole else (), catalogue)
     _check_size(series, kpis, edges_us, cells_limit)
-    return Pin(
+    if in_shifts is not None:
+        _check_size(series, kpis, in_shifts[0], cells_limit)
+    names = [one.name for one in components]
+    pin = Pin(
         project=project,
         as_of=as_of,
         asked_at=asked_at,
@@ -109,42 +155,72 @@ def make_pin(  # noqa: PLR0913 - what is asked, of what, by the clock of whom, h
         components=components,
         series=series,
         kpis=kpis,
-        catalogue_version=find_catalogue_version(),
-        tzdata_version=find_tzdata_version(),
-        code_version=__version__,
+        **find_versions_of_now(),
+        supporting=supporting,
+        definitions=definitions,
+        shift_calendar=calendar,
+        shifts=shifts,
+        exclusions=pin_exclusions(session, project_id, names, [period, *compared]),
+        comparison=comparison,
+        rows_from=None if gone is None else gone.before,
+        group_by=body.group_by,
+        group_edges_us=() if in_shifts is None else tuple(in_shifts[0].tolist()),
+        group_shifts=() if in_shifts is None else in_shifts[1],
+        firmware=find_versions(source.pin(), project, names, period) if body.group_by == FIRMWARE else {},
     )
+    check_allowance(pin, source.pin(), allowance)
+    return pin
 
 
-def refuse_gone(gone: Gone | None, period: Period, lookback: timedelta = NO_TIME) -> None:
-    """Refuse a period that begins before what is left: numbers over a part of it would look whole.
+def refuse_gone(gone: Gone | None, needed_from: datetime) -> None:
+    """Refuse numbers that need rows which were dropped: over a part of them they would look whole.
 
     Args:
         gone: What was dropped.
-        period: What is asked about.
-        lookback: How far before the period rows matter: the last value before it holds into it.
+        needed_from: Instant of the oldest row that is needed.
 
     Raises:
-        Refused: measurements of the period, or of the look-back before it, were dropped by retention.
+        Refused: measurements that are needed were dropped by retention.
     """
-    if gone is not None and period.start - lookback < gone.before:
-        needed = "" if period.start < gone.before else f"the report needs up to {_span(lookback)} before its period; "
+    if gone is not None and needed_from < gone.before:
         raise Refused(
             f"measurements before {gone.before:%Y-%m-%d %H:%M} UTC are gone since {gone.since:%Y-%m-%d %H:%M} UTC "
-            f"(retention); {needed}ask for a later period",
+            "(retention); ask for a later period",
             code="dropped_by_retention",
             fields={"before": gone.before.isoformat(), "gone_since": gone.since.isoformat()},
         )
 
 
-def _span(lookback: timedelta) -> str:
-    days = lookback / timedelta(days=1)
-    return f"{days:.0f} days" if days >= 1 else f"{lookback.total_seconds():,.0f} s"
+def refuse_gone_of(gone: Gone | None, pin: Pin) -> None:
+    """Refuse a report that cannot be computed from its pin any more. Raises as `refuse_gone`."""
+    for period in pin.periods:
+        refuse_gone(gone, find_needed_from(pin, period))
+
+
+class Versions(TypedDict):
+    """By what a report is computed, as a pin names it: formulas, rules of time zones, code."""
+
+    catalogue_version: str
+    tzdata_version: str
+    code_version: str
+
+
+def find_versions_of_now() -> Versions:
+    """Return by what a report is computed now."""
+    return {
+        "catalogue_version": find_catalogue_version(),
+        "tzdata_version": find_tzdata_version(),
+        "code_version": __version__,
+    }
 
 
 def find_catalogue_version() -> str:
-    """Return a digest over what the catalogue says of each KPI: it changes when a formula does."""
-    rows = [(one.name, one.unit.value, one.formula, one.edge, sorted(one.kinds)) for one in CATALOGUE.values()]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:CATALOGUE_DIGITS]
+    """Return a digest over what the catalogue says of each KPI, and by which facts: it changes when a number could."""
+    rows = [
+        (one.name, one.unit, one.formula, one.edge, sorted(one.kinds), one.definition.zero, str(one.definition.caveats))
+        for one in CATALOGUE.values()
+    ]
+    return hashlib.sha256(json.dumps([FACTS_VERSION, rows]).encode()).hexdigest()[:CATALOGUE_DIGITS]
 
 
 def _read_period(body: ReportRequest, now: datetime) -> Period:
@@ -155,17 +231,17 @@ def _read_period(body: ReportRequest, now: datetime) -> Period:
     return parse_period(body.period, timezone=body.timezone, now=now)
 
 
-def _check_kpis(kpis: Sequence[str] | None) -> None:
+def _check_kpis(kpis: Sequence[str] | None, catalogue: Mapping[str, Kpi]) -> None:
     if kpis is None:
         return
-    unknown = [name for name in kpis if name not in CATALOGUE]
+    unknown = [name for name in kpis if name not in catalogue]
     if unknown or not kpis:
         shown = [show_name(name) for name in unknown[:MAX_ROWS_NAMED]]
         wrong = ", ".join(map(repr, shown))
         raise Refused(
-            f"there is no KPI {wrong}; known are {', '.join(CATALOGUE)}" if wrong else "name at least one KPI",
+            f"there is no KPI {wrong}; known are {', '.join(catalogue)}" if wrong else "name at least one KPI",
             code="kpi_unknown",
-            fields={"unknown": shown, "known": list(CATALOGUE)},
+            fields={"unknown": shown, "known": list(catalogue)},
         )
 
 
@@ -181,7 +257,7 @@ def _pin_components(
     else:
         chosen = resolve_components(session, project_id, names=body.components)
     statement = (
-        select(Component.name, Component.type, Component.labels, Component.retired_at)
+        select(Component.name, Component.type, Component.labels, Component.commissioned_at, Component.retired_at)
         .where(Component.project_id == project_id)
         .order_by(Component.name)
     )
@@ -189,26 +265,37 @@ def _pin_components(
         statement = statement.where(or_(Component.retired_at.is_(None), Component.retired_at > period.start))
     portions = [statement] if chosen is None else [statement.where(Component.name.in_(p)) for p in split_names(chosen)]
     return tuple(
-        PinnedComponent(name=row.name, type=row.type, labels=dict(row.labels), retired_at=row.retired_at)
+        PinnedComponent(
+            name=row.name,
+            type=row.type,
+            labels=dict(row.labels),
+            commissioned_at=row.commissioned_at,
+            retired_at=row.retired_at,
+        )
         for portion in portions
         for row in session.execute(portion)
     )
 
 
-def _find_series(
-    session: Session, newest: pa.Table, project_id: str, body: ReportRequest, components: Sequence[str]
-) -> list[tuple[str, str]]:
-    """Return (component, metric) of every series the report is about, sorted, silent ones included.
-
-    Known are the series that have rows and those that the inventory describes for one component. A component without
-    any gets the metrics that were asked for; components that were named get each metric that was named.
-    """
+def _find_known(session: Session, newest: pa.Table, project_id: str, components: Sequence[str]) -> set[tuple[str, str]]:
+    """Return (component, metric) of the series that have rows, and of those that are described for one component."""
     listed = set(components)
     known = set(zip(newest["component"].to_pylist(), newest["metric"].to_pylist(), strict=True))
     known |= _find_described(session, project_id)
-    known = {key for key in known if key[0] in listed}
+    return {key for key in known if key[0] in listed}
+
+
+def _find_series(
+    known: Collection[tuple[str, str]], body: ReportRequest, components: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Return (component, metric) of every series the report is about, sorted, silent ones included.
+
+    A component without any known series gets the metrics that were asked for; components that were named get each
+    metric that was named.
+    """
     if body.metrics is None:
         return sorted(known)
+    listed = set(components)
     silent = listed - {component for component, _ in known}
     is_named = isinstance(body.components, tuple)
     wanted = {(component, metric) for component in (listed if is_named else silent) for metric in body.metrics}
@@ -240,17 +327,19 @@ def _find_described(session: Session, project_id: str) -> set[tuple[str, str]]:
     return {(row.name, row.metric) for row in session.execute(statement)}
 
 
-def _choose_kpis(asked: Sequence[str] | None, series: Sequence[PinnedSeries]) -> dict[MetricKind, tuple[str, ...]]:
+def _choose_kpis(
+    asked: Sequence[str] | None, series: Sequence[PinnedSeries], catalogue: Mapping[str, Kpi]
+) -> dict[MetricKind, tuple[str, ...]]:
     """Return the KPIs of each kind of metric: those asked for that the kind can have, or the default ones."""
     if asked is None:
         return dict(DEFAULT_KPIS)
     names = tuple(dict.fromkeys(asked))
-    chosen = {kind: tuple(name for name in names if kind in CATALOGUE[name].kinds) for kind in MetricKind}
+    chosen = {kind: tuple(name for name in names if kind in catalogue[name].kinds) for kind in MetricKind}
     kinds = {one.attributes.kind for one in series}
-    useless = [name for name in names if kinds and not kinds & set(CATALOGUE[name].kinds)]
+    useless = [name for name in names if kinds and not kinds & catalogue[name].kinds]
     if useless:
         present = ", ".join(sorted(kinds))
-        fitting = ", ".join(sorted(CATALOGUE[useless[0]].kinds))
+        fitting = ", ".join(sorted(catalogue[useless[0]].kinds))
         raise Refused(
             f"{useless[0]} is for metrics of kind {fitting}, but the chosen ones are {present}; "
             "choose other metrics or set the kind of these",

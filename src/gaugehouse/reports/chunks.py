@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gaugehouse.lake import Snapshot
 from gaugehouse.measurements.metric import MetricKind
+from gaugehouse.measurements.schema import QUALITY_BAD
 from gaugehouse.measurements.selection import Selection
 from gaugehouse.measurements.series import SeriesRows
 from gaugehouse.reports.pin import PinnedSeries
@@ -33,14 +36,18 @@ WHERE quality < 2 AND value IS NOT NULL
 GROUP BY component, metric
 """
 
-NO_ROWS = SeriesRows(
-    components=[],
-    metrics=[],
-    offsets=np.zeros(1, dtype=np.int64),
-    measured_at_us=np.empty(0, dtype=np.int64),
-    value=np.empty(0, dtype=np.float64),
-    quality=np.empty(0, dtype=np.uint8),
-)
+
+# A straight line over the end leads to the very next row, good or bad.
+ROW_BEHIND_SQL = """
+SELECT
+    component,
+    metric,
+    min(epoch_us(measured_at), 1) AS measured_at_us,
+    arg_min(coalesce(value, 'NaN'::DOUBLE), measured_at, 1) AS value,
+    arg_min(quality, measured_at, 1) AS quality
+FROM rows
+GROUP BY component, metric
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +55,8 @@ class Limits:
     """What one portion may hold at once.
 
     Args:
-        rows: Rows that are loaded; one series may have more.
-        cells: Series x buckets whose facts are kept, about 600 bytes each and 100 per KPI.
+        rows: Rows that are loaded, as far as known without reading them; one series may have more.
+        cells: Series x buckets whose facts are kept, about 670 bytes each and 100 per KPI.
     """
 
     rows: int = 5_000_000
@@ -58,16 +65,24 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """Series that are read and computed together, in the order of the pin, and how many rows they have."""
+    """Series that are read and computed together, in the order of the pin, and about how many rows that takes."""
 
     series: tuple[PinnedSeries, ...]
     rows: int
 
 
 def split_series(
-    series: Sequence[PinnedSeries], rows_of: Mapping[tuple[str, str], int], *, buckets: int, limits: Limits
+    series: Sequence[PinnedSeries],
+    rows_of: Mapping[tuple[str, str], int],
+    *,
+    buckets: int,
+    limits: Limits,
+    together: bool = False,
 ) -> Iterator[Chunk]:
-    """Yield the series in order, cut between components; a component over the limits is cut between its metrics."""
+    """Yield the series in order, cut between components; a component over the limits is cut between its metrics.
+
+    Where formulas look beyond one metric, the series of a component stay `together`, whatever the limits.
+    """
     series_limit = max(1, limits.cells // buckets)
     held: list[PinnedSeries] = []
     held_rows = 0
@@ -77,7 +92,7 @@ def split_series(
         if held and (held_rows + own_rows > limits.rows or len(held) + len(own) > series_limit):
             yield Chunk(series=tuple(held), rows=held_rows)
             held, held_rows = [], 0
-        if own_rows > limits.rows or len(own) > series_limit:
+        if not together and (own_rows > limits.rows or len(own) > series_limit):
             yield from _split_component(own, rows_of, series_limit=series_limit, rows_limit=limits.rows)
             continue
         held += own
@@ -93,23 +108,41 @@ def count_rows(snapshot: Snapshot, selection: Selection) -> dict[tuple[str, str]
     return dict(zip(keys, counts["n"].to_pylist(), strict=True))
 
 
-def load_chunk(snapshot: Snapshot | None, selection: Selection, chunk: Chunk) -> SeriesRows:
-    """Return the rows of a portion's series, one entry per series of it, with what counters need behind the end.
+def load_chunk(
+    snapshot: Snapshot | None,
+    selection: Selection,
+    chunk: Chunk,
+    *,
+    look_ahead: timedelta | None = None,
+    threads: int = 1,
+) -> SeriesRows:
+    """Return the rows of a portion's series, one entry per series of it, with what is needed behind the end.
 
     Args:
         snapshot: One pinned moment; None is a lake without rows.
         selection: Project, look-back and period of the report.
         chunk: Which series.
+        look_ahead: How far behind the end the next row of a level is looked for; None: it is not needed.
+        threads: Files are read by this many threads.
     """
     wanted = [(one.component, one.metric) for one in chunk.series]
     if snapshot is None:
-        return align_rows(NO_ROWS, wanted)
-    rows = align_rows(snapshot.load_series(_narrow(selection, chunk.series)), wanted)
+        return align_rows(SeriesRows.empty(), wanted)
+    rows = align_rows(snapshot.load_series(narrow(selection, chunk.series), threads=threads), wanted)
     counters = [one for one in chunk.series if one.attributes.kind is MetricKind.COUNTER]
-    if not counters or selection.end is None:
+    others = [one for one in chunk.series if one.attributes.kind is not MetricKind.COUNTER]
+    if selection.end is None:
         return rows
-    behind = replace(_narrow(selection, counters), start=selection.end, end=None)
-    return append_points(rows, snapshot.read(behind, POINTS_BEHIND_SQL).read_all(), counters)
+    if counters and look_ahead is not None:  # a bad row parts the last line, and is no point
+        behind = replace(narrow(selection, counters), start=selection.end, end=selection.end + look_ahead)
+        rows = append_points(rows, _keep_bad(snapshot.read(behind, ROW_BEHIND_SQL).read_all()), counters)
+    if counters:
+        behind = replace(narrow(selection, counters), start=selection.end, end=None)
+        rows = append_points(rows, snapshot.read(behind, POINTS_BEHIND_SQL).read_all(), counters)
+    if others and look_ahead is not None:
+        behind = replace(narrow(selection, others), start=selection.end, end=selection.end + look_ahead)
+        rows = append_points(rows, snapshot.read(behind, ROW_BEHIND_SQL).read_all(), others)
+    return rows
 
 
 def align_rows(rows: SeriesRows, wanted: Sequence[tuple[str, str]]) -> SeriesRows:
@@ -133,24 +166,24 @@ def align_rows(rows: SeriesRows, wanted: Sequence[tuple[str, str]]) -> SeriesRow
     )
 
 
-def append_points(rows: SeriesRows, points: pa.Table, counters: Sequence[PinnedSeries]) -> SeriesRows:
+def append_points(rows: SeriesRows, points: pa.Table, series: Sequence[PinnedSeries]) -> SeriesRows:
     """Return the rows with later points behind the last row of their series.
 
     Args:
         rows: Rows up to some instant.
         points: component, metric and lists measured_at_us, value, quality in time order, all behind that instant.
-        counters: Series whose points are taken; those of others are left out.
+        series: Those whose points are taken; points of others are left out.
     """
     index = {key: position for position, key in enumerate(zip(rows.components, rows.metrics, strict=True))}
-    asked = {(one.component, one.metric) for one in counters}
+    asked = {(one.component, one.metric) for one in series}
     keys = list(zip(points["component"].to_pylist(), points["metric"].to_pylist(), strict=True))
     taken = sorted((index[key], place) for place, key in enumerate(keys) if key in asked)
     chosen = points.take(pa.array([place for _, place in taken], pa.int64())).combine_chunks()
-    series = np.array([position for position, _ in taken], dtype=np.int64)
+    positions = np.array([position for position, _ in taken], dtype=np.int64)
     counts = chosen["measured_at_us"].combine_chunks().value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
-    at = np.repeat(rows.offsets[series + 1], counts)
+    at = np.repeat(rows.offsets[positions + 1], counts)
     lengths = np.diff(rows.offsets)
-    lengths[series] += counts
+    lengths[positions] += counts
     return replace(
         rows,
         offsets=_offsets(lengths),
@@ -158,6 +191,12 @@ def append_points(rows: SeriesRows, points: pa.Table, counters: Sequence[PinnedS
         value=np.insert(rows.value, at, _flatten(chosen["value"], np.float64)),
         quality=np.insert(rows.quality, at, _flatten(chosen["quality"], np.uint8)),
     )
+
+
+def _keep_bad(points: pa.Table) -> pa.Table:
+    """Return the rows behind that are no points, of lists of one row each."""
+    value, quality = (pc.list_element(points[name], 0) for name in ("value", "quality"))
+    return points.filter(pc.or_(pc.is_nan(value), pc.equal(quality, QUALITY_BAD)))
 
 
 def _split_component(
@@ -175,7 +214,8 @@ def _split_component(
     yield Chunk(series=tuple(held), rows=held_rows)
 
 
-def _narrow(selection: Selection, series: Sequence[PinnedSeries]) -> Selection:
+def narrow(selection: Selection, series: Sequence[PinnedSeries]) -> Selection:
+    """Return a selection of the components and metrics of some series; it may have other pairs of them."""
     return replace(
         selection,
         components=tuple(sorted({one.component for one in series})),

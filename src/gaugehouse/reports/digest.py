@@ -7,28 +7,31 @@ from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 
-from gaugehouse.reports.result import RESULT
+from gaugehouse.reports.result import SCHEMAS, VALUES, Answer
 
 DIGEST_FORMAT = "gaugehouse.report.1"
+KEYS = ("group", "component", "metric", "kpi", "bucket_start")
 DIGITS = 12  # significant; the last bits of a double may differ between machines' math libraries
 
 
-def digest_result(pin: Mapping[str, object], result: pa.Table) -> str:
+def digest_result(pin: Mapping[str, object], answer: Answer) -> str:
     """Return SHA-256 over the pin and every value of a result, as 64 hexadecimal digits.
 
     The text that is hashed: one line of canonical JSON of the pin, then one JSON line per row in the order of
     (component, metric, kpi, bucket_start), floats at 12 significant digits as text, missing values as null.
+    Comparison and groups follow, where there are any: a line with the name of the table, then its rows likewise.
 
     Args:
         pin: Everything the numbers depend on, JSON-able; no id of the report or its asker is part of it.
-        result: Columns of RESULT, any order of rows.
+        answer: Any order of rows.
     """
     digest = hashlib.sha256(f"{DIGEST_FORMAT}\n{_canonical(pin)}\n".encode())
-    ordered = result.select(RESULT.names).sort_by(
-        [(name, "ascending") for name in ("component", "metric", "kpi", "bucket_start")]
-    )
-    for line in _lines(ordered):
-        digest.update(line)
+    for name in (VALUES, *(one for one in sorted(answer.tables) if one != VALUES)):
+        if name != VALUES:
+            digest.update(f"{name}\n".encode())
+        keys = [(key, "ascending") for key in KEYS if key in SCHEMAS[name].names]
+        for line in _lines(answer.tables[name].select(SCHEMAS[name].names).sort_by(keys)):
+            digest.update(line)
     return digest.hexdigest()
 
 

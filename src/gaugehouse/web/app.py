@@ -19,6 +19,10 @@ from gaugehouse.web.traffic import Traffic
 INGEST_PATHS = frozenset({"/v1/measurements", "/v1/events"}) | influx.INGEST_PATHS
 
 
+def _stay() -> bool:
+    return False
+
+
 def create_app(runtime: Runtime) -> Api:
     """Return the application; it owns nothing: whoever made the runtime closes it."""
     settings = runtime.settings
@@ -45,6 +49,7 @@ def create_app(runtime: Runtime) -> Api:
     app.state.runtime = runtime
     app.state.traffic = traffic
     app.state.threads = Threads()
+    app.state.is_leaving = _stay  # who serves the application says when requests should wait for nothing any more
     install_error_table(app)
     app.include_router(docs.router)
     for router in ROUTERS:

@@ -1,9 +1,12 @@
 """What comes over the edge as JSON bodies and query texts: read into types that cannot be wrong."""
 
+from datetime import UTC
 from typing import Annotated, TypeVar
 
 from fastapi import Query
 from pydantic import (
+    AfterValidator,
+    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -52,6 +55,21 @@ class EdgeBody(BaseModel):
 
 
 Body = TypeVar("Body", bound=EdgeBody)
+
+
+def _require_text(value: object) -> object:
+    if isinstance(value, str):
+        return value
+    raise PydanticCustomError("instant_refused", "an instant is a text, as 2026-03-16T06:00:00Z")
+
+
+# Strict types take no text for an instant, lax ones take numbers: nobody knows of what.
+Instant = Annotated[
+    AwareDatetime,
+    Field(strict=False),
+    BeforeValidator(_require_text),
+    AfterValidator(lambda instant: instant.astimezone(UTC)),  # answers and the database say it the same way
+]
 
 
 def _split_names(values: object) -> object:

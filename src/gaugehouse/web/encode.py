@@ -17,11 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from starlette.responses import Response, StreamingResponse
 
+from gaugehouse.reports.render.cells import disarm_formulas, write_instants
 from gaugehouse.web.negotiate import MEDIA_TYPES, Format
 
-FORMULA_STARTS = r"^[=+\-@\t\r]"
-WHOLE_SECONDS = "%Y-%m-%dT%H:%M:%SZ"
-WITH_MICROSECONDS = "%Y-%m-%dT%H:%M:%S%.6fZ"
 NESTED = "body"  # the column of events that holds canonical JSON text (measurements/schema.py)
 ROWS_AT_ONCE = 65_536  # of one JSON chunk: 12 MB of text
 FEW_ROWS = 64
@@ -34,30 +32,6 @@ def _frame(batch: pa.RecordBatch) -> pl.DataFrame:
     return frame
 
 
-def _write_instants(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the frame with every instant as text, by the rule of this module."""
-    instants = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Datetime)]
-    return frame.with_columns(
-        pl.when(pl.col(name).dt.microsecond() == 0)
-        .then(pl.col(name).dt.strftime(WHOLE_SECONDS))
-        .otherwise(pl.col(name).dt.strftime(WITH_MICROSECONDS))
-        .alias(name)
-        for name in instants
-    )
-
-
-def _disarm_formulas(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the frame with `'` before every text that a spreadsheet would take for a formula."""
-    texts = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.String)]
-    return frame.with_columns(
-        pl.when(pl.col(name).str.contains(FORMULA_STARTS))
-        .then(pl.lit("'") + pl.col(name))
-        .otherwise(pl.col(name))
-        .alias(name)
-        for name in texts
-    )
-
-
 def _plain_frame(batch: pa.RecordBatch) -> pl.DataFrame:
     """Return the batch with plain text instead of codes: names may be dictionaries on the wire between rooms."""
     return _frame(batch).with_columns(pl.col(pl.Categorical).cast(pl.String))
@@ -67,7 +41,7 @@ def encode_ndjson(batch: pa.RecordBatch) -> bytes:
     """Return one JSON object per row and line; a column named `body` holds JSON text and becomes a JSON value."""
     if batch.num_rows <= FEW_ROWS:
         return _encode_few(batch)
-    frame = _write_instants(_plain_frame(batch))
+    frame = write_instants(_plain_frame(batch))
     text: str = _nest_body(frame) if NESTED in frame.columns else frame.write_ndjson()
     return text.encode()
 
@@ -96,7 +70,7 @@ def _stream_ndjson(batches: Iterator[pa.RecordBatch], _schema: pa.Schema) -> Ite
 def _stream_csv(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[bytes]:
     yield (",".join(schema.names) + "\n").encode()
     for batch in batches:
-        frame = _disarm_formulas(_write_instants(_plain_frame(batch)))
+        frame = disarm_formulas(write_instants(_plain_frame(batch)))
         text: str = frame.write_csv(include_header=False)
         yield text.encode()
 

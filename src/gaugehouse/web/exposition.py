@@ -11,9 +11,11 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
-from sqlalchemy import func, select
+from sqlalchemy import and_, case, func, select
+from sqlalchemy.orm import Session
 
 from gaugehouse import __version__
+from gaugehouse.database import database_now
 from gaugehouse.database.tables import Job
 from gaugehouse.errors import Unavailable
 from gaugehouse.lake import Durations, RowCounts
@@ -21,6 +23,10 @@ from gaugehouse.runtime import Runtime
 from gaugehouse.web.traffic import Traffic
 
 Labels = tuple[str, ...]
+
+# A delivery that waits hours for its next attempt is no sign of too few workers.
+IS_WAITING = and_(Job.status == "queued", Job.run_at > database_now())
+JOB_STATE = case((IS_WAITING, "waiting"), else_=Job.status).label("state")
 
 METRICS: Mapping[str, tuple[str, str]] = {
     "gaugehouse_build_info": ("gauge", "Version of the running service; always 1"),
@@ -43,7 +49,7 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "gaugehouse_series": ("gauge", "Series in memory"),
     "gaugehouse_lake_commits_total": ("counter", "Commits to the Delta table since it was made"),
     "gaugehouse_database_up": ("gauge", "1 when the database answered this scrape, else 0"),
-    "gaugehouse_jobs": ("gauge", "Jobs by state; `queued` is the depth of the queue"),
+    "gaugehouse_jobs": ("gauge", "Jobs by state; `queued` is the depth of the queue, `waiting` is for later"),
     "gaugehouse_http_request_seconds": ("histogram", "Time to answer, by method, route and class of status"),
     "gaugehouse_http_requests_in_flight": ("gauge", "Requests that are being answered"),
 }
@@ -116,12 +122,10 @@ class ServiceCollector(Collector):
         """Yield what only the database knows; all else must be told just when it is away."""
         try:
             with self.runtime.database.reading() as session:
-                found = session.execute(select(Job.status, func.count()).group_by(Job.status)).all()
+                counts = count_jobs(session)
         except Unavailable:
             yield _gauge("gaugehouse_database_up", {(): {(): 0.0}})
             return
-        counts: dict[Labels, float] = {("queued",): 0.0, ("running",): 0.0}
-        counts.update({(status,): float(count) for status, count in found})
         yield _gauge("gaugehouse_database_up", {(): {(): 1.0}})
         yield _gauge("gaugehouse_jobs", {("state",): counts})
 
@@ -129,6 +133,12 @@ class ServiceCollector(Collector):
         durations = dict(self.traffic.durations)  # a request may end meanwhile
         yield _histogram("gaugehouse_http_request_seconds", ("method", "route", "status"), durations)
         yield _gauge("gaugehouse_http_requests_in_flight", {(): {(): float(self.traffic.in_flight)}})
+
+
+def count_jobs(session: Session) -> dict[Labels, float]:
+    """Return how many jobs there are in each state; a queue that is empty is a zero."""
+    found = session.execute(select(JOB_STATE, func.count()).group_by("state")).all()
+    return {("queued",): 0.0, ("running",): 0.0} | {(state,): float(count) for state, count in found}
 
 
 _ROW_COUNTS: Mapping[str, Callable[[RowCounts], int]] = {

@@ -3,13 +3,16 @@
 Rows leave in the forms they come in by, and are asked for by the same media types.
 """
 
-from typing import Annotated
+from collections.abc import Iterable, Mapping
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Header, Query
 
 from gaugehouse.errors import NotAcceptable
 from gaugehouse.ingest import FORMATS as FORMATS
 from gaugehouse.ingest import Format as Format
+
+Answer = TypeVar("Answer")
 
 MEDIA_TYPES: dict[Format, str] = {
     Format.JSON: "application/json",
@@ -49,15 +52,29 @@ def choose_format(accept: str | None) -> Format:
     Raises:
         NotAcceptable: nothing that is written here is wanted.
     """
+    return choose(accept, FORMATS, available=MEDIA_TYPES.values())
+
+
+def choose(accept: str | None, answers: Mapping[str, Answer], *, available: Iterable[str]) -> Answer:
+    """Return the best answer for an Accept header; at equal weight, and without a header, the first.
+
+    Args:
+        accept: The header.
+        answers: By media type, without parameters.
+        available: What the refusal names.
+
+    Raises:
+        NotAcceptable: none of them is wanted.
+    """
     if accept is None or not accept.strip():
-        return Format.JSON
+        return next(iter(answers.values()))
     ranges = [_parse_range(part) for part in accept.split(",") if part.strip()]
-    weighed = [(_weigh(media_type, ranges), answer) for media_type, answer in FORMATS.items()]
+    weighed = [(_weigh(media_type, ranges), answer) for media_type, answer in answers.items()]
     best_weight, best = max(weighed, key=lambda pair: pair[0])
     if best_weight <= 0.0:
+        named = list(available)
         raise NotAcceptable(
-            f"none of the wanted media types is written; choose one of {', '.join(MEDIA_TYPES.values())}",
-            fields={"available": list(MEDIA_TYPES.values())},
+            f"none of the wanted media types is written; choose one of {', '.join(named)}", fields={"available": named}
         )
     return best
 

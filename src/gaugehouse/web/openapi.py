@@ -23,6 +23,8 @@ TAGS = [
     {"name": "events", "description": "Things that happened at an instant, with a JSON body"},
     {"name": "components", "description": "What is measured, and what is known about it"},
     {"name": "metrics", "description": "Named quantities with unit, kind and limits"},
+    {"name": "kpis", "description": "Formulas over measurements: built in, and defined by managers"},
+    {"name": "calendar", "description": "What a plant plans: shifts, and windows that do not count"},
     {"name": "reports", "description": "KPIs over periods, computed by jobs, kept as evidence"},
     {"name": "access", "description": "Tokens and who you are"},
     {"name": "health", "description": "For load balancers; no credentials"},

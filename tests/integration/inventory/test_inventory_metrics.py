@@ -4,14 +4,16 @@ from gaugehouse.errors import AlreadyExists, NotFound, Refused, RowsRefused
 from gaugehouse.inventory import (
     NewComponent,
     NewMetric,
+    ProjectSettings,
     create_components,
     create_metrics,
     find_metrics,
     get_metric,
+    put_project_settings,
     resolve_attributes,
     update_metric,
 )
-from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateClass
+from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateClass, Subgroup
 
 
 def _create(database, project_id, *new):
@@ -140,6 +142,19 @@ BAD_VALUES = [
     ("state_classes", {"1": []}),
     ("state_classes", ["up"]),
     ("state_classes", {str(number): "up" for number in range(65)}),
+    ("state_names", {"on": "producing"}),
+    ("state_names", {"1": ""}),
+    ("state_names", {"1": 7}),
+    ("state_names", ["producing"]),
+    ("alive_metric", ""),
+    ("alive_metric", 7),
+    ("lateness_s", 0),
+    ("lateness_s", "1h"),
+    ("subgroup", "1"),
+    ("subgroup", "1001"),
+    ("subgroup", "P1D"),
+    ("subgroup", "day"),
+    ("subgroup", 5),
 ]
 
 
@@ -182,3 +197,48 @@ def test_metrics_are_listed_by_kind_search_and_page(plant, project_id):
             find_metrics(session, project_id, kind="speed")
     names = [item.name for item in first.items + rest.items]
     assert names == ["temperature", "running", "pressure", "parts_total"]
+
+
+def test_names_of_states_alive_metric_lateness_and_subgroup_are_resolved(plant, project_id):
+    changes = {
+        "state_names": {"1.0": "producing", "7": "cleaning"},
+        "alive_metric": "pressure",
+        "lateness_s": 3600,
+        "subgroup": "05",
+    }
+    with plant.transaction() as session:
+        changed = update_metric(session, project_id, "running", changes)
+        update_metric(session, project_id, "running", {"subgroup": "PT1H", "lateness_s": 60}, component="pump-1")
+        found = resolve_attributes(session, project_id, [("pump-1", "running"), ("pump-2", "running")])
+    assert changed.state_names == {"1": "producing", "7": "cleaning"}
+    assert (changed.subgroup, changed.lateness_s, changed.alive_metric, changed.hints) == ("5", 3600.0, "pressure", ())
+    own, common = found.values()
+    assert common.state_names == {1.0: "producing", 7.0: "cleaning"}
+    assert common.state_classes[1.0] is StateClass.UP
+    assert (common.subgroup, own.subgroup) == (
+        Subgroup(size=5, expression="5"),
+        Subgroup(duration_us=3_600_000_000, expression="PT1H"),
+    )
+    assert (common.alive_metric, common.lateness_s, own.lateness_s) == ("pressure", 3600.0, 60.0)
+
+
+def test_an_alive_metric_that_nobody_knows_yet_is_allowed_with_a_hint(plant, project_id):
+    with plant.transaction() as session:
+        (hint,) = update_metric(session, project_id, "running", {"alive_metric": "heart_beat"}).hints
+        assert "heart_beat" in hint
+        assert update_metric(session, project_id, "running", {"unit": "1"}).hints == ()
+    created = _create(plant, project_id, NewMetric(name="a", alive_metric="b"), NewMetric(name="b", alive_metric="c"))
+    assert [len(one.hints) for one in created] == [0, 1]  # b came with the same request
+
+
+def test_a_metric_is_not_kept_alive_by_itself(plant, project_id):
+    with plant.transaction() as session, pytest.raises(RowsRefused):
+        update_metric(session, project_id, "running", {"alive_metric": "running"})
+
+
+def test_the_lateness_bound_of_the_project_counts_where_a_metric_has_none(plant, project_id):
+    with plant.transaction() as session:
+        put_project_settings(session, project_id, ProjectSettings(lateness_limit_s=7200))
+        update_metric(session, project_id, "pressure", {"lateness_s": 60})
+        found = resolve_attributes(session, project_id, [("pump-1", "pressure"), ("pump-1", "temperature")])
+    assert [attributes.lateness_s for attributes in found.values()] == [60.0, 7200.0]

@@ -11,6 +11,7 @@ from gaugehouse.jobs import (
     JobCancelled,
     JobLost,
     JobStatus,
+    Progress,
     claim,
     enqueue,
     fail,
@@ -106,7 +107,7 @@ def test_the_lease_is_counted_by_the_databases_clock(database):
 
 def test_progress_is_seen(database):
     job_id = _enqueue(database)
-    set_progress(database, _claim(database), 42.5, "computing facts")
+    set_progress(database, _claim(database), Progress(percent=42.5, doing="computing facts"))
     seen = _see(database, job_id)
     assert (seen.progress_percent, seen.doing) == (42.5, "computing facts")
 
@@ -135,7 +136,7 @@ def _write_as_loser(database: Database, job: Job) -> list[str]:
 
     accepted: list[str] = []
     with refused("progress"):
-        set_progress(database, job, 10, "late")
+        set_progress(database, job, Progress(percent=10, doing="late"))
     with refused("finish"), database.transaction() as session:
         session.add(tables.Setting(name="late", value={}))
         finish(session, job, {"late": True})
@@ -264,7 +265,7 @@ def test_a_running_job_learns_that_it_is_cancelled(database):
         assert request_cancel(session, job_id) is JobStatus.RUNNING
     assert heartbeat(database, worker="w1", jobs=[job], lease_s=30.0).cancel_requested == {(job_id, 1)}
     with pytest.raises(JobCancelled):
-        set_progress(database, job, 10, "still going")
+        set_progress(database, job, Progress(percent=10, doing="still going"))
 
 
 def test_a_cancelled_job_whose_worker_died_ends_as_cancelled(database):

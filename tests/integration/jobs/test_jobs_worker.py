@@ -209,7 +209,7 @@ def test_a_job_claimed_during_a_heartbeat_does_not_look_lost(database):
     def claim_one_more():
         job = claim(database, worker="w1", kinds={"work"}, lease_s=30.0)
         if job is not None:
-            held[job.id, job.attempts] = (job, Control(lambda _percent, _doing: None))
+            held[job.id, job.attempts] = (job, Control(lambda _progress: None))
 
     claim_one_more()
     racing = _ClaimsBeforeEachTransaction(database, claim_one_more)

@@ -176,6 +176,27 @@ def test_stamps_rise_with_the_order_of_acknowledgement_and_make_the_past_readabl
     assert read_committed_through(lake.layout) == stamps[-1]
 
 
+def test_what_was_received_after_a_moment_can_be_read_alone_wherever_it_lies(lake):
+    stamps = []
+    for t in range(6):
+        stamps.append(lake.append_measurements("p", measurement_batch([("a", "m", 10 - t, float(t))])).received_at)
+        if t == 3:
+            lake.flush()
+    for compact in (False, True):
+        if compact:
+            lake.flush()
+            lake.compact()
+        for count, stamp in enumerate(stamps, start=1):
+            later = Selection(project="p", received_after=stamp)
+            expected = sorted(10 - t for t in range(count, 6))
+            assert [row["measured_at"] for row in rows_of(lake.pin(), selection=later)] == list(
+                map(from_epoch_us, expected)
+            )
+            assert lake.pin().load_series(later).measured_at_us.tolist() == expected
+        between = Selection(project="p", received_after=stamps[1], as_of=stamps[4])
+        assert lake.pin().load_series(between).measured_at_us.tolist() == [6, 7, 8]
+
+
 def test_a_snapshot_does_not_change_while_rows_arrive_and_are_flushed(lake):
     lake.append_measurements("p", measurement_batch([("a", "m", 1, 1.0)]))
     pinned = lake.pin()

@@ -11,8 +11,9 @@ from sqlalchemy import update
 
 from gaugehouse.access import Caller, Scope
 from gaugehouse.config import Settings
-from gaugehouse.database.tables import Job, Metric, Report
+from gaugehouse.database.tables import Job, Metric, ReportRevision
 from gaugehouse.errors import AlreadyExists, Forbidden, NotFound, PeriodRefused, Refused, TooLarge, Unavailable
+from gaugehouse.inventory import update_metric
 from gaugehouse.jobs import JobLost, claim
 from gaugehouse.jobs.control import Control
 from gaugehouse.lake import Lake, open_snapshot
@@ -23,12 +24,14 @@ from gaugehouse.reports import (
     PeriodBounds,
     ReportRequest,
     cancel_report,
+    get_pin,
     get_report,
     list_reports,
     read_result,
     request_report,
     run_report,
 )
+from gaugehouse.reports.ask import refuse_gone_of
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -343,14 +346,14 @@ def test_a_running_report_stops_between_portions(plant):
     spoken = []
 
     def slow(job, control):
-        def progress(percent, doing):
-            spoken.append(doing)
-            if doing.startswith("computing a"):
+        def tell(progress):
+            spoken.append(progress.doing)
+            if progress.doing.startswith("computing a"):
                 began.set()
                 go_on.wait(30)
-            Control.progress(control, percent, doing)
+            Control.tell(control, progress)
 
-        control.progress = progress
+        control.tell = tell
         run_report(job, control, worker=plant.worker())
 
     plant.limits = type(plant.limits)(rows=10, cells=10)
@@ -403,13 +406,13 @@ def test_a_defect_fails_the_report_without_a_path_or_a_traceback(plant):
     report = plant.ask()
     with plant.database.transaction() as session:
         session.execute(update(Job).values(attempts_limit=1))
-        session.execute(update(Report).values(pin={"format": 99, "/secret/path": 1}))
+        session.execute(update(ReportRevision).values(pin={"format": 99, "/secret/path": 1}))
 
     with plant.working():
         pause = threading.Event()
         for _ in range(1000):
             with plant.database.reading() as session:
-                job = session.get(Job, session.get(Report, report.id).job_id)
+                job = session.get(Job, session.get(ReportRevision, (report.id, 1)).job_id)
                 if job.status == "failed":
                     break
             pause.wait(0.02)
@@ -434,7 +437,7 @@ def test_a_worker_that_lost_its_job_stores_nothing(plant):
     slow = claimed(plant, "slow")
     threading.Event().wait(0.05)  # its lease runs out
     fast = claimed(plant, "fast")
-    control = Control(lambda _percent, _doing: None)
+    control = Control(lambda _progress: None)
     with pytest.raises(JobLost):
         run_report(slow, control, worker=plant.worker())
     folder = plant.layout.reports_dir / report.id
@@ -463,7 +466,7 @@ def test_a_failed_commit_can_be_run_again_with_the_same_digest(plant, monkeypatc
     report = plant.ask()
     plant.lake.flush()
     job = claimed(plant, "first")
-    control = Control(lambda _percent, _doing: None)
+    control = Control(lambda _progress: None)
 
     def broken(*_):
         raise Unavailable("the database is gone")
@@ -492,7 +495,7 @@ def test_the_pin_is_stored_with_everything_the_numbers_depend_on(plant):
     plant.deliver(hourly("pump-1", "temperature", [1.0]))
     report = plant.ask(bucket="week", timezone="Europe/Berlin")
     with plant.database.reading() as session:
-        pin = session.get(Report, report.id).pin
+        pin = session.get(ReportRevision, (report.id, 1)).pin
     assert json.dumps(pin)
     assert pin["as_of_us"] is not None
     assert pin["attributes"][0]["kind"] == "gauge"
@@ -540,26 +543,36 @@ def test_rows_that_go_while_a_report_waits_for_the_lake_are_noticed(plant, monke
     assert "gone since" in report.reason
 
 
-def test_rows_before_the_period_that_its_numbers_need_must_not_be_gone_either(plant):
+def test_what_is_gone_before_a_period_cuts_its_look_back_and_no_report(plant):
     before = datetime(2026, 2, 27, tzinfo=UTC)
-    plant.deliver([("pump-1", "temperature", before + timedelta(hours=12 * i), 20.0) for i in range(60)])
-    plant.lake.flush()
+    plant.deliver([("pump-1", "parts", before + timedelta(hours=12 * i), 20.0 + i) for i in range(60)])
+    with plant.database.transaction() as session:
+        update_metric(session, plant.manager.project_id, "parts", {"kind": "counter"})
+    whole, table = plant.answer("2026-03-01", kpis=("counter_increase",), components=("pump-1",))
+    assert table["value"].to_pylist() == [2.0]
     plant.lake.retain("default", "measurements", datetime(2026, 3, 1, tzinfo=UTC))
-    with pytest.raises(Refused, match="up to 35 days before its period") as refused:
-        plant.ask("2026-03-20", kpis=("mean",))
-    assert refused.value.code == "dropped_by_retention"
-    with pytest.raises(Refused, match="up to 35 days"):
-        plant.ask("2026-04-04", kpis=("mean",))
-    assert plant.ask("2026-04-05", kpis=("mean",)).status == "queued"
+    report, table = plant.answer("2026-03-01", kpis=("counter_increase",), components=("pump-1",))
+    assert table["value"].to_pylist() == [1.0]  # the step into the period is gone with what was before it
+    with plant.database.reading() as session:
+        pins = [get_pin(session, plant.manager, one.id) for one in (whole, report)]
+    assert [pin.rows_from for pin in pins] == [None, datetime(2026, 3, 1, tzinfo=UTC)]
+    gone = plant.lake.gone("default", "measurements")
+    refuse_gone_of(gone, pins[1])
+    with pytest.raises(Refused, match="gone since"):
+        refuse_gone_of(gone, pins[0])  # the same numbers cannot be had any more
 
 
-def test_a_report_that_needs_little_of_the_time_before_its_period_is_answered_soon_after_what_is_gone(plant):
+def test_a_report_that_needs_little_of_the_time_before_its_period_can_be_recomputed_when_older_rows_went(plant):
     plant.deliver([("pump-1", "temperature", datetime(2026, 2, 27 + i, tzinfo=UTC), 20.0) for i in range(2)])
     plant.deliver(hourly("pump-1", "temperature", range(24)))
     with plant.database.transaction() as session:
         session.execute(update(Metric).values(nominal_interval_s=3600.0))
     plant.lake.flush()
+    asked = [plant.ask(day, kpis=("mean",)) for day in ("2026-03-01", "2026-03-02")]
     plant.lake.retain("default", "measurements", datetime(2026, 3, 1, tzinfo=UTC))
+    gone = plant.lake.gone("default", "measurements")
+    with plant.database.reading() as session:
+        first, second = (get_pin(session, plant.manager, one.id) for one in asked)
     with pytest.raises(Refused, match="gone since"):
-        plant.ask("2026-03-01", kpis=("mean",))
-    assert plant.ask("2026-03-02", kpis=("mean",)).status == "queued"
+        refuse_gone_of(gone, first)
+    refuse_gone_of(gone, second)

@@ -1,12 +1,12 @@
 """A worker that is killed in the middle: the report is computed by the next one, once and to the same digits."""
 
 import subprocess
-import sys
 import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from forking import fork
 from gaugehouse.reports import RESULT, read_result
 from gaugehouse.reports.result import write_result
 
@@ -28,13 +28,13 @@ database = Database.open(url)
 worker = ReportWorker(database=database, layout=Layout(Path(folder)), limits=Limits(rows=10, cells=10))
 
 def handle(job, control):
-    report = control.progress
-    def progress(percent, doing):
-        report(percent, doing)
-        if stop_at and doing.startswith(stop_at):
+    tell = control.tell
+    def stand_still(progress):
+        tell(progress)
+        if stop_at and progress.doing.startswith(stop_at):
             print("standing still", flush=True)
             threading.Event().wait()
-    control.progress = progress
+    control.tell = stand_still
     run_report(job, control, worker=worker)
 
 run_worker(database, {"report": handle}, worker=name, lease_s=1.0, stop=threading.Event(), poll_s=0.05)
@@ -47,8 +47,8 @@ def start_worker(plant, database_url):
     started = []
 
     def start(name, *, stop_at=""):
-        command = [sys.executable, "-c", WORKER, database_url, str(plant.layout.data_dir), name, stop_at]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        command = ["-c", WORKER, database_url, str(plant.layout.data_dir), name, stop_at]
+        process = fork(command, stdout=subprocess.PIPE)
         started.append(process)
         return process
 

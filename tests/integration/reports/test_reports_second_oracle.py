@@ -15,8 +15,9 @@ from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateCl
 from gaugehouse.measurements.period import explicit_period
 from gaugehouse.measurements.schema import MEASUREMENT_BATCH
 from gaugehouse.measurements.selection import from_epoch_us
-from gaugehouse.reports import Limits, Pin, compute_report, digest_result, encode_pin
+from gaugehouse.reports import Answer, Limits, Pin, compute_report, digest_result, encode_pin
 from gaugehouse.reports.pin import PinnedComponent, PinnedSeries
+from unit.kpi.kpi_cases import METRIC_KPIS
 from unit.kpi.kpi_second_oracle import DAY_US, SECOND_US, Question, answer
 
 START_US = 20_000 * DAY_US
@@ -77,7 +78,7 @@ def make_pin(questions, *, as_of):
         series=tuple(
             PinnedSeries(component=name_of(i), metric="m", attributes=describe(one)) for i, one in enumerate(questions)
         ),
-        kpis={kind: tuple(name for name in CATALOGUE if kind in CATALOGUE[name].kinds) for kind in MetricKind},
+        kpis={kind: tuple(name for name in METRIC_KPIS if kind in CATALOGUE[name].kinds) for kind in MetricKind},
         catalogue_version="-",
         tzdata_version="-",
         code_version="-",
@@ -135,7 +136,9 @@ def test_a_report_through_the_lake_equals_the_second_oracle(grid_us, now, tmp_pa
         for limits in (Limits(rows=1, cells=1), Limits(rows=100, cells=30)):
             chunked = compute_report(snapshot, pin, limits=limits, threads=2)
             assert chunked.equals(table)
-            assert digest_result(encode_pin(pin), chunked) == digest_result(encode_pin(pin), table)
+            assert digest_result(encode_pin(pin), Answer(values=chunked)) == digest_result(
+                encode_pin(pin), Answer(values=table)
+            )
         later = compute_report(snapshot, replace(pin, as_of=as_of + timedelta(days=1)))
         assert later.equals(table) == (now == 0)  # had they been seen, the rows received too late would show
     finally:
@@ -149,10 +152,9 @@ def test_a_report_through_the_lake_equals_the_second_oracle(grid_us, now, tmp_pa
             for kpi, (value, status) in expected["kpis"].items():
                 row = found.pop((name_of(i), from_epoch_us(begin_us), kpi))
                 assert row["bucket_end"] == from_epoch_us(end_us)
-                assert (row["status"], row["n"]) == (status, expected["n"]), row
-                assert row["value"] == (None if value is None else pytest.approx(float(value), rel=1e-12, abs=1e-9)), (
-                    row
-                )
+                assert row["status"] == status or status is None, row  # None: rounding decides
+                assert row["n"] == expected["n"], row
+                assert row["value"] == (None if value is None else pytest.approx(float(value), rel=1e-9, abs=1e-6)), row
                 assert row["coverage"] == (
                     None if expected["share"] is None else pytest.approx(float(expected["share"]))
                 )

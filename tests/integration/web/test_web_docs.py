@@ -14,6 +14,9 @@ from gaugehouse.web.docs import STATIC_DIR
 from gaugehouse.web.envelope import SECURITY_HEADERS
 
 OPERATIONS = """\
+DELETE /v1/exclusions/{exclusion}
+DELETE /v1/report-templates/{name}
+DELETE /v1/schedules/{name}
 GET /health
 GET /metrics
 GET /ready
@@ -23,14 +26,32 @@ GET /v1/components/{component}/events
 GET /v1/components/{component}/latest
 GET /v1/components/{component}/measurements
 GET /v1/components/{component}/summary
+GET /v1/deliveries
+GET /v1/deliveries/{delivery_id}
 GET /v1/events
+GET /v1/exclusions
+GET /v1/exclusions/{exclusion}
+GET /v1/kpis
+GET /v1/kpis/{kpi}/explanation
+GET /v1/kpis/{kpi}/versions
 GET /v1/latest
 GET /v1/me
 GET /v1/measurements
 GET /v1/metrics
+GET /v1/report-templates
+GET /v1/report-templates/{name}
+GET /v1/report-templates/{name}/versions
 GET /v1/reports
 GET /v1/reports/{report_id}
+GET /v1/reports/{report_id}/changes
 GET /v1/reports/{report_id}/result
+GET /v1/reports/{report_id}/revisions
+GET /v1/reports/{report_id}/staleness
+GET /v1/schedules
+GET /v1/schedules/{name}
+GET /v1/schedules/{name}/history
+GET /v1/schedules/{name}/preview
+GET /v1/shift-calendar
 GET /v1/summary
 PATCH /v1/components/{component}
 PATCH /v1/metrics/{metric}
@@ -38,11 +59,23 @@ POST /token
 POST /v1/components
 POST /v1/components/{component}/restore
 POST /v1/components/{component}/retire
+POST /v1/deliveries/{delivery_id}/retry
 POST /v1/events
+POST /v1/exclusions
+POST /v1/kpis
 POST /v1/measurements
 POST /v1/metrics
+POST /v1/report-templates
 POST /v1/reports
-POST /v1/reports/{report_id}/cancel"""
+POST /v1/reports/{report_id}/cancel
+POST /v1/reports/{report_id}/revisions
+POST /v1/schedules
+POST /v1/schedules/preview
+POST /v1/schedules/{name}/pause
+POST /v1/schedules/{name}/resume
+PUT /v1/report-templates/{name}
+PUT /v1/schedules/{name}
+PUT /v1/shift-calendar"""
 
 
 def operations(description):

@@ -29,6 +29,19 @@ def test_a_component_lives_from_creation_to_restoration(manager, user):
     assert manager.post("/v1/components/chiller 1/restore").json()["retired_at"] is None
 
 
+def test_a_component_knows_since_when_it_is_in_service(manager, user):
+    created = manager.post("/v1/components", json={"name": "mill 1", "commissioned_at": "2026-03-16T07:00:00+01:00"})
+    assert (created.status_code, created.json()["commissioned_at"]) == (201, "2026-03-16T06:00:00Z"), created.text
+    for since, kept in (("2026-04-01T00:00:00Z", "2026-04-01T00:00:00Z"), (None, None)):
+        changed = manager.patch("/v1/components/mill 1", json={"commissioned_at": since})
+        assert (changed.status_code, changed.json()["commissioned_at"]) == (200, kept), changed.text
+    for wrong in ("2026-03-16T06:00:00", "2026-03-16", "yesterday", 1_773_640_800, True, ["2026-03-16T06:00:00Z"]):
+        refused = manager.patch("/v1/components/mill 1", json={"commissioned_at": wrong})
+        assert refused.status_code == 422, wrong
+        assert "commissioned_at" in refused.text
+    assert user.get("/v1/components/mill 1").json()["commissioned_at"] is None
+
+
 def test_many_components_are_created_all_or_none(manager, user):
     names = [f"fan {number}" for number in range(25)]
     created = manager.post("/v1/components", json=[{"name": name, "type": "fan"} for name in names])

@@ -9,9 +9,10 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from asgi_client import Client
 from gaugehouse.errors import Unavailable
+from gaugehouse.jobs import enqueue
 from gaugehouse.tracing import close_tracing, configure_tracing, current_trace_id, span
 from gaugehouse.web.app import create_app
-from gaugehouse.web.exposition import METRICS
+from gaugehouse.web.exposition import METRICS, count_jobs
 
 TOKEN = "a-long-enough-secret"
 
@@ -47,6 +48,15 @@ def test_every_metric_that_is_promised_is_served(anonymous):
     served = {name for family in families.values() for name in (family.name, f"{family.name}_total")}
     assert METRICS.keys() <= served
     assert "gaugehouse_process_resident_memory_bytes" in served
+
+
+def test_jobs_that_wait_for_their_time_are_no_depth_of_the_queue(database):
+    job = {"kind": "report", "project_id": None, "subject_id": "rep_1", "payload": {}}
+    with database.transaction() as session:
+        for delay_s in (0, 0, 3600):
+            enqueue(session, **job, delay_s=delay_s)
+    with database.reading() as session:
+        assert count_jobs(session) == {("queued",): 2, ("running",): 0, ("waiting",): 1}
 
 
 def test_outcomes_of_deliveries_are_counted_exactly(anonymous, manager):

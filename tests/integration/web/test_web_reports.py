@@ -41,6 +41,18 @@ def test_users_cannot_ask_for_reports(user):
     assert user.post("/v1/reports", json={"period": "last_month"}).status_code == 403
 
 
+def test_a_time_without_an_offset_needs_a_zone_and_a_day_begins_in_utc(manager, asked):
+    bounds = {"start": "2026-11-01T00:00", "end": "2026-11-02T00:00"}
+    refused = manager.post("/v1/reports", json={"period": bounds})
+    assert "2026-11-01T00:00 has no offset" in refused.text
+    asked_in = manager.post("/v1/reports", json={"period": bounds, "timezone": "Europe/Berlin"}).json()
+    assert asked_in["period_start"] == "2026-10-31T23:00:00Z"
+    days = manager.post("/v1/reports", json={"period": {"start": "2026-11-01", "end": "2026-11-02"}}).json()
+    assert days["period_start"] == "2026-11-01T00:00:00Z"
+    for one in (asked_in, days):
+        manager.post(f"/v1/reports/{one['id']}/cancel")
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -54,6 +66,8 @@ def test_users_cannot_ask_for_reports(user):
         ({"period": "last_month", "extra": 1}, 422),
         ({"period": "last_month", "bucket": "fortnightly"}, 422),
         ({"period": "2000/2026", "bucket": "PT1S"}, 422),
+        ({"period": "2026-11-01T00:00/2026-11-02T00:00"}, 422),
+        ({"period": {"start": "2026-11-01T00:00:00", "end": "2026-11-02T00:00:00Z"}}, 422),
     ],
 )
 def test_a_question_that_cannot_be_answered_is_refused(manager, body, status):

@@ -44,6 +44,28 @@ def test_retention_begins_soon_after_the_start(monkeypatch):
     assert serving.RETENTION_PERIOD_S == 3600.0
 
 
+def test_asking_for_scheduled_reports_goes_on_after_whatever_happened(monkeypatch):
+    calls, third = [], threading.Event()
+
+    def run_worker(*_arguments, stop, **_options):
+        calls.append(1)
+        if len(calls) == 3:
+            third.set()
+            stop.wait(10)
+            return
+        stop.set()  # as run_worker does when one of its threads meets a defect
+        raise RuntimeError("nobody foresaw this")
+
+    monkeypatch.setattr(serving, "run_worker", run_worker)
+    monkeypatch.setattr(serving, "ASK_POLL_S", 0.01)
+    monkeypatch.setattr(serving, "keep_ticking", lambda _database, stop: stop.wait(10))
+    sizes = {"report_cells_limit": 1, "report_max_rows": 1, "report_jobs_waiting": 1}
+    settings = SimpleNamespace(**sizes, lease_s=1.0, reissue_s=60.0)
+    with serving._schedules(SimpleNamespace(database=None, lake=None, settings=settings)):
+        assert third.wait(10)
+    assert len(calls) == 3
+
+
 class FakeProcess:
     """A worker that dies at once."""
 

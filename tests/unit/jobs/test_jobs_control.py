@@ -1,6 +1,8 @@
+import threading
+
 import pytest
 
-from gaugehouse.jobs import Control, JobCancelled, JobInterrupted, JobLost
+from gaugehouse.jobs import Control, JobCancelled, JobInterrupted, JobLost, Pace
 
 
 class _Clock:
@@ -23,7 +25,7 @@ def clock():
 
 @pytest.fixture
 def control(reported, clock):
-    return Control(lambda percent, doing: reported.append((percent, doing)), clock)
+    return Control(lambda progress: reported.append((progress.percent, progress.doing)), clock)
 
 
 @pytest.mark.parametrize(
@@ -70,3 +72,57 @@ def test_progress_is_stored_twice_a_second_at_most_but_new_doings_always(control
         clock.now_s += 0.1
     control.progress(50, "computing")
     assert reported == [(0, "reading"), (5, "reading"), (50, "computing")]
+
+
+def test_work_in_a_thread_of_its_own_is_answered_or_raises_as_in_place(control):
+    assert control.run(lambda: threading.current_thread().name != "MainThread")
+    with pytest.raises(ZeroDivisionError):
+        control.run(lambda: 1 / 0)
+
+
+def test_work_that_goes_on_is_left_behind_when_the_run_shall_stop(control):
+    began, go_on, learned = threading.Event(), threading.Event(), []
+
+    def work():
+        began.set()
+        go_on.wait(30)
+        try:
+            control.check()
+        except JobCancelled:
+            learned.append("left behind")
+
+    def cancel():
+        began.wait(30)
+        control.stop("cancelled")
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    with pytest.raises(JobCancelled):
+        control.run(work)
+    assert not learned  # it is at its work yet
+    control.close()
+    go_on.set()
+    for thread in threading.enumerate():
+        if thread.name.endswith("-working"):
+            thread.join(30)
+    canceller.join()
+    assert learned == ["left behind"]
+
+
+def test_work_is_not_begun_when_the_run_shall_stop(control):
+    begun = []
+    control.stop("interrupted")
+    with pytest.raises(JobInterrupted):
+        control.run(lambda: begun.append(1))
+    assert not begun
+
+
+def test_the_pace_tells_how_long_the_rest_takes(clock):
+    pace = Pace(clock)
+    assert pace.find_remaining_s(10) is None  # the first look
+    clock.now_s = 0.5
+    assert pace.find_remaining_s(20) is None  # too early to say
+    clock.now_s = 4.0
+    assert pace.find_remaining_s(10) is None  # nothing was done
+    assert pace.find_remaining_s(30) == pytest.approx(14.0)  # 20 per cent took 4 s, 70 are left
+    assert pace.find_remaining_s(100) == 0

@@ -1,27 +1,108 @@
 """Series for KPI tests: what to build them from, and hypothesis strategies. Times are whole seconds after START_S."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from hypothesis import strategies as st
 
-from gaugehouse.kpi import compute_facts, series_params
+from gaugehouse.kpi import Want, compute_facts, series_params
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind, StateClass
 from gaugehouse.measurements.selection import from_epoch_us
 from gaugehouse.measurements.series import SeriesRows
+from gaugehouse.measurements.windows import merge_windows
 
 SECOND_US = 1_000_000
 START_S = 1_700_000_000
 DAY_S = 86_400
 
+# Answered beside a component, from the metrics that its attributes name: test_kpi_oee.py.
+MACHINE_KPIS = [
+    "parts",
+    "good_parts",
+    "oee_availability",
+    "oee_effectiveness",
+    "oee_quality",
+    "oee",
+    "oee_unknown_share",
+]
+# What both oracles answer.
+ORACLE_KPIS = [
+    "count",
+    "min",
+    "max",
+    "mean",
+    "std",
+    "median",
+    "p05",
+    "p95",
+    "first",
+    "last",
+    "change",
+    "range",
+    "total",
+    "time_weighted_mean",
+    "completeness",
+    "coverage",
+    "counter_increase",
+    "rate",
+    "availability",
+    "uptime",
+    "downtime",
+    "unknown_time",
+]
+# What the first oracle answers: all there is of one metric.
+METRIC_KPIS = [
+    *ORACLE_KPIS,
+    "time_weighted_mean_linear",
+    "integral",
+    "integral_hours",
+    "integral_linear",
+    "late",
+    "completeness_slots",
+    "gap_count",
+    "longest_gap",
+    "bad_count",
+    "rate_per_hour",
+    "counter_resets",
+    "counter_glitches",
+    "time_above",
+    "time_above_share",
+    "time_below",
+    "time_below_share",
+    "time_outside",
+    "time_outside_share",
+    "planned_time",
+    "planned_share",
+    "idle_time",
+    "idle_share",
+    "unknown_share",
+    "failures",
+    "failures_uncertain",
+    "mtbf",
+    "mtbf_fe_plus_1",
+    "mttr",
+    "std_within",
+    "std_within_ranges",
+    "autocorrelation",
+    "cp",
+    "cpk",
+    "cp_ranges",
+    "cpk_ranges",
+    "pp",
+    "ppk",
+    "trend",
+    "trend_r2",
+]
+
 
 @dataclass(frozen=True)
 class Row:
-    """One stored row: seconds after START_S, value (None: null), quality."""
+    """One stored row: seconds after START_S, value (None: null), quality, and whether it came too late."""
 
     at_s: float
     value: float | None
     quality: int = 0
+    is_late: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,6 +115,9 @@ class Case:
     now_s: int | None = None
     commissioned_s: int | None = None
     retired_s: int | None = None
+    excluded_s: tuple[tuple[int, int], ...] = ()
+    unheld_s: tuple[tuple[int, int], ...] = ()
+    subgroup: tuple[int, int] = (0, 0)  # points, seconds
 
 
 def readings(*values, step_s=60, at_s=0):
@@ -58,22 +142,40 @@ def pack(series):
     )
 
 
-def facts_of(cases, *, threads=1, quantiles=True):
+def facts_of(cases, *, threads=1, want=Want.EVERYTHING):
     """Return the facts of cases that share borders and now."""
     params = series_params(
         [case.attributes for case in cases],
         commissioned_at=[_instant(case.commissioned_s) for case in cases],
         retired_at=[_instant(case.retired_s) for case in cases],
+        excluded=[_windows(case.excluded_s) for case in cases],
+        unheld=[_windows(case.unheld_s) for case in cases],
+        subgroups=[(case.subgroup[0], case.subgroup[1] * SECOND_US) for case in cases],
     )
     first = cases[0]
-    return compute_facts(
+    facts = compute_facts(
         pack([case.rows for case in cases]),
         params,
         np.array([to_us(edge_s) for edge_s in first.edges_s], np.int64),
         now_us=None if first.now_s is None else to_us(first.now_s),
         threads=threads,
-        quantiles=quantiles,
+        want=want,
     )
+    return replace(
+        facts, late_n=np.array([_count_late(case, spans) for case, spans in zip(cases, facts.spans, strict=True)])
+    )
+
+
+def _count_late(case, spans):
+    """Return how many late points each bucket has, as whoever reads rows counts them."""
+    late_us = [to_us(row.at_s) for row in case.rows if row.is_late and row.quality < 2 and row.value is not None]
+    windows = [(to_us(a), to_us(b)) for a, b in case.excluded_s]
+    counted_us = [at_us for at_us in late_us if not any(a <= at_us < b for a, b in windows)]
+    return [sum(span["start_us"] <= at_us < span["end_us"] for at_us in counted_us) for span in spans]
+
+
+def _windows(windows_s):
+    return merge_windows((to_us(start_s), to_us(end_s)) for start_s, end_s in windows_s)
 
 
 def _instant(at_s):
@@ -101,7 +203,7 @@ def rows_of(draw, values, *, max_size=40):
     for value in draw(st.lists(values, max_size=max_size)):
         quality = draw(st.sampled_from([0, 0, 0, 0, 0, 1, 2]))
         null = quality == 2 and draw(st.booleans())
-        rows.append(Row(at_s, None if null else value, quality))
+        rows.append(Row(at_s, None if null else value, quality, is_late=draw(st.booleans())))
         at_s += draw(steps_s)
     return tuple(rows)
 
@@ -118,12 +220,23 @@ EDGES = st.lists(
 def attributes_of(draw, kind):
     return MetricAttributes(
         kind=kind,
+        lsl=draw(st.sampled_from([None, -2.0])),
+        usl=draw(st.sampled_from([None, 3.0])),
         nominal_interval_s=draw(st.sampled_from([None, 60.0, 45.5])),
         max_hold_s=draw(st.sampled_from([None, None, 90.0, 0.5, 4_000.0, 50.0 * DAY_S])),
         rollover_at=draw(st.sampled_from([None, 100.0])),
         max_rate=draw(st.sampled_from([None, 0.1, 1.0])),
         state_classes=STATE_CLASSES,
+        lateness_s=draw(st.sampled_from([None, 600.0])),
     )
+
+
+@st.composite
+def windows(draw):
+    """Draw up to three disjoint windows in order, mostly none."""
+    borders = draw(st.one_of(st.just([]), st.lists(st.integers(-1_000, 5_000), max_size=6, unique=True)))
+    ordered = sorted(borders)[: len(borders) // 2 * 2]
+    return tuple(zip(ordered[::2], ordered[1::2], strict=True))
 
 
 @st.composite
@@ -141,4 +254,7 @@ def cases(draw, kind, *, edges=EDGES):
         now_s=draw(clips),
         commissioned_s=commissioned_s,
         retired_s=retired_s,
+        excluded_s=draw(windows()),
+        unheld_s=draw(windows()),
+        subgroup=draw(st.sampled_from([(0, 0), (2, 0), (5, 0), (0, 300), (0, 61)])),
     )

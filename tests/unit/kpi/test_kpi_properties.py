@@ -1,6 +1,7 @@
 """Properties of facts: merging, threads, exactness."""
 
 import math
+import random
 from fractions import Fraction
 
 import numpy as np
@@ -8,21 +9,55 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaugehouse.kpi import Facts, evaluate, kernel, merge
+from gaugehouse.kpi import Facts, Owners, Want, evaluate, evaluate_groups, kernel, merge
 from gaugehouse.measurements.metric import MetricAttributes, MetricKind
 from unit.kpi.kpi_cases import EDGES, Case, Row, cases, facts_of
 
-GROUPS = ("intervals", "spans", "points", "holds", "counters", "states")
-ROUNDED = {"sum", "mean", "m2", "area", "increase"}  # sums in another order
-REPRESENTATION = {"increase_low", "end_row", "first_row"}
+GROUPS = (
+    "intervals",
+    "spans",
+    "points",
+    "steps",
+    "subgroups",
+    "holds",
+    "counters",
+    "states",
+    "state_us",
+    "state_entries",
+)
+# Sums in another order, and how large they can be: in powers of the values and of the times. [s]
+ROUNDED = {
+    "sum": (1, 0),
+    "mean": (1, 0),
+    "m2": (2, 0),
+    "t_mean_s": (0, 1),
+    "t_m2": (0, 2),
+    "t_value": (1, 1),
+    "later_mean": (1, 0),
+    "earlier_mean": (1, 0),
+    "co_moment": (2, 0),
+    "moving_range": (1, 0),
+    "squares": (2, 0),
+    "scaled_ranges": (1, 0),
+    "border_value": (1, 0),
+    "area": (1, 2),
+    "linear_area": (1, 2),
+    "increase": (1, 0),
+}
+TIME_S = 60 * 86_400 * 50
+REPRESENTATION = {"increase_low", "sum_low", "end_row", "first_row"}
 
 
 def assert_same_facts(merged: Facts, whole: Facts, scale: float) -> None:
     for group in GROUPS:
         ours, theirs = getattr(merged, group), getattr(whole, group)
+        if ours.dtype.names is None:
+            np.testing.assert_array_equal(ours, theirs, err_msg=group)
+            continue
         for name in set(ours.dtype.names) - REPRESENTATION:
             if name in ROUNDED:
-                slack = {"m2": scale * scale, "area": scale * 1e13}.get(name, scale)
+                value_power, time_power = ROUNDED[name]
+                slack = scale**value_power * float(TIME_S) ** time_power
                 np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-9, atol=1e-12 * slack, err_msg=name)
             else:
                 np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
@@ -39,7 +74,7 @@ def test_facts_of_adjacent_buckets_merge_into_the_facts_of_their_union(case, dat
     later = data.draw(st.lists(st.integers(1, max(1, buckets - 1)), unique=True, max_size=buckets - 1))
     starts = [0, *sorted(later)]
     union = [case.edges_s[start] for start in starts] + [case.edges_s[-1]]
-    whole = facts_of([Case(**{**vars(case), "edges_s": tuple(union)})], quantiles=False)
+    whole = facts_of([Case(**{**vars(case), "edges_s": tuple(union)})], want=Want.LINES | Want.TREND | Want.STEPS)
     scale = max([1.0, *(abs(row.value) for row in case.rows if row.value is not None)]) * (len(case.rows) + 1)
     assert_same_facts(merge(facts_of([case]), starts), whole, scale)
 
@@ -92,6 +127,69 @@ def test_mean_has_13_digits_and_std_9_of_the_exact_rational_result(values):
     assert table[1]["value"] == pytest.approx(math.sqrt(variance), rel=1e-9, abs=smallest)
 
 
+DICE = random.Random(5)  # noqa: S311 - the same points in every run
+MANY_POINTS = 100_000
+HOSTILE = {
+    "around 1e7, tiny spread": [1e7 + DICE.uniform(0, 1e-4) for _ in range(MANY_POINTS)],
+    "around 1e7, a few last bits": [1e7 + DICE.randrange(3) * 2**-29 for _ in range(MANY_POINTS)],
+    "alternating, nothing left": [(-1) ** k * (1e7 + DICE.uniform(0, 1e-3)) for k in range(MANY_POINTS)],
+    "alternating, all sizes": [*((-1) ** k * 1e16 * DICE.random() for k in range(MANY_POINTS)), 1e-3],
+}
+
+
+def exact_moments(values):
+    """Return the mean and the variance (n - 1) as fractions."""
+    exact = [Fraction(value) for value in values]
+    mean = sum(exact) / len(exact)
+    return mean, sum((value - mean) ** 2 for value in exact) / (len(exact) - 1)
+
+
+def assert_digits(mean, std, values):
+    """Check 13 digits of the mean and 9 of the standard deviation."""
+    exact_mean, variance = exact_moments(values)
+    assert abs(Fraction(mean) - exact_mean) <= abs(exact_mean) / 10**13
+    assert abs(Fraction(std) ** 2 - variance) <= variance * 2 / 10**9
+
+
+def split(values, parts):
+    size = len(values) // parts
+    return [values[at : at + size] for at in range(0, size * parts, size)]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_1e5_hostile_points_keep_their_digits(name):
+    values = HOSTILE[name]
+    case = Case(tuple(Row(k, value) for k, value in enumerate(values)), MetricAttributes(), (0, len(values)))
+    table = evaluate(facts_of([case], want=Want.NOTHING), [case.attributes], ["mean", "std"])
+    assert_digits(*table["value"].to_pylist(), values)
+
+
+@pytest.mark.parametrize("name", list(HOSTILE)[:3])
+@pytest.mark.parametrize("parts", [2, 50])
+def test_hostile_points_keep_their_digits_over_components_and_over_buckets(name, parts):
+    lists = split(HOSTILE[name][:5_000], parts)
+    values = [value for one in lists for value in one]
+    series = [
+        Case(tuple(Row(k, value) for k, value in enumerate(one)), MetricAttributes(), (0, len(values))) for one in lists
+    ]
+    owners = Owners(components=[str(k) for k in range(parts)], metrics=["m"] * parts)
+    groups = dict.fromkeys(owners.components, "all")
+    attributes = [one.attributes for one in series]
+    table = evaluate_groups(facts_of(series), attributes, ["mean", "std"], groups, owners=owners)
+    assert_digits(*table["value"].to_pylist(), values)
+    edges_s = tuple(range(0, len(values) + 1, len(lists[0])))
+    case = Case(tuple(Row(k, value) for k, value in enumerate(values)), MetricAttributes(), edges_s)
+    table = evaluate(merge(facts_of([case], want=Want.NOTHING)), [case.attributes], ["mean", "std"])
+    assert_digits(*table["value"].to_pylist(), values)
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e7 + 0.1, -7.7e15, 1e-7])
+def test_values_that_do_not_vary_have_no_deviation(value):
+    for n in (2, 3, 7, 1_000, 4_097):
+        case = Case(tuple(Row(k, value) for k in range(n)), MetricAttributes(), (0, n))
+        assert facts_of([case], want=Want.NOTHING).points["m2"][0, 0] == 0
+
+
 def test_a_long_series_of_tenths_has_an_exact_mean():
     case = Case(tuple(Row(k, 0.1) for k in range(50_000)), MetricAttributes(), (0, 50_000))
     facts = facts_of([case])
@@ -106,7 +204,7 @@ def test_rows_older_than_the_look_back_change_nothing(case, edges_s):
     recent = tuple(row for row in case.rows if row.at_s >= start_s)
     ours = facts_of([Case(**{**vars(case), "edges_s": edges_s})])
     theirs = facts_of([Case(**{**vars(case), "edges_s": edges_s, "rows": recent})])
-    for group in ("intervals", "points", "holds"):
+    for group in ("intervals", "points", "steps", "subgroups", "holds"):
         assert getattr(ours, group).tobytes() == getattr(theirs, group).tobytes()
 
 

@@ -1,16 +1,22 @@
 """Rows of many files as sorted series."""
 
-import numpy as np
+from collections import Counter
 
-from gaugehouse.lake.scan import RowPart, group_rows
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gaugehouse.lake.scan import RowPart, count_part, find_runs, group_rows
 
 
 def part(components, metrics, codes, t):
     return RowPart(
         components=components,
-        component_codes=np.array([code for code, _metric in codes], np.int32),
         metrics=metrics,
-        metric_codes=np.array([metric for _code, metric in codes], np.int32),
+        runs=find_runs(
+            np.array([component for component, _ in codes], np.int32),
+            np.array([metric for _, metric in codes], np.int32),
+        ),
         t=np.array(t, np.int64),
         value=np.array(t, np.float64),
         quality=np.zeros(len(t), np.uint8),
@@ -35,3 +41,37 @@ def test_no_rows_are_no_series():
     for parts in ([], [part([], [], [], [])], [part(["a"] * 9, ["m"], [], [])]):
         rows = group_rows(parts)
         assert (rows.components, rows.offsets.tolist()) == ([], [0])
+
+
+NAMES = ["b", "c", "a"]
+ROWS = st.lists(
+    st.lists(st.tuples(st.sampled_from(range(3)), st.sampled_from(range(2))), max_size=12), min_size=1, max_size=4
+)
+
+
+@given(rows=ROWS, seed=st.integers(0, 2**32 - 1), threads=st.sampled_from([1, 3]))
+def test_any_parts_become_sorted_series(rows, seed, threads):
+    instants = iter(np.random.default_rng(seed).permutation(sum(map(len, rows))).tolist())
+    parts = [part(NAMES, ["y", "x"], codes, [next(instants) for _ in codes]) for codes in rows]
+    expected = sorted(
+        (NAMES[component], ["y", "x"][metric], t)
+        for codes, own in zip(rows, parts, strict=True)
+        for (component, metric), t in zip(codes, own.t.tolist(), strict=True)
+    )
+    grouped = group_rows(parts, threads=threads)
+    lengths = np.diff(grouped.offsets)
+    found = zip(
+        np.repeat(grouped.components, lengths),
+        np.repeat(grouped.metrics, lengths),
+        grouped.measured_at_us.tolist(),
+        strict=True,
+    )
+    assert list(found) == expected
+    assert grouped.value.tolist() == grouped.measured_at_us.tolist()
+    assert (lengths > 0).all()
+
+
+@given(codes=ROWS.map(lambda rows: rows[0]))
+def test_the_rows_of_a_part_are_counted_by_series(codes):
+    expected = Counter((NAMES[component], ["y", "x"][metric]) for component, metric in codes)
+    assert count_part(part(NAMES, ["y", "x"], codes, range(len(codes)))) == expected

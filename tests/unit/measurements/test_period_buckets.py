@@ -211,6 +211,20 @@ def test_more_buckets_than_the_limit_are_refused_quickly(every):
         edges_of("2026", every, limit=300)
 
 
+@pytest.mark.parametrize("every", ["hour", "day", "week", "P1D", "P2W"])
+def test_hopelessly_many_buckets_are_refused_without_a_look_at_one(every, monkeypatch):
+    monkeypatch.setattr("gaugehouse.measurements.period._find_borders", None)
+    with pytest.raises(PeriodRefused, match=r"more than 1000 buckets"):
+        edges_of("1970-01-02/8999-01-01", every, limit=1000)
+
+
+def test_buckets_on_the_calendar_have_a_limit_of_their_own():
+    """Each takes some microseconds: two million would take the server half a minute."""
+    with pytest.raises(PeriodRefused, match=r"more than 200000 buckets"):
+        edges_of("1970-01-02/8999-01-01", "hour", limit=10**9)
+    assert len(edges_of("2026", "PT1M", limit=10**6)) == 365 * 1440 + 1  # these are counted, not looked for
+
+
 def test_as_many_buckets_as_the_limit_are_fine():
     assert len(edges_of("2026-11", "day", limit=30)) == 31
     assert len(edges_of("2026-11", "1d", limit=30)) == 31

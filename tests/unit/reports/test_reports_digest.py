@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from gaugehouse.reports.digest import digest_result, format_number
-from gaugehouse.reports.result import RESULT
+from gaugehouse.reports.result import GROUPED, RESULT, Answer
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 PIN = {"project": "default", "edges": [0, [[86_400, 2]]], "period": {"start_us": 0}}
@@ -28,6 +28,10 @@ def row(**changes):
     } | changes
 
 
+def digest(pin, values, **more):
+    return digest_result(pin, Answer(values=values, **more))
+
+
 def table(*rows):
     return pa.Table.from_pylist(list(rows), schema=RESULT)
 
@@ -44,11 +48,11 @@ ROWS = [
 def test_the_order_and_the_batches_of_rows_do_not_matter():
     whole = table(*ROWS)
     parts = pa.concat_tables([table(one) for one in reversed(ROWS)])
-    assert digest_result(PIN, whole) == digest_result(PIN, parts)
+    assert digest(PIN, whole) == digest(PIN, parts)
 
 
 def test_the_last_bits_of_a_value_do_not_matter():
-    assert digest_result(PIN, table(row(value=0.1 + 0.2))) == digest_result(PIN, table(row(value=0.3)))
+    assert digest(PIN, table(row(value=0.1 + 0.2))) == digest(PIN, table(row(value=0.3)))
 
 
 @pytest.mark.parametrize(
@@ -67,19 +71,27 @@ def test_the_last_bits_of_a_value_do_not_matter():
     ],
 )
 def test_any_other_difference_shows(changes):
-    assert digest_result(PIN, table(row())) != digest_result(PIN, table(row(**changes)))
+    assert digest(PIN, table(row())) != digest(PIN, table(row(**changes)))
+
+
+def test_tables_that_were_asked_for_too_are_part_of_it():
+    one = {"group": "line A", "components": 2} | {name: row()[name] for name in RESULT.names if name != "component"}
+    values = table(*ROWS)
+    grouped = [pa.Table.from_pylist([one | {"value": value}], schema=GROUPED) for value in (1.0, 2.0)]
+    digests = {digest(PIN, values), *(digest(PIN, values, groups=groups) for groups in grouped)}
+    assert len(digests) == 3
 
 
 def test_another_pin_shows():
-    assert digest_result(PIN, table(row())) != digest_result(PIN | {"project": "other"}, table(row()))
+    assert digest(PIN, table(row())) != digest(PIN | {"project": "other"}, table(row()))
     reordered = dict(reversed(PIN.items()))
-    assert digest_result(PIN, table(row())) == digest_result(reordered, table(row()))
+    assert digest(PIN, table(row())) == digest(reordered, table(row()))
 
 
 def test_the_digest_is_64_hexadecimal_digits_and_stays_what_it_was():
-    digest = digest_result(PIN, table(*ROWS))
-    assert len(digest) == 64
-    assert digest == "18f2b95ec4f1d8b12de50e40461f131e078ed4f20f842fbcbae1d90aed6ca3e0"
+    text = digest(PIN, table(*ROWS))
+    assert len(text) == 64
+    assert text == "18f2b95ec4f1d8b12de50e40461f131e078ed4f20f842fbcbae1d90aed6ca3e0"
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,23 @@ from gaugehouse.inventory import (
 from gaugehouse.web.api.asked import LabelTexts, read_labels
 from gaugehouse.web.api.component_rows import ComponentInPath
 from gaugehouse.web.api.lists import ListCursor, ListLimit, SearchText, one_page
-from gaugehouse.web.edge import EdgeBody, OneOrMany, as_list
+from gaugehouse.web.edge import EdgeBody, Instant, OneOrMany, as_list
 from gaugehouse.web.problems import CHANGING, SECURED, WITH_BODY, refusals
 from gaugehouse.web.security import InRuntime, Manager, MeasurementReader
 
 router = APIRouter(prefix="/v1/components", tags=["components"])
+
+COMMISSIONED = "Since when it is in service: no KPI counts the time before"
+
+
+class OeeBody(EdgeBody):
+    """The component's own metrics that its OEE is computed from."""
+
+    state_metric: str | None = Field(None, examples=["running"], description="Says when it runs")
+    parts_metric: str | None = Field(None, examples=["parts_total"], description="Counts all parts")
+    good_metric: str | None = Field(None, description="Counts good parts; or scrap_metric, never both")
+    scrap_metric: str | None = Field(None, examples=["scrap_total"], description="Counts bad parts")
+    ideal_cycle_time_s: float | None = Field(None, examples=[12.5], description="Time for one part at the best [s]")
 
 
 class NewComponentBody(EdgeBody):
@@ -34,15 +46,19 @@ class NewComponentBody(EdgeBody):
     type: str = Field("", examples=["pump"])
     labels: dict[str, str] = Field(default_factory=dict, examples=[{"line": "A"}], description="At most 16")
     attributes: dict[str, Any] = Field(default_factory=dict, description="Any JSON, up to 16 KiB")
+    oee: OeeBody = Field(default_factory=lambda: OeeBody.model_validate({}), description="What OEE is computed from")
+    commissioned_at: Instant | None = Field(None, examples=["2026-03-16T06:00:00Z"], description=COMMISSIONED)
 
 
 class ComponentChanges(EdgeBody):
-    """What is to change; labels and attributes are merged key by key, and a key set to null is removed."""
+    """What is to change; labels, attributes and oee are merged key by key, and a key set to null is removed."""
 
     title: str | None = None
     type: str | None = None
     labels: dict[str, str | None] | None = Field(None, examples=[{"line": "B", "hall": None}])
     attributes: dict[str, Any] | None = None
+    oee: OeeBody | None = None
+    commissioned_at: Instant | None = Field(None, description=f"{COMMISSIONED}; null: nobody knows")
 
 
 @router.post(
@@ -116,7 +132,7 @@ def read_component(runtime: InRuntime, caller: MeasurementReader, component: Com
 def change_component(
     runtime: InRuntime, caller: Manager, component: ComponentInPath, body: ComponentChanges
 ) -> ComponentView:
-    """Change title, type, labels or attributes. The name stays: rows carry it."""
+    """Change title, type, labels, attributes, the metrics of OEE or the start of service. The name stays."""
     with runtime.database.transaction() as session:
         return update_component(session, caller.project_id, component, **body.model_dump(exclude_unset=True))
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from gaugehouse.reports.render import MEDIA_TYPES as FILE_TYPES
+from gaugehouse.reports.render import ReportFormat
 from gaugehouse.web.negotiate import MEDIA_TYPES, Format
 from gaugehouse.web.problems import SECURED, refusals
 
@@ -31,5 +33,33 @@ ROW_FORMS: dict[int | str, dict[str, Any]] = {
         },
         "headers": {"Link": {"description": '`rel="next"`, where there is a next page', "schema": {"type": "string"}}},
     }
+}
+REPORT_FORMS: dict[int | str, dict[str, Any]] = {
+    200: ROW_FORMS[200]
+    | {
+        "description": "Rows, or the whole report as a file, in the form of `Accept` or `?format=`",
+        "content": {
+            **ROW_FORMS[200]["content"],
+            "text/html": _AS_TEXT,
+            **{FILE_TYPES[file]: _AS_BYTES for file in (ReportFormat.PDF, ReportFormat.XLSX)},
+        },
+    },
+    202: {
+        "description": "A worker makes the file; come again",
+        "content": {
+            MEDIA_TYPES[Format.JSON]: {
+                "schema": {
+                    "type": "object",
+                    "required": ["status", "progress_percent", "doing"],
+                    "properties": {
+                        "status": {"type": "string", "const": "rendering"},
+                        "progress_percent": {"type": "number", "description": "0 to 100 [%]"},
+                        "doing": {"type": "string", "description": "What the worker is at, in words"},
+                    },
+                }
+            }
+        },
+        "headers": {"Retry-After": {"description": "When to come again [s]", "schema": {"type": "integer"}}},
+    },
 }
 READ_REFUSALS = refusals(*SECURED, 404, 406)

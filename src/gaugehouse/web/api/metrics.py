@@ -33,6 +33,16 @@ class MetricChanges(EdgeBody):
     state_classes: dict[str, Annotated[StateClass, Field(strict=False)]] | None = Field(
         None, examples=[{"1": "up", "0": "down"}], description="State value to class"
     )
+    state_names: dict[str, str] | None = Field(
+        None, examples=[{"1": "producing", "0": "jammed"}], description="State value to what people call it"
+    )
+    alive_metric: str | None = Field(
+        None, examples=["heartbeat"], description="The value holds while this metric of the component is covered"
+    )
+    lateness_s: float | None = Field(None, examples=[3600], description="Rows that arrive later count as late [s]")
+    subgroup: str | None = Field(
+        None, examples=["5"], description="Groups for Cp and Cpk: none, a size, or a duration such as PT1H"
+    )
 
 
 class NewMetricBody(MetricChanges):
