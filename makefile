@@ -51,6 +51,7 @@ $(UV):
 	@touch $@
 
 test: install  ## Run the whole test suite
+	@PYTHONPATH=tests $(BIN)/python -c 'import nursery; nursery.load()'  # compiled once, not by each process
 	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m "not torture and not alone" \
 		tests/faults tests/functional tests/integration tests/unit  # the longest first
 	@$(BIN)/pytest -m "alone and not torture" tests/faults

@@ -3,9 +3,6 @@
 import json
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -14,7 +11,7 @@ import polars as pl
 import pytest
 from polars.exceptions import PanicException
 
-from functional.installation import Installation, assert_problem, run_command
+from functional.installation import Installation, assert_problem
 from gaugehouse.cli.options import EXIT_START_REFUSED
 from gaugehouse.cli.progress import PIPE_COLUMNS
 from gaugehouse.config import Layout, Settings
@@ -347,13 +344,7 @@ def test_a_server_does_not_start_on_a_damaged_delta_log_and_repair_says_what_it_
     installation, _backups = backed_up
     entry = max((installation.data_dir / "lake" / "measurements" / "_delta_log").glob("*.json"))
     entry.unlink()
-    refused = subprocess.run(
-        [sys.executable, "-m", "gaugehouse", "serve", "--data", str(installation.data_dir), "--port", "0"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    refused = installation.run("serve", "--port", "0")
     assert refused.returncode == EXIT_START_REFUSED
     assert "`gaugehouse lake repair` brings it back" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -377,12 +368,12 @@ def test_a_repair_that_is_killed_is_finished_by_the_next(backed_up, tmp_path, ki
         (data_dir / "log" / "manifest").write_bytes(
             (data_dir / "log" / "manifest").read_bytes().replace(b"part-", b"bart-", 1)
         )
-        command = ["lake", "repair", "--from", str(backups), "--data", str(data_dir)]
-        child = subprocess.Popen([sys.executable, "-m", "gaugehouse", *command], stdout=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.5, 2.5))
-        child.send_signal(signal.SIGKILL)
+        killed = Installation(data_dir)
+        child = killed.begin("lake", "repair", "--from", backups)
+        time.sleep(rng.uniform(0.05, 0.6))
+        child.kill()
         child.wait()
-        assert run_command(*command).returncode == 0
-        assert pl.scan_delta(str(data_dir / "lake" / "measurements")).collect().height == 2 * ROWS
-        assert run_command("lake", "verify", "--data", data_dir).returncode == 0
+        assert killed.run("lake", "repair", "--from", backups).returncode == 0
+        assert killed.read_lake().height == 2 * ROWS
+        assert killed.run("lake", "verify").returncode == 0
         tally["repairs killed, finished by the next"] += 1

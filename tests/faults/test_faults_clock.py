@@ -55,7 +55,7 @@ def acknowledge_some_more(senders):
 
 def test_a_clock_that_jumps_both_ways_loses_no_row_and_receipts_stay_in_order(found, tmp_path, tally):
     clock = Clock(tmp_path)
-    installation = found({"GAUGEHOUSE_SEGMENT_AGE_S": "0.3"} | clock.environment).start()
+    installation = found({"GAUGEHOUSE_SEGMENT_AGE_S": "0.3"} | clock.environment, is_fresh=True).start()
     senders = [Sender(installation, f"sender-{i}", pause_s=0.02) for i in range(3)]
     with sending(senders):
         for ahead_s in JUMPS_S:
@@ -71,7 +71,7 @@ def test_a_clock_that_jumps_both_ways_loses_no_row_and_receipts_stay_in_order(fo
 
 def test_a_start_far_behind_the_newest_row_is_refused_until_the_clock_is_right(found, tmp_path, tally):
     clock = Clock(tmp_path)
-    installation = found(clock.environment).start()
+    installation = found(clock.environment, is_fresh=True).start()
     senders = [Sender(installation, "sender-0")]
     with sending(senders):
         acknowledge_some_more(senders)

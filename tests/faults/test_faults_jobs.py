@@ -6,12 +6,9 @@ import os
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
@@ -21,7 +18,8 @@ from sqlalchemy.exc import DBAPIError
 
 from databases import database, database_url, engine_name, migrated_postgres_url, migrated_sqlite_file
 from faults.differences import assert_same_result
-from faults.nursery import PHASES
+from faults.walking import PHASES
+from forking import fork
 from functional.installation import own_environment, wait_until
 from gaugehouse.database.engine import BUSY_TIMEOUT_S
 from gaugehouse.database.tables import Job, Metric, ReportRevision
@@ -33,42 +31,17 @@ from planting import plant
 
 __all__ = ["database", "database_url", "engine_name", "migrated_postgres_url", "migrated_sqlite_file", "plant"]
 
-NURSERY = Path(__file__).with_name("nursery.py")
+WORK = "import json, sys; from faults.walking import work; work(**json.loads(sys.argv[1]))"
 LEASE_S = 1.0
 START = datetime(2026, 3, 1, tzinfo=UTC)
 KINDS = {"temperature": "gauge", "parts": "counter", "scrap": "delta", "running": "state"}
 LATE = {"job_lost_at_end", "job_stopped_as_lost", "job_done", "job_end_failed"}  # how a run ends that stood still
 
 
-class Nursery:
-    """The process that workers are forks of."""
-
-    def __init__(self):
-        self._process = subprocess.Popen(
-            [sys.executable, str(NURSERY)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=own_environment({"PYTHONPATH": os.pathsep.join([str(NURSERY.parents[1]), *sys.path])}),
-        )
-
-    def fork(self, **worker):
-        """Fork a worker and return its process id."""
-        self._process.stdin.write(json.dumps(worker) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
-
-    def close(self):
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
-
-
 class Workers:
     """Starts the workers of one plant, tells how they are, and ends them all."""
 
-    def __init__(self, nursery, data_dir, database_url):
-        self._nursery = nursery
+    def __init__(self, data_dir, database_url):
         self._data_dir = data_dir
         self._database_url = database_url
         self._names = {}
@@ -77,7 +50,9 @@ class Workers:
         """Start a worker and return its process id; `blow` is (phase, line, signal)."""
         name = f"worker-{len(self._names)}"
         environment = {"GAUGEHOUSE_DATABASE_URL": self._database_url, "GAUGEHOUSE_LEASE_S": str(lease_s)}
-        pid = self._nursery.fork(data_dir=str(self._data_dir), name=name, blow=blow, environment=environment)
+        worker = json.dumps({"data_dir": str(self._data_dir), "name": name, "blow": blow})
+        with (self._data_dir / f"{name}.txt").open("wb") as output:
+            pid = fork(["-c", WORK, worker], stdout=output, environment=own_environment(environment)).pid
         self._names[pid] = name
         return pid
 
@@ -104,8 +79,7 @@ class Workers:
 
     def said(self, pid):
         """Return the events that a worker logged."""
-        path = self._data_dir / f"{self._names[pid]}.txt"
-        lines = path.read_text().splitlines() if path.exists() else []  # it opens its file itself, once it lives
+        lines = (self._data_dir / f"{self._names[pid]}.txt").read_text().splitlines()
         return [json.loads(line).get("event") for line in lines if line.startswith("{")]
 
     def output(self):
@@ -116,17 +90,10 @@ class Workers:
             self.kill(pid)
 
 
-@pytest.fixture(scope="module")
-def nursery():
-    nursery = Nursery()
-    yield nursery
-    nursery.close()
-
-
 @pytest.fixture
-def workers(nursery, plant, database_url):
+def workers(plant, database_url):
     describe(plant)
-    made = Workers(nursery, plant.layout.data_dir, database_url)
+    made = Workers(plant.layout.data_dir, database_url)
     yield made
     made.close()
 

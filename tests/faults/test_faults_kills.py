@@ -31,7 +31,7 @@ LOOK_EVERY = 3
     ],
 )
 def test_kills_lose_no_row_and_double_none_and_every_start_is_ready(found, tmp_path, seed, kills, ready_limit_s, tally):
-    killer = Killer(found(SETTINGS), seed, ready_limit_s)
+    killer = Killer(found(SETTINGS, is_fresh=True), seed, ready_limit_s)
     killer.start()
     with killer.working():
         for number in range(kills):

@@ -81,7 +81,7 @@ LITTLE_ROOM_BYTES = {SHORT: MEBIBYTE, LONG: 4 * MEBIBYTE}
 )
 def test_ten_times_the_usual_load_is_stored_or_refused_politely_and_soon_over(found, is_refused, seconds, tally):
     room = {"GAUGEHOUSE_UNFLUSHED_LIMIT_BYTES": str(LITTLE_ROOM_BYTES[seconds]), "GAUGEHOUSE_SEGMENT_AGE_S": "2"}
-    installation = found(room if is_refused else {}, workers=1).start()
+    installation = found(room if is_refused else {}, workers=1, is_fresh=True).start()
     before, burst, after = seconds
     phases = [(before, NOMINAL_ROWS_PER_S), (burst, 10 * NOMINAL_ROWS_PER_S), (after, NOMINAL_ROWS_PER_S)]
     with sending_single_rows(installation) as device:
@@ -213,7 +213,7 @@ def slow_clients(installation, token):
     ids=["short", "long"],
 )
 def test_slow_readers_and_slow_uploads_do_not_keep_devices_waiting(found, bodies, seconds, patience_s, tally):
-    installation = found({"GAUGEHOUSE_TOKEN_LIFETIME_S": "7200"}).start()
+    installation = found({"GAUGEHOUSE_TOKEN_LIFETIME_S": "7200"}, is_fresh=True).start()
     sender = Sender(installation, "archive")
     device = installation.device()
     for number in range(bodies):

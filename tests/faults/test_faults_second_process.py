@@ -30,7 +30,7 @@ LENIENT_S = 20.0
 @pytest.fixture
 def owned(found):
     """A server with rows in several files."""
-    installation = found(SETTINGS).start()
+    installation = found(SETTINGS, is_fresh=True).start()
     with sending([Sender(installation, "before")]):
         wait_until(lambda: count_files(installation) >= 2, what="files to merge")
     yield installation
@@ -66,7 +66,7 @@ once_or_timed = pytest.mark.parametrize(
 
 @once_or_timed
 def test_a_second_server_is_refused_at_once_by_the_pid_of_the_first(owned, tries, limit_s, tally):
-    _help, base_s = timed(lambda: run_command("--help"), tries)
+    _help, base_s = timed(lambda: run_command("--help", is_fresh=True), tries)
     done, took_s = timed(lambda: owned.run("serve", "--host", "127.0.0.1", "--port", "0"), tries)
     assert_refused(done, owned.pid, EXIT_START_REFUSED)
     note_longest(tally, "ms until a second server was refused, beyond `gaugehouse --help`", took_s - base_s)
@@ -79,7 +79,7 @@ def test_a_second_server_is_refused_before_it_loads_what_a_server_needs(tmp_path
     lock = OwnerLock(tmp_path / "LOCK")
     lock.acquire()
     try:
-        done = run_command("serve", "--data", tmp_path, environment={"PYTHONPROFILEIMPORTTIME": "1"})
+        done = run_command("serve", "--data", tmp_path, environment={"PYTHONPROFILEIMPORTTIME": "1"}, is_fresh=True)
     finally:
         lock.release()
     assert done.returncode == EXIT_START_REFUSED
@@ -91,7 +91,7 @@ def test_a_second_server_is_refused_before_it_loads_what_a_server_needs(tmp_path
 @once_or_timed
 def test_a_second_command_that_would_own_the_lake_is_refused_at_once(owned, tries, limit_s, tally):
     owned.kill()
-    _help, base_s = timed(lambda: run_command("--help"), tries)
+    _help, base_s = timed(lambda: run_command("--help", is_fresh=True), tries)
     first = owned.begin("lake", "compact")
     lock = owned.data_dir / "LOCK"
     wait_until(lambda: lock.read_text().strip() == str(first.pid), poll_s=0.001, what="the lock")
@@ -148,7 +148,7 @@ few_or_all = pytest.mark.parametrize(
 
 @few_or_all
 def test_fifty_maintenance_calls_at_once_beside_writers_change_no_row(found, processes, tally):
-    installation = found(SETTINGS | {"GAUGEHOUSE_SEGMENT_AGE_S": "1"}).start()
+    installation = found(SETTINGS | {"GAUGEHOUSE_SEGMENT_AGE_S": "1"}, is_fresh=True).start()
     senders = [Sender(installation, f"sender-{number}", rows_per_body=100, pause_s=0.05) for number in range(SENDERS)]
     with sending(senders):
         wait_until(lambda: count_files(installation) >= SENDERS, what="files to merge")
@@ -163,7 +163,7 @@ def test_fifty_maintenance_calls_at_once_beside_writers_change_no_row(found, pro
 
 @few_or_all
 def test_many_maintenance_commands_at_once_without_a_server_change_no_row(found, processes, tally):
-    installation = found(SETTINGS).start()
+    installation = found(SETTINGS, is_fresh=True).start()
     senders = [Sender(installation, f"sender-{number}", pause_s=0.05) for number in range(SENDERS)]
     with sending(senders):
         wait_until(lambda: count_files(installation) >= SENDERS, what="files to merge")

@@ -10,7 +10,8 @@ __all__ = ["accounts", "found", "pytest_runtest_makereport"]
 @pytest.fixture(scope="session")
 def house(found):
     """One running server for all tests that only talk to it, each about components of its own."""
-    installation = found({"GAUGEHOUSE_TOKEN_LIFETIME_S": "7200"}, workers=1).start()  # one token each for the whole run
+    lasting = {"GAUGEHOUSE_TOKEN_LIFETIME_S": "7200"}  # one token each for the whole run
+    installation = found(lasting, workers=1, is_fresh=True).start()
     yield installation
     installation.stop()
 
@@ -34,6 +35,6 @@ def device(house):
 def demo(found):
     """One server in demo mode for everything that looks at the demo."""
     environment = {"GAUGEHOUSE_SEGMENT_AGE_S": "1", "GAUGEHOUSE_TOKEN_LIFETIME_S": "7200"}
-    installation = found(environment, workers=1).start("--demo")
+    installation = found(environment, workers=1, is_fresh=True).start("--demo")
     yield installation
     installation.stop()

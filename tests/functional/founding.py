@@ -42,10 +42,11 @@ def found(accounts, tmp_path_factory):
     """
     numbers = itertools.count()
 
-    def call(environment=None, *, workers=0):
+    def call(environment=None, *, workers=0, is_fresh=False):
         folder = tmp_path_factory.mktemp("installation") / f"data-{next(numbers)}"
         shutil.copytree(accounts.data_dir, folder)
-        installation = Installation(folder, {"GAUGEHOUSE_WORKERS": str(workers)} | (environment or {}))
+        settings = {"GAUGEHOUSE_WORKERS": str(workers)} | (environment or {})
+        installation = Installation(folder, settings, is_fresh=is_fresh)
         installation.key = accounts.key
         OPEN.append(installation)
         return installation

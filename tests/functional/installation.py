@@ -14,6 +14,8 @@ import httpx
 import polars as pl
 import psutil
 
+from forking import fork
+
 REPOSITORY = Path(__file__).parents[2]
 START_S = 120  # a busy machine; an idle one needs three
 STOP_S = 20  # promised
@@ -37,18 +39,31 @@ def own_environment(extra=None):
     return kept | (extra or {})
 
 
-def run_command(*arguments, stdin=None, timeout_s=180, environment=None):
-    """Run `gaugehouse ARGUMENTS` to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "gaugehouse", *map(str, arguments)],
-        input="" if stdin is None else stdin,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        env=own_environment(environment),
-        cwd=REPOSITORY,
-        check=False,
-    )
+def run_command(*arguments, stdin="", timeout_s=180, environment=None, is_fresh=False):
+    """Run `gaugehouse ARGUMENTS` to its end: in a Python of its own when fresh, else as a fork, seconds faster."""
+    command = ["-m", "gaugehouse", *map(str, arguments)]
+    environment = own_environment(environment)
+    if is_fresh:
+        return subprocess.run(
+            [sys.executable, *command],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            env=environment,
+            cwd=REPOSITORY,
+            check=False,
+        )
+    with ExitStack() as stack:
+        given, out, err = (stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(3))
+        given.write(stdin)
+        given.seek(0)
+        process = fork(command, stdin=given, stdout=out, stderr=err, environment=environment, directory=REPOSITORY)
+        stack.callback(process.kill)
+        code = process.wait(timeout_s)
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(command, code, out.read(), err.read())
 
 
 class Installation:
@@ -57,10 +72,12 @@ class Installation:
     Args:
         data_dir: Everything lives below it.
         environment: Settings of the server.
+        is_fresh: Whether its processes are each started anew; else they are forks, which saves seconds each.
     """
 
-    def __init__(self, data_dir, environment=None):
+    def __init__(self, data_dir, environment=None, *, is_fresh=False):
         self.data_dir = Path(data_dir)
+        self.is_fresh = is_fresh
         self.environment = environment or {}
         self.process = None
         self.options = ()
@@ -72,13 +89,19 @@ class Installation:
 
     # --- the command line ---
 
-    def run(self, *arguments, stdin=None, timeout_s=180):
+    def run(self, *arguments, stdin="", timeout_s=180):
         """Run a command on this installation's folder."""
         return run_command(
-            *arguments, "--data", self.data_dir, stdin=stdin, timeout_s=timeout_s, environment=self.environment
+            *arguments,
+            "--data",
+            self.data_dir,
+            stdin=stdin,
+            timeout_s=timeout_s,
+            environment=self.environment,
+            is_fresh=self.is_fresh,
         )
 
-    def run_well(self, *arguments, stdin=None, timeout_s=180):
+    def run_well(self, *arguments, stdin="", timeout_s=180):
         """Run a command that must succeed; return its stdout."""
         done = self.run(*arguments, stdin=stdin, timeout_s=timeout_s)
         assert done.returncode == 0, f"gaugehouse {' '.join(map(str, arguments))}: {done.stdout}{done.stderr}"
@@ -115,14 +138,17 @@ class Installation:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         output = self.data_dir.parent / f"{self.data_dir.name}-output-{len(self._outputs)}.txt"
         self._outputs.append(output)
-        command = [*self.prefix, sys.executable, "-m", "gaugehouse", *map(str, arguments), "--data", str(self.data_dir)]
+        command = ["-m", "gaugehouse", *map(str, arguments), "--data", str(self.data_dir)]
+        environment = own_environment(self.environment)
         with output.open("wb") as file:
+            if not self.is_fresh and not self.prefix:
+                return fork(command, stdout=file, environment=environment, directory=REPOSITORY)
             return subprocess.Popen(
-                command,
+                [*self.prefix, sys.executable, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env=own_environment(self.environment),
+                env=environment,
                 cwd=REPOSITORY,
             )
 

@@ -2,7 +2,6 @@
 
 import io
 import subprocess
-import sys
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +10,7 @@ import pypdf
 import pytest
 from sqlalchemy import func, select, update
 
+from forking import fork
 from gaugehouse import reports
 from gaugehouse.database.tables import Job, Metric
 from gaugehouse.errors import AlreadyExists, NotFound
@@ -367,11 +367,11 @@ run_worker(database, {RENDER_KIND: handle}, worker=name, lease_s=1.0, stop=threa
 @pytest.mark.parametrize("moment", ["charts", "writing html", "writing the file"])
 def test_a_renderer_that_is_killed_is_followed_by_the_next_one(press, printer, wanted, database_url, moment):
     job = queue(press, wanted)
-    command = [sys.executable, "-c", WORKER, database_url, str(press.layout.data_dir)]
+    command = ["-c", WORKER, database_url, str(press.layout.data_dir)]
     started = []
     try:
         for name, stop_at in (("first", moment), ("second", "")):
-            started.append(subprocess.Popen([*command, name, stop_at], stdout=subprocess.PIPE, text=True))
+            started.append(fork([*command, name, stop_at], stdout=subprocess.PIPE))
             if stop_at:
                 assert any(line == "standing still\n" for line in started[0].stdout)
                 started[0].kill()

@@ -1,12 +1,12 @@
 """A worker that is killed in the middle: the report is computed by the next one, once and to the same digits."""
 
 import subprocess
-import sys
 import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from forking import fork
 from gaugehouse.reports import RESULT, read_result
 from gaugehouse.reports.result import write_result
 
@@ -47,8 +47,8 @@ def start_worker(plant, database_url):
     started = []
 
     def start(name, *, stop_at=""):
-        command = [sys.executable, "-c", WORKER, database_url, str(plant.layout.data_dir), name, stop_at]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        command = ["-c", WORKER, database_url, str(plant.layout.data_dir), name, stop_at]
+        process = fork(command, stdout=subprocess.PIPE)
         started.append(process)
         return process
 

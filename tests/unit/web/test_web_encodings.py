@@ -184,6 +184,7 @@ def test_the_guard_hands_on_decoded_bodies(encoding):
         ("gzip", b"x", 400),
         ("gzip", gzip.compress(bytes(2 * MEBIBYTE)), 413),
     ],
+    ids=["unknown", "twice", "not ours", "damaged", "too long"],  # not of the body, which holds the time
 )
 def test_the_guard_refuses_what_cannot_be_decoded(encoding, body, status):
     assert answer_of(body, encoding)[0] == status

@@ -1,19 +1,11 @@
-"""Report workers by the dozen: one process imports everything, and every worker is a fork of it.
+"""A worker of reports that strikes itself: with a signal, at the n-th line that one of its threads walks through.
 
-A worker is `gaugehouse worker` in all but its start, and may carry a blow: the signal that it sends itself at the n-th
-line of Python that one of its threads walks through in a phase of a report. A run without a blow counts those lines.
-
-Run as a program it reads one JSON line per worker, {"data_dir": ..., "name": ..., "blow": [phase, line, signal] or null,
-"environment": {...}}, and answers with the worker's process id. What a worker prints is in `<data_dir>/<name>.txt`; how
-many lines its first report took, by phase, is in `<data_dir>/<name>.json`. Workers end with the nursery, which ends when
-its standard input closes.
+A worker is `gaugehouse worker` in all but its start. Its blow comes in a phase of a report; a run without one counts the
+lines of each phase, and leaves those of its first report in `<data_dir>/<name>.json`.
 """
 
-import ctypes
 import json
 import os
-import signal
-import sys
 import threading
 from collections import Counter
 from pathlib import Path
@@ -21,12 +13,11 @@ from pathlib import Path
 import gaugehouse
 from gaugehouse.cli.working import work_forever
 from gaugehouse.jobs import queue, worker
-from gaugehouse.kpi import compute_facts, evaluate, warm_up
+from gaugehouse.kpi import compute_facts, evaluate
 from gaugehouse.lake import Snapshot, open_snapshot
 from gaugehouse.reports import chunks, result, run
 from gaugehouse.reports.digest import digest_result
 
-PR_SET_PDEATHSIG = 1
 PACKAGE = str(Path(gaugehouse.__file__).parent)
 # Phase -> the functions within whose calls its lines are; of two that call each other the inner one counts.
 PHASES = {
@@ -81,34 +72,8 @@ class Walk:
         return self._follow
 
 
-def work(data_dir, name, blow, environment):
-    """Be a worker until told to stop."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    output = os.open(data_dir / f"{name}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(output, sys.stdout.fileno())
-    os.dup2(output, sys.stderr.fileno())
-    os.environ.update(environment)
+def work(data_dir, name, blow):
+    """Be a worker until told to stop; `blow` is (phase, line, signal number), or None."""
+    data_dir = Path(data_dir)
     threading.settrace(Walk(blow, data_dir / f"{name}.json").trace)
     work_forever(data_dir=data_dir, with_parent=False)
-
-
-def main():
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a worker that ended
-    warm_up()
-    for line in sys.stdin:
-        asked = json.loads(line)
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                work(Path(asked.pop("data_dir")), **asked)
-                code = 0
-            finally:
-                os._exit(code)
-        sys.stdout.write(f"{pid}\n")
-        sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()
