@@ -27,6 +27,11 @@ def manager(house):
 
 
 @pytest.fixture(scope="session")
+def admin(house):
+    return house.sign_in("ada")
+
+
+@pytest.fixture(scope="session")
 def device(house):
     return house.device()
 

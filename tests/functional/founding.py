@@ -26,10 +26,11 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.fixture(scope="session")
 def accounts(tmp_path_factory):
-    """A folder that no server has seen: a viewer, a manager and a key, made by the command line."""
+    """A folder that no server has seen: a viewer, a manager, an admin and a key, made by the command line."""
     template = Installation(tmp_path_factory.mktemp("accounts") / "data")
     template.create_user("vera", "viewer")
     template.create_user("max", "manager")
+    template.create_user("ada", "admin")
     template.key = template.create_key("sender")
     return template
 

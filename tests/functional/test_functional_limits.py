@@ -12,9 +12,8 @@ ROW = {"component": "meter", "metric": "level", "value": 1.0}
 
 @pytest.fixture(scope="module")
 def guarded(found):
-    installation = found({"GAUGEHOUSE_WRITES_PER_MINUTE": "60", "GAUGEHOUSE_TRUSTED_PROXIES": "127.0.0.0/8"}).start()
-    yield installation
-    installation.stop()
+    """A server with few writes a minute; the last test stops it."""
+    return found({"GAUGEHOUSE_WRITES_PER_MINUTE": "60", "GAUGEHOUSE_TRUSTED_PROXIES": "127.0.0.0/8"}).start()
 
 
 def sign_in(installation, password, address, name="vera"):
@@ -71,24 +70,24 @@ def test_a_common_password_is_refused_on_the_command_line(guarded):
     assert "passwordpassword" not in done.stderr + done.stdout
 
 
-def test_an_import_is_held_to_the_rows_of_the_day_whether_the_server_runs_or_not(found, tmp_path):
-    installation = found().start()
-    installation.run_well("project", "set", "default", "--rows-per-day", "3")
+def test_an_import_is_held_to_the_rows_of_the_day_whether_the_server_runs_or_not(guarded, tmp_path):
+    guarded.run_well("project", "create", "north")
+    guarded.run_well("project", "set", "north", "--rows-per-day", "3")
 
     def bring(rows):
         file = tmp_path / "level.csv"
         file.write_text("\n".join(["time,level", *(f"2026-11-19T10:00:{second:02}Z,1.5" for second in range(rows))]))
-        return installation.run("import", file, "--component", "tank")
+        return guarded.run("import", file, "--component", "tank", "--project", "north")
 
     assert bring(2).returncode == 0
     time.sleep(1.1)  # a running server follows within a second
     refused = bring(4)
     assert refused.returncode != 0
     assert "3 new rows on a UTC day; it has brought 2" in refused.stderr
-    installation.stop()
+    guarded.stop()
     refused = bring(4)
     assert refused.returncode != 0
     assert "3 new rows on a UTC day; it has brought 2" in refused.stderr
     assert bring(3).returncode == 0
-    installation.run_well("project", "set", "default", "--rows-per-day", "off")
+    guarded.run_well("project", "set", "north", "--rows-per-day", "off")
     assert bring(4).returncode == 0

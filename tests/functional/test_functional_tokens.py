@@ -81,12 +81,10 @@ def test_a_user_is_sent_away_beside_the_server(signing):
     assert asks(signing, tokens_of(signing)) == 200
 
 
-def test_sessions_outlive_a_restart_and_tokens_of_another_installation_are_none_here(signing, found):
+def test_sessions_outlive_a_restart_and_tokens_of_another_installation_are_none_here(signing, house):
     tokens = tokens_of(signing)
-    other = found().start()
-    assert asks(other, tokens) == 401
-    assert refreshed(other, tokens).status_code == 401
-    other.stop()
+    assert asks(house, tokens) == 401
+    assert refreshed(house, tokens).status_code == 401
     signing.restart()
     assert asks(signing, tokens) == 200
     assert refreshed(signing, tokens).status_code == 200

@@ -17,7 +17,7 @@ def device_of(house):
 
     def call(component, server=house):
         if (component, server) not in keys:
-            keys[component, server] = server.create_key(f"device {component}", "--component", component)
+            keys[component, server] = server.make_key(f"device {component}", component=component)
         client = server.client({"api_key": keys[component, server]})
         client.secret = keys[component, server]
         return client

@@ -7,16 +7,6 @@ SENT = {"id": DEVICE, "readings": [{"count": 9, "timestamp": "2021-09-29T16:09:1
 CREATE = "/api/device-readings/create"
 
 
-@pytest.fixture(scope="module")
-def server(found):
-    return found().start()
-
-
-@pytest.fixture(scope="module")
-def device(server):
-    return server.device()
-
-
 def send(device, name, *readings):
     sent = [{"count": count, "timestamp": timestamp} for count, timestamp in readings]
     return device.post(CREATE, json={"id": name, "readings": sent})
@@ -30,8 +20,8 @@ def assert_error(answer, status):
     assert body["error_message"]
 
 
-def test_ping(server, device):
-    for client in (device, server.client()):
+def test_ping(house, device):
+    for client in (device, house.client()):
         answer = client.get("/api/ping")
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
@@ -91,19 +81,8 @@ def test_what_is_no_json_is_refused(device):
     assert_error(device.post(CREATE, content=b"{"), 400)
 
 
-def test_a_key_is_needed(server):
-    answer = server.client().post(CREATE, json=SENT)
+def test_a_key_is_needed(house):
+    answer = house.client().post(CREATE, json=SENT)
     assert_error(answer, 401)
     assert answer.json()["error_message"] == "Missing API key"
-    assert server.device("wrong").post(CREATE, json=SENT).json()["error_message"] == "Invalid API key"
-
-
-def test_sums_stay_right_across_an_end_of_the_process(server, device):
-    name = "a1b2c3d4-0000-4000-8000-000000000003"
-    largest = 2**53 - 1
-    assert send(device, name, *[(largest, f"2021-09-29T16:08:{n:02}Z") for n in range(10)]).status_code == 201
-    server.kill()
-    again = server.start().device()
-    assert send(again, name, (1, "2021-09-29T16:09:00+02:00")).status_code == 201
-    total = again.get(f"/api/device-readings/{name}/cumulative-count").json()
-    assert total == {"cumulative_count": 10 * largest + 1}
+    assert house.device("wrong").post(CREATE, json=SENT).json()["error_message"] == "Invalid API key"
