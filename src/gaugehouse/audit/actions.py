@@ -5,7 +5,7 @@ ACTIONS: dict[str, str] = {
     "user.password": "A user changed their own password",
     "user.ask_reset": "Somebody asked for a link to set a new password; an unknown name is not written down",
     "user.reset_link": "A link was made by which a user sets a new password",
-    "user.reset": "A user set a new password by such a link",
+    "user.reset": "A user got a new password, by such a link or by command",
     "user.disable": "A user was kept out of the service",
     "user.enable": "A user was let in again",
     "member.add": "A user became a member of the project by command",

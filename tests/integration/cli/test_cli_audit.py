@@ -9,17 +9,34 @@ import pytest
 import typer.main
 from sqlalchemy import text
 
-from gaugehouse.cli.accounts import create_key, create_user_account
+from gaugehouse.cli.accounts import (
+    KeyOptions,
+    bar_user,
+    change_password,
+    create_key,
+    create_user_account,
+    list_keys,
+    move_to_project,
+    print_invitation,
+    print_reset,
+    remove_user,
+    replace_key,
+    revoke,
+    revoke_key,
+    rotate_key,
+    set_role,
+)
 from gaugehouse.cli.auditing import ListOptions, export_log, list_entries, verify_log
 from gaugehouse.cli.calendars import NewWindow, add_window, withdraw_window
 from gaugehouse.cli.commands import app
 from gaugehouse.cli.projects import add_project, set_project
 from gaugehouse.config import Settings
 from gaugehouse.errors import AlreadyExists, NotFound, Refused
+from gaugehouse.inventory import NewComponent, create_components, get_project
 from gaugehouse.runtime import open_runtime
 from gaugehouse.upkeep import answers
 
-PASSWORD = "a long password of somebody"
+PASSWORD, NEXT_PASSWORD = "a long password of somebody", "the next password of somebody"
 READS = "it only reads"
 # What each command leaves in the log; or why nothing.
 COMMANDS = {
@@ -30,7 +47,21 @@ COMMANDS = {
     "backup": "backup.create",
     "restore": "backup.restore",
     "user create": "user.create",
+    "user list": READS,
+    "user role": "member.add",
+    "user remove": "member.remove",
+    "user disable": "user.disable",
+    "user enable": "user.enable",
+    "user password": "user.reset",
+    "user reset": "user.reset_link",
+    "user invite": "invitation.create",
+    "user revoke": "session.end_all",
     "key create": "key.create",
+    "key list": READS,
+    "key replace": "key.rotate",
+    "key revoke": "key.revoke",
+    "key rotate": "signing_key.rotate",
+    "component move": "component.move",
     "project list": READS,
     "project show": READS,
     "project create": "project.create",
@@ -105,12 +136,17 @@ def installation(tmp_path):
     return Installation(data_dir=tmp_path / "data")
 
 
+def key_options(name, **wanted):
+    standard = {"component": None, "scopes": [], "is_read_only": False, "expires_days": None, "owner": None}
+    return KeyOptions(**standard | {"name": name, "project": "plant"} | wanted)
+
+
 def test_accounts_and_projects_leave_entries(installation, capsys):
     data_dir = installation.data_dir
     add_project(data_dir=data_dir, slug="plant", title="")
     set_project(data_dir=data_dir, slug="plant", changes={"measurements_keep_days": "400d"})
     create_user_account(data_dir=data_dir, name="ann", role="admin", project="plant", password=PASSWORD)
-    create_key(data_dir=data_dir, name="press", project="plant", component=None, scopes=[])
+    create_key(data_dir=data_dir, options=key_options("press"))
     key = capsys.readouterr().out.splitlines()[-1]
     assert installation.told(capsys) == [("project.create", "plant")]
     assert installation.told(capsys, "plant") == [
@@ -121,6 +157,72 @@ def test_accounts_and_projects_leave_entries(installation, capsys):
     stored = (data_dir / "gaugehouse.db").read_bytes()
     assert key.encode() not in stored
     assert PASSWORD.encode() not in stored
+
+
+def printed(capsys):
+    return capsys.readouterr().out.splitlines()[-1]
+
+
+def test_people_leave_entries_and_no_secret_among_them(installation, capsys):
+    data_dir, plant = installation.data_dir, {"data_dir": installation.data_dir, "project": "plant"}
+    add_project(data_dir=data_dir, slug="plant", title="")
+    create_user_account(**plant, name="ann", role="admin", password=PASSWORD)
+    create_user_account(data_dir=data_dir, project="default", name="bob", role="viewer", password=PASSWORD)
+    set_role(**plant, name="bob", role="viewer")
+    set_role(**plant, name="bob", role="manager")
+    remove_user(**plant, name="bob")
+    print_invitation(**plant, role="viewer")
+    invitation = printed(capsys)
+    bar_user(data_dir=data_dir, name="bob", is_barred=True)
+    bar_user(data_dir=data_dir, name="bob", is_barred=False)
+    change_password(data_dir=data_dir, name="bob", password=NEXT_PASSWORD)
+    print_reset(data_dir=data_dir, name="bob")
+    reset = printed(capsys)
+    revoke(data_dir=data_dir, name="bob")
+    assert installation.told(capsys, "plant") == [
+        ("user.create", "ann"),
+        ("member.add", "bob"),
+        ("member.change", "bob"),
+        ("member.remove", "bob"),
+        ("invitation.create", None),
+    ]
+    assert installation.told(capsys)[1:] == [
+        ("user.disable", "bob"),
+        ("user.enable", "bob"),
+        ("user.reset", "bob"),
+        ("user.reset_link", "bob"),
+        ("session.end_all", "bob"),
+    ]
+    stored = (data_dir / "gaugehouse.db").read_bytes()
+    assert not [secret for secret in (invitation, reset, PASSWORD, NEXT_PASSWORD) if secret.encode() in stored]
+
+
+def test_keys_leave_entries_and_no_secret_among_them(installation, capsys):
+    data_dir = installation.data_dir
+    add_project(data_dir=data_dir, slug="plant", title="")
+    create_key(data_dir=data_dir, options=key_options("press"))
+    first = printed(capsys)
+    list_keys(data_dir=data_dir, project="plant", as_json=True)
+    (listed,) = json.loads(capsys.readouterr().out)["items"]
+    replace_key(data_dir=data_dir, project="plant", key_id=listed["id"], overlap_s=600)
+    second = printed(capsys)
+    revoke_key(data_dir=data_dir, project="plant", key_id=listed["id"])
+    rotate_key(data_dir=data_dir, at_once=False)
+    assert [action for action, _ in installation.told(capsys, "plant")] == ["key.create", "key.rotate", "key.revoke"]
+    assert [action for action, _ in installation.told(capsys)] == ["project.create", "signing_key.rotate"]
+    stored = (data_dir / "gaugehouse.db").read_bytes()
+    assert not [secret for secret in (first, second) if secret.encode() in stored]
+
+
+def test_a_move_is_told_by_both_projects(installation, capsys):
+    add_project(data_dir=installation.data_dir, slug="plant", title="")
+    runtime = open_runtime(Settings(data_dir=installation.data_dir))
+    with runtime.database.transaction() as session:
+        create_components(session, get_project(session, "default").id, [NewComponent(name="press-1")])
+    runtime.close()
+    move_to_project(data_dir=installation.data_dir, component="press-1", source="default", target="plant")
+    for project in ("default", "plant"):
+        assert installation.told(capsys, project)[-1] == ("component.move", "press-1")
 
 
 def test_windows_leave_entries(installation, capsys):
@@ -180,7 +282,7 @@ def test_damage_is_told(installation, capsys):
 def test_the_log_is_exported_in_order(installation, tmp_path, capsys):
     for slug in ("plant", "press"):
         add_project(data_dir=installation.data_dir, slug=slug, title="")
-    create_key(data_dir=installation.data_dir, name="k", project="plant", component=None, scopes=[])
+    create_key(data_dir=installation.data_dir, options=key_options("k"))
     export_log(data_dir=installation.data_dir, file=tmp_path / "all.parquet", project=None)
     export_log(data_dir=installation.data_dir, file=tmp_path / "plant.parquet", project="plant")
     everything = pq.read_table(tmp_path / "all.parquet")
