@@ -31,6 +31,7 @@ COMMANDS = {
     "restore": "backup.restore",
     "user create": "user.create",
     "key create": "key.create",
+    "component enrol": "device.enrol",
     "project list": READS,
     "project show": READS,
     "project create": "project.create",
