@@ -13,6 +13,7 @@ import structlog
 from benchmarks.backfill import run_backfill
 from benchmarks.comparison import run_comparison
 from benchmarks.facts import ROWS, run_facts
+from benchmarks.fleet import run_fleet
 from benchmarks.flush import run_flush
 from benchmarks.ingest import run_ingest
 from benchmarks.report import run_report
@@ -23,8 +24,9 @@ from benchmarks.small import run_small
 from benchmarks.soak import ROWS_PER_S, run_soak
 from benchmarks.workload import FORMATS
 
-PARTS = ("ingest", "peers", "backfill", "small", "size", "flush", "report", "facts", "series")
+PARTS = ("ingest", "peers", "backfill", "small", "size", "flush", "report", "facts", "series", "fleet")
 MILLION = 1_000_000
+FLEET_SINGLES = 50_000  # statuses of one device each
 SMALL_CONNECTIONS = 64  # of senders of single rows
 
 
@@ -42,6 +44,7 @@ def read_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--no-peers", action="store_true", help="ingest: only beside plain DuckDB inserts")
     parser.add_argument("--series", type=int, default=3 * MILLION, help="how many series (default 3 M)")
+    parser.add_argument("--devices", type=int, default=MILLION, help="how large a fleet (default 1 M)")
     parser.add_argument("--rate", type=float, default=ROWS_PER_S, help="soak: rows per second (default 30,000)")
     parser.add_argument("--dir", type=Path, help="where to work; must be a real disk (default: the temporary folder)")
     return parser.parse_args()
@@ -63,6 +66,7 @@ def _runs(arguments: argparse.Namespace, results: Results, work_dir: Path) -> di
         "flush": lambda: run_flush(results, sizes=sizes, work_dir=work_dir),
         "report": lambda: run_report(results, sizes=sizes, work_dir=work_dir),
         "series": lambda: run_series(results, series=arguments.series, work_dir=work_dir),
+        "fleet": lambda: run_fleet(results, devices=arguments.devices, singles=FLEET_SINGLES, work_dir=work_dir),
         "soak": lambda: run_soak(results, seconds=arguments.seconds, rows_per_s=arguments.rate, work_dir=work_dir),
     }
 

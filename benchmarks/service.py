@@ -75,10 +75,11 @@ def current_files(data_dir: Path, table: str = "measurements") -> pa.Table:
 
 def lake_command(service: Service, *arguments: str) -> str:
     """Run `gaugehouse lake ...` beside the server; return what it printed."""
-    return _run(service.data_dir, "lake", *arguments)
+    return run_command(service.data_dir, "lake", *arguments)
 
 
-def _run(data_dir: Path, *arguments: str, stdin: str | None = None) -> str:
+def run_command(data_dir: Path, *arguments: str, stdin: str | None = None) -> str:
+    """Run `gaugehouse ...` on a folder; return what it printed."""
     done = subprocess.run(
         [COMMAND, *arguments, "--data", data_dir], input=stdin, capture_output=True, text=True, check=False
     )
@@ -92,8 +93,8 @@ def serve(data_dir: Path, settings: dict[str, str] | None = None) -> Iterator[Se
     """Start a server on an empty folder with one manager and one key; stop it with SIGTERM at the end."""
     data_dir.mkdir(parents=True)
     user = ("user", "create", "bench", "--role", "manager", "--project", "default", "--password-stdin")
-    _run(data_dir, *user, stdin=secrets.token_urlsafe(24))
-    key = _run(data_dir, "key", "create", "bench", "--project", "default")
+    run_command(data_dir, *user, stdin=secrets.token_urlsafe(24))
+    key = run_command(data_dir, "key", "create", "bench", "--project", "default")
     with (data_dir / "server-output.txt").open("wb") as output:
         server = subprocess.Popen(
             [COMMAND, "serve", "--data", data_dir, "--host", "127.0.0.1", "--port", "0"],

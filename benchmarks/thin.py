@@ -24,10 +24,10 @@ class Connection:
     late_response_s: list[float] = field(default_factory=list)
 
 
-def request_head(key: str, content_type: str) -> bytes:
+def request_head(key: str, content_type: str, *, path: str = "/v1/measurements") -> bytes:
     """Return a head that lacks but the length of its body: `head % len(body)`."""
     return (
-        f"POST /v1/measurements HTTP/1.1\r\nHost: bench\r\nX-API-Key: {key}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: bench\r\nX-API-Key: {key}\r\n"
         f"Content-Type: {content_type}\r\nContent-Length: %d\r\n\r\n"
     ).encode()
 

@@ -1,5 +1,6 @@
 """Keys and members as the command line changes them beside a running server: two processes, one second."""
 
+import csv
 import json
 import time
 
@@ -90,3 +91,19 @@ def test_the_commands_for_members_and_moves(staffed):
     time.sleep(BOUND_S)
     assert staffed.device(key).get("/v1/me").json()["project"] == "south"
     assert "nowhere" in refused(staffed.run("component", "move", "drill", "--to", "nowhere"))
+
+
+def test_a_fleet_is_enrolled_beside_the_server_and_each_device_speaks_for_itself(staffed, tmp_path):
+    devices, keys = tmp_path / "devices.csv", tmp_path / "keys.csv"
+    devices.write_text("component,type\n" + "".join(f"meter-{number},meter\n" for number in range(300)))
+    said = staffed.run_well("component", "enrol", str(devices), str(keys))
+    assert "300 devices got a key" in said
+    with keys.open(newline="") as file:
+        key_of = {row["component"]: row["key"] for row in csv.DictReader(file)}
+    status = {"timestamp": "2026-11-20T10:00:00Z", "battery_level": 90, "rssi": -60, "online": True}
+    for name in ("meter-0", "meter-299"):
+        device = staffed.device(key_of[name])
+        assert [device.post("/status", json=status | {"device_id": name}).status_code for _ in range(2)] == [201] * 2
+        assert device.get(f"/status/{name}").json()["battery_level"] == 90
+        assert device.post("/status", json=status | {"device_id": "meter-7"}).status_code == 403
+    assert "exists" in refused(staffed.run("component", "enrol", str(devices), str(keys)))

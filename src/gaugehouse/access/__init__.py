@@ -24,6 +24,8 @@ from gaugehouse.access.api_keys import rotate_api_key as rotate_api_key
 from gaugehouse.access.caller import Caller as Caller
 from gaugehouse.access.caller import Role as Role
 from gaugehouse.access.caller import Scope as Scope
+from gaugehouse.access.device_keys import DeviceKey as DeviceKey
+from gaugehouse.access.device_keys import add_device_keys as add_device_keys
 from gaugehouse.access.links import InvitationView as InvitationView
 from gaugehouse.access.links import LinkKind as LinkKind
 from gaugehouse.access.links import MadeLink as MadeLink

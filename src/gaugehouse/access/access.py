@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import Select, and_, select, update
+from sqlalchemy import Row, Select, and_, select, update
 from sqlalchemy.orm import Session
 
 from gaugehouse.access.api_keys import is_well_formed_key
@@ -38,6 +40,22 @@ from gaugehouse.errors import Forbidden, NotFound, Refused, Unauthenticated
 from gaugehouse.limits import Pace
 from gaugehouse.measurements.names import find_name_problem
 
+KEY_COLUMNS = (
+    ApiKey.id,
+    ApiKey.project_id,
+    ApiKey.name,
+    ApiKey.key_hash,
+    ApiKey.component,
+    ApiKey.scopes,
+    ApiKey.expires_at,
+    ApiKey.revoked_at,
+)
+PACE_COLUMNS = (
+    Project.writes_per_minute,
+    Project.write_bytes_per_s,
+    Project.reads_per_minute,
+    Project.reports_per_minute,
+)
 OPERATOR_LIFETIME_S = 900
 DEFAULT_PROJECT = "default"
 TOUCH_PERIOD_S = 60.0  # how exact the last use of a browser's session is written down
@@ -274,8 +292,8 @@ class Access:
             raise refuse_token()
         return _caller_of(standing, claims.scopes)
 
-    def caller_of_key(self, key: str, *, anew: bool = False) -> Caller:
-        """Return who an API key stands for; `anew` is for those who remember the answer themselves.
+    def caller_of_key(self, key: str) -> Caller:
+        """Return who an API key stands for.
 
         Raises:
             Unauthenticated: mistyped, unknown, revoked or expired.
@@ -283,12 +301,27 @@ class Access:
         if not is_well_formed_key(key):  # no database is asked about a typo
             raise _key_refused()
         key_hash = hash_secret(key)
-        find = self._keys.renew if anew else self._keys.find
-        stored = find(key_hash, lambda: self._load_key(key_hash))
+        caller = self._caller_of_stored(key_hash, self._keys.find(key_hash, lambda: self._load_key(key_hash)))
+        if caller is None:
+            raise _key_refused()
+        return caller
+
+    def callers_of_keys(self, keys: Sequence[str]) -> list[Caller | None]:
+        """Return who API keys stand for, None for one that does not count; asked now, in one question for all.
+
+        For those who remember the answers themselves, and have many to ask for.
+        """
+        hashes = [hash_secret(key) if is_well_formed_key(key) else None for key in keys]
+        wanted = sorted({key_hash for key_hash in hashes if key_hash is not None})
+        stored = self._keys.renew_all(lambda: self._load_keys(wanted)) if wanted else {}
+        return [None if one is None else self._caller_of_stored(one, stored[one]) for one in hashes]
+
+    def _caller_of_stored(self, key_hash: str, stored: _StoredKey | None) -> Caller | None:
+        """Return who a key stands for that counts now, and note its use."""
         if stored is None or not hmac.compare_digest(stored.key_hash, key_hash) or stored.is_revoked:
-            raise _key_refused()
+            return None
         if stored.expires_at is not None and stored.expires_at <= datetime.now(UTC):
-            raise _key_refused()
+            return None
         self._key_uses.note(stored.caller.id)
         return stored.caller
 
@@ -454,41 +487,46 @@ class Access:
         )
 
     def _load_key(self, key_hash: str) -> _StoredKey | None:
+        return self._load_keys([key_hash])[key_hash]
+
+    def _load_keys(self, hashes: Sequence[str]) -> dict[str, _StoredKey | None]:
+        """Return the keys of these hashes, None for those that there are not, or whose owners may not log in."""
         is_owners = (Membership.user_id == ApiKey.owner_id) & (Membership.project_id == ApiKey.project_id)
+        # Columns, not mapped rows: of a fleet each device asks once a minute, and an object costs more than its answer.
         statement = (
-            select(ApiKey, Project, User, Membership.role)
+            select(*KEY_COLUMNS, Project.slug, *PACE_COLUMNS, User, Membership.role)
             .join(Project, Project.id == ApiKey.project_id)
             .join(User, User.id == ApiKey.owner_id, isouter=True)
             .join(Membership, is_owners, isouter=True)
-            .where(ApiKey.key_hash == key_hash)
+            .where(ApiKey.key_hash.in_(hashes))
         )
         with self._db.reading() as session:
-            found = session.execute(statement).one_or_none()
-            if found is None:
+            found = {row.key_hash: self._read_key(row) for row in session.execute(statement)}
+        return {key_hash: found.get(key_hash) for key_hash in hashes}
+
+    def _read_key(self, row: Row[*tuple[Any, ...]]) -> _StoredKey | None:
+        scopes, owner = _read_scopes(tuple(row.scopes)), row.User
+        if owner is not None:
+            if row.role is None or not self._may_log_in(owner):
                 return None
-            row, project, owner, role = found
-            scopes = frozenset(Scope(scope) for scope in row.scopes)
-            if owner is not None:
-                if role is None or not self._may_log_in(owner):
-                    return None
-                # Never more than the owner may at this moment.
-                scopes = frozenset(scope for scope in scopes if has_scope(ROLE_SCOPES[Role(role)], scope))
-            caller = Caller(
-                kind="key",
-                name=row.name if owner is None else f"{owner.name}/{row.name}"[:NAME_CHARACTERS],
-                project=project.slug,
-                project_id=row.project_id,
-                scopes=scopes,
-                component=row.component,
-                id=row.id,
-                pace=_pace_of(project),
-            )
-            return _StoredKey(
-                key_hash=row.key_hash,
-                caller=caller,
-                expires_at=row.expires_at,
-                is_revoked=row.revoked_at is not None,
-            )
+            # Never more than the owner may at this moment.
+            scopes = frozenset(scope for scope in scopes if has_scope(ROLE_SCOPES[Role(row.role)], scope))
+        caller = Caller(
+            kind="key",
+            name=row.name if owner is None else f"{owner.name}/{row.name}"[:NAME_CHARACTERS],
+            project=row.slug,
+            project_id=row.project_id,
+            scopes=scopes,
+            component=row.component,
+            id=row.id,
+            pace=_pace_of(row),
+        )
+        return _StoredKey(
+            key_hash=row.key_hash,
+            caller=caller,
+            expires_at=row.expires_at,
+            is_revoked=row.revoked_at is not None,
+        )
 
     def _operator(self, slug: str) -> Caller:
         project_id = self._find_project_id(slug)
@@ -539,7 +577,12 @@ def _session_ended() -> Unauthenticated:
     return Unauthenticated("the session has ended; sign in again", code="session_ended")
 
 
-def _pace_of(project: Project) -> Pace:
+@lru_cache(maxsize=256)  # a fleet has one set of them: a million equal ones would be hundreds of megabytes
+def _read_scopes(texts: tuple[str, ...]) -> frozenset[Scope]:
+    return frozenset(Scope(text) for text in texts)
+
+
+def _pace_of(project: Project | Row[Any]) -> Pace:
     return Pace(
         writes_per_minute=project.writes_per_minute,
         write_bytes_per_s=project.write_bytes_per_s,

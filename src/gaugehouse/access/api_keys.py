@@ -115,13 +115,10 @@ def add_api_key(session: Session, new: NewApiKey, *, project_id: str, owner_id: 
         NotFound: the owner is no member of the project.
         AlreadyExists: the owner has too many (`too_many_keys`).
     """
-    _check_names(new.name, new.component)
-    scopes = _read_scopes(new)
+    now = session.scalars(select(database_now())).one()
+    scopes = check_new_key(new, now)
     if owner_id is not None:
         _check_owner(session, project_id, owner_id, scopes)
-    now = session.scalars(select(database_now())).one()
-    if new.expires_at is not None and not now < new.expires_at < now + LONGEST_LIFE:
-        raise Refused("expires_at must be later than now, and within a century; or none", code="expiry_refused")
     key = make_key()
     row = ApiKey(
         id=new_id("key"),
@@ -138,6 +135,27 @@ def add_api_key(session: Session, new: NewApiKey, *, project_id: str, owner_id: 
     session.add(row)
     session.flush()
     return MadeApiKey(key=key, view=_view(session, row))
+
+
+def check_new_key(new: NewApiKey, now: datetime) -> list[Scope]:
+    """Return the scopes that a key would hold.
+
+    Raises:
+        Refused: a bad name, an expiry that is past, or a scope that keys cannot hold, or not this one.
+    """
+    check_key_names(new.name, new.component)
+    scopes = _read_scopes(new)
+    if new.expires_at is not None and not now < new.expires_at < now + LONGEST_LIFE:
+        raise Refused("expires_at must be later than now, and within a century; or none", code="expiry_refused")
+    return scopes
+
+
+def check_key_names(name: str, component: str | None) -> None:
+    """Raise Refused for a name, of a key or of its component, that none can have."""
+    for label, text in (("name of a key", name), ("component of a key", component)):
+        problem = find_name_problem(text) if text is not None else None
+        if problem is not None:
+            raise Refused(f"the {label} {problem}", code="name_refused")
 
 
 def create_api_key(
@@ -322,13 +340,6 @@ def _views(session: Session, rows: Sequence[ApiKey]) -> list[ApiKeyView]:
 def _view(session: Session, row: ApiKey) -> ApiKeyView:
     (view,) = _views(session, [row])
     return view
-
-
-def _check_names(name: str, component: str | None) -> None:
-    for label, text in (("name of a key", name), ("component of a key", component)):
-        problem = find_name_problem(text) if text is not None else None
-        if problem is not None:
-            raise Refused(f"the {label} {problem}", code="name_refused")
 
 
 def _read_scopes(new: NewApiKey) -> list[Scope]:

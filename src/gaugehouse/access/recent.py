@@ -1,10 +1,11 @@
 """Answers of the database that may be a moment old: each request asks who is calling, few of them find a change."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 Answer = TypeVar("Answer")
+Key = TypeVar("Key")
 
 MAX_AGE_S = 1.0  # a revocation, a disabled user or a changed role must hold after one second (ASVS 7.4.2, 8.3.2)
 MAX_ENTRIES = 10_000  # well-formed keys can be made up by anyone
@@ -46,9 +47,20 @@ class RecentAnswers(Generic[Answer]):
         """Ask now, and remember the answer."""
         asked_s = self._clock()
         answer = ask()
+        self._remember(asked_s, {question: answer})
+        return answer
+
+    def renew_all(self, ask: Callable[[], Mapping[Key, Answer]]) -> Mapping[Key, Answer]:
+        """Ask many questions at once, now, and remember the answers by question."""
+        asked_s = self._clock()
+        answers = ask()
+        self._remember(asked_s, answers)
+        return answers
+
+    def _remember(self, asked_s: float, answers: Mapping[Key, Answer]) -> None:
         with self._lock:
-            self._answers.pop(question, None)  # to the end: the first entry is always the oldest
-            self._answers[question] = (asked_s, answer)
+            for question, answer in answers.items():
+                self._answers.pop(question, None)  # to the end: the first entry is always the oldest
+                self._answers[question] = (asked_s, answer)
             while len(self._answers) > self._max_entries:
                 del self._answers[next(iter(self._answers))]
-        return answer

@@ -17,6 +17,7 @@ ACTIONS: dict[str, str] = {
     "key.create": "An API key was created",
     "key.rotate": "An API key was replaced by another; `ends_at` is when the older one ends",
     "key.revoke": "An API key was ended",
+    "device.enrol": "Devices got a key each, those that were no components became some; a portion of them per entry",
     "signing_key.rotate": "The key that signs tokens was followed by a new one",
     "project.create": "A project was created",
     "project.change": "Settings of a project were changed",

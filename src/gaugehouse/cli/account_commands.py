@@ -2,6 +2,7 @@
 # ruff: noqa: PLC0415 - imports inside commands keep the start of every other command fast
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -181,6 +182,32 @@ def key_revoke(key_id: KeyId, data: Data = DEFAULT_DATA, project: Project = "def
     from gaugehouse.cli.accounts import revoke_key
 
     revoke_key(data_dir=data, project=project, key_id=key_id)
+
+
+@component_app.command(name="enrol")
+def component_enrol(
+    devices: Annotated[Path, typer.Argument(help="CSV: a column component, and type and title if wanted")],
+    keys: Annotated[Path, typer.Argument(help="CSV that is made: component,key; readable by you alone")],
+    data: Data = DEFAULT_DATA,
+    project: Project = "default",
+    scope: Annotated[
+        list[str] | None, typer.Option(help="Repeatable; default: write, read its own status and firmware target")
+    ] = None,
+    expires_days: Annotated[float | None, typer.Option(help="The keys end by themselves after so many days")] = None,
+) -> None:
+    """Make a fleet known: each device of a list becomes a component with a key of its own."""
+    from gaugehouse.cli.accounts import read_end
+    from gaugehouse.cli.enrolling import EnrolOptions, enrol_devices
+
+    options = EnrolOptions(
+        data_dir=data,
+        project=project,
+        devices=devices,
+        keys=keys,
+        scopes=scope or [],
+        expires_at=read_end(expires_days),
+    )
+    enrol_devices(options)
 
 
 @component_app.command(name="move")

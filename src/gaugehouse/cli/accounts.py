@@ -189,7 +189,7 @@ def create_key(*, data_dir: Path, options: KeyOptions) -> None:
         component=options.component,
         scopes=options.scopes,
         is_read_only=options.is_read_only,
-        expires_at=_read_end(options.expires_days),
+        expires_at=read_end(options.expires_days),
     )
     with _desk(data_dir, options.project) as desk:
         owner = None
@@ -201,7 +201,12 @@ def create_key(*, data_dir: Path, options: KeyOptions) -> None:
     _say(made.key)
 
 
-def _read_end(days: float | None) -> datetime | None:
+def read_end(days: float | None) -> datetime | None:
+    """Return when so many days from now are over.
+
+    Raises:
+        Refused: that is no instant.
+    """
     if days is None:
         return None
     try:

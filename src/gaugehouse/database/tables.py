@@ -96,9 +96,13 @@ class ApiKey(Base):
     """
 
     __tablename__ = "api_keys"
+    __table_args__ = (
+        Index(None, "project_id", "component"),
+        Index(None, "project_id", "created_at", "id"),
+    )
 
     id: Mapped[str] = mapped_column(ID_COLUMN, primary_key=True)
-    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"), index=True)
+    project_id: Mapped[str] = mapped_column(ID_COLUMN, ForeignKey("projects.id", ondelete="CASCADE"))
     owner_id: Mapped[str | None] = mapped_column(ID_COLUMN, ForeignKey("users.id", ondelete="CASCADE"), index=True)
     name: Mapped[str] = mapped_column(NAME_COLUMN)
     key_hash: Mapped[str] = mapped_column(String(64), unique=True)

@@ -11,6 +11,7 @@ withdrawn; every function is told the project and sees nothing else.
 from gaugehouse.database.pages import Page as Page
 from gaugehouse.inventory.components import ComponentView as ComponentView
 from gaugehouse.inventory.components import NewComponent as NewComponent
+from gaugehouse.inventory.components import add_missing_components as add_missing_components
 from gaugehouse.inventory.components import create_components as create_components
 from gaugehouse.inventory.components import find_component_names as find_component_names
 from gaugehouse.inventory.components import find_components as find_components

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from gaugehouse.database import database_now, new_id
 from gaugehouse.database.pages import Page, load_page, read_order
-from gaugehouse.database.tables import NAME_CHARACTERS, Component
+from gaugehouse.database.tables import NAME_CHARACTERS, Base, Component
 from gaugehouse.errors import MAX_ROWS_NAMED, AlreadyExists, NotFound, Refused, RowProblem, RowsRefused
 from gaugehouse.inventory.checks import (
     find_attributes_problem,
@@ -24,6 +24,7 @@ from gaugehouse.inventory.oee import find_oee_hints, find_oee_problem, read_oee
 from gaugehouse.measurements.names import find_name_problem
 from gaugehouse.measurements.oee import OeeAttributes
 
+COMPONENTS = Base.metadata.tables["components"]  # not the mapped class: a session would look at each row
 SORT_COLUMNS = {
     "name": Component.name,
     "title": Component.title,
@@ -75,10 +76,7 @@ def create_components(session: Session, project_id: str, new: Sequence[NewCompon
         RowsRefused: names, labels or attributes are not acceptable; the first 20 are named.
         AlreadyExists: names are taken; `names` lists the first 20.
     """
-    problems = [problem for row, component in enumerate(new) for problem in _find_problems(row, component)]
-    problems += _find_repeated(new)
-    if problems:
-        raise RowsRefused(problems, bad_rows=len({problem.row for problem in problems}))
+    _check(new)
     taken = sorted(_find_taken(session, project_id, [component.name for component in new]))
     if taken:
         raise AlreadyExists(
@@ -86,12 +84,21 @@ def create_components(session: Session, project_id: str, new: Sequence[NewCompon
             code="component_exists",
             fields={"names": taken[:MAX_ROWS_NAMED]},
         )
-    now = session.scalar(select(database_now()))
-    rows = [_row(project_id, component, now) for component in new]
-    if rows:
-        session.execute(insert(Component), rows)
+    rows = _insert(session, project_id, new)
     hints = find_oee_hints(session, project_id, [component.oee for component in new])
     return [replace(_view(Component(**row)), hints=hinted) for row, hinted in zip(rows, hints, strict=True)]
+
+
+def add_missing_components(session: Session, project_id: str, wanted: Sequence[NewComponent]) -> int:
+    """Create those components that the project does not have yet, leave the others as they are; return how many.
+
+    Raises:
+        RowsRefused: as `create_components`.
+        AlreadyExists: somebody else created one of them at this moment.
+    """
+    _check(wanted)
+    taken = _find_taken(session, project_id, [component.name for component in wanted])
+    return len(_insert(session, project_id, [component for component in wanted if component.name not in taken]))
 
 
 def update_component(  # noqa: PLR0913 - one keyword per thing that can change
@@ -268,6 +275,22 @@ def _get_row(session: Session, project_id: str, name_or_id: str) -> Component:
 
 def _missing(name_or_id: str) -> NotFound:
     return NotFound(f"there is no component {name_or_id[:NAME_CHARACTERS]!r}", code="component_not_found")
+
+
+def _check(new: Sequence[NewComponent]) -> None:
+    problems = [problem for row, component in enumerate(new) for problem in _find_problems(row, component)]
+    problems += _find_repeated(new)
+    if problems:
+        raise RowsRefused(problems, bad_rows=len({problem.row for problem in problems}))
+
+
+def _insert(session: Session, project_id: str, new: Sequence[NewComponent]) -> list[dict[str, Any]]:
+    """Create components that the project does not have; return their rows."""
+    now = session.scalar(select(database_now()))
+    rows = [_row(project_id, component, now) for component in new]
+    if rows:
+        session.execute(insert(COMPONENTS), rows)
+    return rows
 
 
 def _find_problems(row: int, component: NewComponent) -> list[RowProblem]:

@@ -227,6 +227,24 @@ def test_keys_of_other_projects_and_other_members_are_not_there(plant):
     assert _rotate(plant, monas.view.id, 60, owner="mona").view.owner == "mona"
 
 
+def test_many_keys_are_asked_for_at_once_and_always_anew(access, plant):
+    keys = [_create(plant, component=f"pump-{number}") for number in range(3)]
+    personal = _add(plant, owner="mona").key
+    callers = access.callers_of_keys([keys[2], "nonsense", keys[0], make_key(), personal, keys[2]])
+    assert [caller and caller.name for caller in callers] == ["line 3", None, "line 3", None, "mona/laptop", "line 3"]
+    assert [caller and caller.component for caller in callers] == ["pump-2", None, "pump-0", None, None, "pump-2"]
+    [view] = [one for one in _keys(plant) if one.component == "pump-0"]
+    with plant.transaction() as session:
+        revoke_api_key(session, get_project(session, "default").id, view.id)
+    assert [caller is None for caller in access.callers_of_keys([keys[0], keys[1]])] == [True, False]
+    assert access.callers_of_keys([]) == []
+    with pytest.raises(Unauthenticated):  # what was asked is remembered for the others
+        access.caller_of_key(keys[0])
+    with plant.transaction() as session:
+        disable_user(session, name="mona")
+    assert access.callers_of_keys([personal]) == [None]
+
+
 def test_the_use_of_a_key_is_written_down_at_most_once_a_minute(access, plant, clock):
     key = _add(plant).key
     assert _keys(plant)[0].last_used_at is None

@@ -62,6 +62,7 @@ COMMANDS = {
     "key revoke": "key.revoke",
     "key rotate": "signing_key.rotate",
     "component move": "component.move",
+    "component enrol": "device.enrol",
     "project list": READS,
     "project show": READS,
     "project create": "project.create",

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from gaugehouse.errors import Overloaded, StorageFull
+from gaugehouse.errors import Overloaded, StorageFull, Unavailable
 from gaugehouse.ingest import decode
 from gaugehouse.web import small
 
@@ -166,9 +166,53 @@ def test_a_revoked_key_is_out_after_a_second(make_key, runtime, monkeypatch):
     assert counts(send(device, [row("revoked", 2)]))["accepted"] == 1
     later_s = small.monotonic() + small.STANDING_AGE_S
     monkeypatch.setattr(small, "monotonic", lambda: later_s)
-    monkeypatch.setattr(runtime.access, "_load_key", lambda _hash: None)
+    monkeypatch.setattr(runtime.access, "_load_keys", dict.fromkeys)
     monkeypatch.setattr(runtime.access._keys, "_answers", {})
     assert send(device, [row("revoked", 3)]).status_code == 401
+
+
+def test_keys_that_come_together_are_asked_for_together(app, make_key, runtime, monkeypatch):
+    names = [f"together-{number}" for number in range(20)]
+    keys = [make_key(component=name).headers["X-API-Key"] for name in names]
+    send(make_key(), [row(name, 1) for name in names])
+    questions, ask = [], runtime.access.callers_of_keys
+    monkeypatch.setattr(runtime.access, "callers_of_keys", lambda asked: questions.append(len(asked)) or ask(asked))
+    bad = "ghk_" + "0" * 36
+
+    async def all_at_once():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=JSON) as client:
+            sent = [
+                client.post(
+                    "/v1/measurements", content=json.dumps([row(name, second)]), headers={"X-API-Key": keys[at]}
+                )
+                for second in (2, 3)
+                for at, name in enumerate(names)
+            ]
+            wrong = client.post("/v1/measurements", content=json.dumps([row("x", 2)]), headers={"X-API-Key": bad})
+            other = client.post(
+                "/v1/measurements", content=json.dumps([row(names[1], 4)]), headers={"X-API-Key": keys[0]}
+            )
+            return await asyncio.gather(*sent, wrong, other)
+
+    *good, wrong, other = asyncio.run(all_at_once())
+    assert [counts(answer)["accepted"] for answer in good] == [1] * 40
+    assert (wrong.status_code, other.status_code) == (401, 403)
+    assert sum(questions) == len(keys) + 1  # each once, though it came twice
+    assert len(questions) < len(keys) / 2
+
+
+def test_a_question_about_keys_that_fails_holds_nobody_up(app, make_key, runtime, monkeypatch):
+    device = make_key()
+    send(device, [row("asked", 1)])
+    later_s = small.monotonic() + small.STANDING_AGE_S
+    monkeypatch.setattr(small, "monotonic", lambda: later_s)
+
+    def fail(_keys):
+        raise Unavailable("the database is away")
+
+    monkeypatch.setattr(runtime.access, "callers_of_keys", fail)
+    assert counts(send(device, [row("asked", 2)]))["accepted"] == 1  # the general way asks for itself
 
 
 def test_many_at_once_each_get_their_own_receipt(app, make_key):
