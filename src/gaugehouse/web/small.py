@@ -270,7 +270,7 @@ class SmallDeliveries:
     def _ask(self, key: str) -> _Standing | None:
         asked_s = monotonic()
         try:
-            caller = self._runtime.access.caller_of_key(key, anew=True)
+            caller = self._runtime.access.caller_of_key(key, max_age_s=0.0)
             limits = self._runtime.delivery_limits(caller.project)
         except GaugehouseError:
             return None
