@@ -15,6 +15,7 @@ from benchmarks.comparison import run_comparison
 from benchmarks.facts import ROWS, run_facts
 from benchmarks.flush import run_flush
 from benchmarks.ingest import run_ingest
+from benchmarks.live import run_live
 from benchmarks.report import run_report
 from benchmarks.results import Results, console, describe_machine
 from benchmarks.series import run_series
@@ -23,7 +24,7 @@ from benchmarks.small import run_small
 from benchmarks.soak import ROWS_PER_S, run_soak
 from benchmarks.workload import FORMATS
 
-PARTS = ("ingest", "peers", "backfill", "small", "size", "flush", "report", "facts", "series")
+PARTS = ("ingest", "peers", "backfill", "small", "live", "size", "flush", "report", "facts", "series")
 MILLION = 1_000_000
 SMALL_CONNECTIONS = 64  # of senders of single rows
 
@@ -58,6 +59,7 @@ def _runs(arguments: argparse.Namespace, results: Results, work_dir: Path) -> di
         "peers": lambda: arguments.no_peers or run_comparison(results, **sending, formats=formats),
         "backfill": lambda: run_backfill(results, **sending),
         "small": lambda: run_small(results, **small),
+        "live": lambda: run_live(results, **small),
         "facts": lambda: run_facts(results, rows=min(arguments.rows or [ROWS]), work_dir=work_dir),
         "size": lambda: run_size(results, rows=min(sizes), work_dir=work_dir),
         "flush": lambda: run_flush(results, sizes=sizes, work_dir=work_dir),

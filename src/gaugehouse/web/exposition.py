@@ -160,7 +160,10 @@ class ServiceCollector(Collector):
     def _live(self) -> Iterator[Metric]:
         counts = self.runtime.readers.counts
         by_transport = {("websocket",): 0.0, ("sse",): 0.0} | _labelled(counts.open)
-        skipped = {("measurements",): float(counts.coalesced_rows), ("events",): float(counts.dropped_events)}
+        skipped: dict[Labels, float] = {
+            ("measurements",): float(counts.coalesced_rows),
+            ("events",): float(counts.dropped_events),
+        }
         yield _gauge("gaugehouse_live_connections", {("transport",): by_transport})
         yield _counter("gaugehouse_live_messages_total", ("type",), _labelled(counts.messages))
         yield _counter("gaugehouse_live_dropped_total", ("reason",), _labelled(counts.dropped))
