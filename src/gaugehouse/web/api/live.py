@@ -120,7 +120,7 @@ class LiveAnswer(Response):
     PATH,
     summary="Follow what changes",
     operation_id="follow_live",
-    response_class=LiveAnswer,
+    response_class=Response,
     responses=STREAM | refusals(*SECURED, 404, 406),
 )
 async def follow(
