@@ -14,7 +14,9 @@ from gaugehouse.web.problems import write_problem
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 PROBED_PATHS = frozenset({"/health", "/ready"})  # load balancers ask by address, and learn nothing else
 ALLOWED_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
-ALLOWED_HEADERS = b"authorization, content-encoding, content-type, idempotency-key, x-api-key, x-request-id"
+ALLOWED_HEADERS = (
+    b"authorization, content-encoding, content-type, idempotency-key, last-event-id, x-api-key, x-request-id"
+)
 EXPOSED_HEADERS = (
     b"idempotency-replayed, link, location, ratelimit, ratelimit-policy, retry-after, x-next-cursor, x-request-id"
 )

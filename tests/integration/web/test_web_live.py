@@ -313,6 +313,25 @@ def test_a_first_message_must_come_soon(app, monkeypatch):
     assert (notice["code"], closed) == ("too_slow", 4408)
 
 
+def test_sockets_that_say_nothing_are_bounded_by_address(app, monkeypatch):
+    monkeypatch.setattr(live_socket, "STRANGERS_PER_ADDRESS", 2)
+
+    async def scenario():
+        lines = [Socket() for _ in range(3)]
+        answers = []
+        for line in lines:
+            answers.append(await line.open(app))
+            await asyncio.sleep(0.05)
+        for line in lines[:2]:
+            await line.leave()
+        again = Socket()
+        answers.append(await again.open(app))
+        await again.leave()
+        return answers
+
+    assert asyncio.run(scenario()) == [None, None, 503, None]
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Annotated
@@ -15,7 +16,8 @@ from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gaugehouse.access import Caller
-from gaugehouse.errors import MAX_ROWS_NAMED, GaugehouseError, Overloaded, Refused, TooSlow, Unauthenticated, Unreadable
+from gaugehouse.errors import GaugehouseError, Overloaded, Refused, TooSlow, Unauthenticated, Unreadable
+from gaugehouse.limits import group_address
 from gaugehouse.live import MAX_RATE_HZ, MIN_RATE_HZ, REPORTS_LIMIT, Channel, Wish
 from gaugehouse.live.wish import DEFAULT_RATE_HZ
 from gaugehouse.runtime import Runtime
@@ -24,14 +26,15 @@ from gaugehouse.web.api.live import PATH, open_channel, read_position
 from gaugehouse.web.edge import EdgeBody
 from gaugehouse.web.live import LEAVING, Gone, Listening, Said, close_code_of, is_same, let_go_of, run_to_end, serve
 from gaugehouse.web.pace import Paces
-from gaugehouse.web.problems import write_error
+from gaugehouse.web.problems import name_errors, write_error
 from gaugehouse.web.security import Credentials, identify, identify_again
 from gaugehouse.web.threads import Threads
 
 log = structlog.get_logger(__name__)
 
 FIRST_MESSAGE_S = 10.0
-STRANGERS_LIMIT = 100  # sockets that have not said yet who they are
+STRANGERS_LIMIT = 400  # sockets that have not said yet who they are,
+STRANGERS_PER_ADDRESS = 50  # and how many of them one address may have: nobody must keep all others out
 LOOK_PERIOD_S = 0.5
 MESSAGE_PERIOD_S = 0.25  # each message is a question of its own
 INTERNAL_ERROR = 1011
@@ -94,10 +97,7 @@ def read_message(message: Message) -> ClientMessage:
         errors = exc.errors(include_url=False, include_context=False, include_input=False)
         if errors[0]["type"] == "json_invalid":
             raise Unreadable("the message is not valid JSON") from None
-        named = [
-            {"field": ".".join(map(str, one["loc"])), "reason": one["msg"], "code": one["type"]}
-            for one in errors[:MAX_ROWS_NAMED]
-        ]
+        named = name_errors(errors)
         raise Refused(
             f"the message cannot be accepted; the first reason is {named[0]['field']}: {named[0]['reason']}",
             code="request_refused",
@@ -267,7 +267,7 @@ class LiveSockets:
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
-        self._strangers = 0
+        self._strangers: Counter[str] = Counter()
 
     def route(self) -> WebSocketRoute:
         """Return where it is."""
@@ -276,29 +276,32 @@ class LiveSockets:
     async def follow(self, socket: WebSocket) -> None:
         """Serve one connection to its end."""
         state = self._app.state
-        if self._strangers >= STRANGERS_LIMIT:
+        address = group_address(state.paces.find_address(socket.scope))
+        if self._strangers.total() >= STRANGERS_LIMIT or self._strangers[address] >= STRANGERS_PER_ADDRESS:
             refusal = Overloaded("too many connections wait for their first message; try again in a second")
             await write_error(socket.scope, refusal)(socket.scope, socket.receive, socket.send)
             return
-        await socket.accept()
         line, runtime = SocketLine(socket), state.runtime
         conversation = Conversation(
             socket, runtime, paces=state.paces, threads=state.threads, is_leaving=state.is_leaving
         )
         try:
-            await run_to_end(partial(self._converse, conversation, line, runtime), line, runtime.readers)
+            await socket.accept()
+            converse = partial(self._converse, conversation, line, runtime, address)
+            await run_to_end(converse, line, runtime.readers)
         except Exception:  # as the envelope does for requests
             log.exception("live_crashed")
             await socket.close(INTERNAL_ERROR)
         finally:
             await line.close()
 
-    async def _converse(self, conversation: Conversation, line: SocketLine, runtime: Runtime) -> None:
-        self._strangers += 1
+    async def _converse(self, conversation: Conversation, line: SocketLine, runtime: Runtime, address: str) -> None:
+        self._strangers[address] += 1
         try:
             listening = await conversation.begin(line)
         finally:
-            self._strangers -= 1
+            self._strangers[address] -= 1
+            self._strangers += Counter()  # drops what is at zero
         try:
             with runtime.readers.admitted(listening.caller, line.transport):
                 line.answer_by(conversation.hear)
