@@ -16,6 +16,7 @@ from benchmarks.facts import ROWS, run_facts
 from benchmarks.fleet import run_fleet
 from benchmarks.flush import run_flush
 from benchmarks.ingest import run_ingest
+from benchmarks.live import run_live
 from benchmarks.report import run_report
 from benchmarks.results import Results, console, describe_machine
 from benchmarks.series import run_series
@@ -24,7 +25,7 @@ from benchmarks.small import run_small
 from benchmarks.soak import ROWS_PER_S, run_soak
 from benchmarks.workload import FORMATS
 
-PARTS = ("ingest", "peers", "backfill", "small", "size", "flush", "report", "facts", "series", "fleet")
+PARTS = ("ingest", "peers", "backfill", "small", "live", "size", "flush", "report", "facts", "series", "fleet")
 MILLION = 1_000_000
 FLEET_SINGLES = 50_000  # statuses of one device each
 SMALL_CONNECTIONS = 64  # of senders of single rows
@@ -61,6 +62,7 @@ def _runs(arguments: argparse.Namespace, results: Results, work_dir: Path) -> di
         "peers": lambda: arguments.no_peers or run_comparison(results, **sending, formats=formats),
         "backfill": lambda: run_backfill(results, **sending),
         "small": lambda: run_small(results, **small),
+        "live": lambda: run_live(results, **small),
         "facts": lambda: run_facts(results, rows=min(arguments.rows or [ROWS]), work_dir=work_dir),
         "size": lambda: run_size(results, rows=min(sizes), work_dir=work_dir),
         "flush": lambda: run_flush(results, sizes=sizes, work_dir=work_dir),

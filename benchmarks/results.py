@@ -137,6 +137,16 @@ COLUMNS = {
         "server_cpu": ("server processors", "{:.2f}"),
         "is_exact": ("every row once", "{}"),
     },
+    "live": {
+        "readers": ("readers", "{}"),
+        "connections": ("connections", "{}"),
+        "deliveries_per_s": ("deliveries/s", "{:,.0f}"),
+        "ratio": ("x without readers", "{:.2f}"),
+        "server_cpu_ms": ("server CPU per delivery [ms]", "{:.3f}"),
+        "cpu_ratio": ("x without readers", "{:.2f}"),
+        "messages": ("messages", "{:,}"),
+        "dropped": ("readers dropped", "{}"),
+    },
     "series": {
         "series": ("series", "{:,}"),
         "append_s": ("append, all batches [s]", "{:.2f}"),

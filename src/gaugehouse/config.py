@@ -117,6 +117,10 @@ class Settings(BaseSettings):
     refused_per_minute: int = Field(
         default=6_000, ge=0, description="Most requests without valid credentials from one address; 0 is any number"
     )
+    live_readers: int = Field(default=200, ge=0, le=900, description="Most readers of /v1/live at once")
+    live_readers_per_caller: int = Field(
+        default=20, ge=1, description="Of these, most of one user or key in one project"
+    )
     allowed_hosts: str = Field(
         default="", description="Names that requests may be for (Host), such as data.plant.example; any without it"
     )

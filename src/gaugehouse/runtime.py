@@ -33,6 +33,7 @@ from gaugehouse.inventory import (
 )
 from gaugehouse.lake import Dropped, Lake, is_locked
 from gaugehouse.lake.deletions import Deletion, find_deletion, forget_deletion, read_deletions, write_deletion
+from gaugehouse.live import ProgressWatch, Readers
 
 logger = structlog.get_logger()
 
@@ -60,6 +61,7 @@ class Runtime:
     fleet: Fleet
     versions: RunningVersions
     firmware_plans: Plans
+    readers: Readers
 
     def trail(self, *, actor_kind: str = "operator", actor: str = "operator", project_id: str | None = None) -> Trail:
         """Return who acts without a request: the command line of this machine, or the server by itself."""
@@ -229,6 +231,12 @@ def open_runtime(settings: Settings, on_progress: Progress = _quiet) -> Runtime:
         fleet=Fleet.of(lake, database),
         versions=RunningVersions(lake),
         firmware_plans=Plans(database),
+        readers=Readers(
+            lake,
+            ProgressWatch(database),
+            limit=settings.live_readers,
+            limit_per_caller=settings.live_readers_per_caller,
+        ),
     )
     runtime.finish_deletions()
     return runtime

@@ -68,6 +68,7 @@ def test_reading_gives_back_what_was_sent(answers):
     assert {pump["type"] for pump in pumps} == {"pump"}
     host = json.loads(answer_to(answers, "this-host/latest"))["items"]
     assert "cpu_percent" in {row["metric"] for row in host}
+    assert "event: measurements" in answer_to(answers, "/v1/live")
     days = answer_to(answers, "every=1d").splitlines()
     assert days[0].startswith("component,metric,bucket_start,bucket_end,mean,max,count")
     assert len(days) > 50

@@ -238,8 +238,8 @@ class Access:
         with self._db.transaction() as session:
             return start_page_session(session, new)
 
-    def caller_of_cookie(self, cookie: str) -> Caller:
-        """Return who a browser's cookie stands for.
+    def caller_of_cookie(self, cookie: str, *, max_age_s: float | None = None) -> Caller:
+        """Return who a browser's cookie stands for, by an answer at most so old [s].
 
         Raises:
             Unauthenticated: no cookie of ours, or its session ended.
@@ -247,7 +247,7 @@ class Access:
         if COOKIE.fullmatch(cookie) is None:
             raise _session_ended()
         cookie_hash = hash_secret(cookie)
-        standing = self._cookies.find(cookie_hash, lambda: self._load_page_session(cookie_hash))
+        standing = self._cookies.find(cookie_hash, lambda: self._load_page_session(cookie_hash), max_age_s=max_age_s)
         if standing is None or not standing.may_log_in:
             raise _session_ended()
         return _caller_of(standing, standing.scopes)
@@ -276,8 +276,8 @@ class Access:
         """Return the public keys that tokens are verified with, as a JWK set (RFC 7517)."""
         return self._signing_keys.describe()
 
-    def caller_of_token(self, token: str) -> Caller:
-        """Return who a token stands for, with the scopes that its user still holds.
+    def caller_of_token(self, token: str, *, max_age_s: float | None = None) -> Caller:
+        """Return who a token stands for, with the scopes that its user still holds, by an answer at most so old [s].
 
         Raises:
             Unauthenticated: not a genuine current token, or its user, membership or password ended.
@@ -285,15 +285,15 @@ class Access:
         claims = self._tokens.read(token)
         if claims.kind == "operator":
             return self._operator(claims.project)
-        standing = self._standings.find(_question(claims), lambda: self._load_standing(claims))
+        standing = self._standings.find(_question(claims), lambda: self._load_standing(claims), max_age_s=max_age_s)
         if standing is not None and standing.token_version < claims.version:  # it was issued after we last asked
             standing = self._standings.renew(_question(claims), lambda: self._load_standing(claims))
         if standing is None or not standing.may_log_in or standing.token_version != claims.version:
             raise refuse_token()
         return _caller_of(standing, claims.scopes)
 
-    def caller_of_key(self, key: str) -> Caller:
-        """Return who an API key stands for.
+    def caller_of_key(self, key: str, *, max_age_s: float | None = None) -> Caller:
+        """Return who an API key stands for, by an answer at most so old [s].
 
         Raises:
             Unauthenticated: mistyped, unknown, revoked or expired.
@@ -301,7 +301,8 @@ class Access:
         if not is_well_formed_key(key):  # no database is asked about a typo
             raise _key_refused()
         key_hash = hash_secret(key)
-        caller = self._caller_of_stored(key_hash, self._keys.find(key_hash, lambda: self._load_key(key_hash)))
+        stored = self._keys.find(key_hash, lambda: self._load_key(key_hash), max_age_s=max_age_s)
+        caller = self._caller_of_stored(key_hash, stored)
         if caller is None:
             raise _key_refused()
         return caller

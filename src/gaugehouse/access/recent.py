@@ -29,19 +29,26 @@ class RecentAnswers(Generic[Answer]):
         self._answers: dict[object, tuple[float, Answer]] = {}
         self._lock = threading.Lock()
 
-    def find(self, question: object, ask: Callable[[], Answer]) -> Answer:
-        """Return a recent answer, or ask now. Threads that miss together ask together; none waits for another."""
-        known = self._recent(question)
+    def find(self, question: object, ask: Callable[[], Answer], *, max_age_s: float | None = None) -> Answer:
+        """Return a recent answer, or ask now. Threads that miss together ask together; none waits for another.
+
+        Args:
+            question: What is asked.
+            ask: Answers it.
+            max_age_s: How old the answer may be for this once, if less than usual. [s]
+        """
+        known = self._recent(question, max_age_s)
         return self.renew(question, ask) if known is None else known[1]
 
     def has(self, question: object) -> bool:
         """Say whether `find` would answer without asking."""
         return self._recent(question) is not None
 
-    def _recent(self, question: object) -> tuple[float, Answer] | None:
+    def _recent(self, question: object, max_age_s: float | None = None) -> tuple[float, Answer] | None:
+        limit_s = self._max_age_s if max_age_s is None else min(max_age_s, self._max_age_s)
         with self._lock:
             known = self._answers.get(question)
-        return known if known is not None and self._clock() - known[0] < self._max_age_s else None
+        return known if known is not None and self._clock() - known[0] < limit_s else None
 
     def renew(self, question: object, ask: Callable[[], Answer]) -> Answer:
         """Ask now, and remember the answer."""

@@ -6,11 +6,11 @@ May import: kpi, measurements, limits, lock, config, errors.
 
 Where to look: `owner` ties it together; `sequencer` claims and stamps (`claims` decides what is new, `known` remembers
 keys, `lookup` asks files); `log` makes it durable (`segments` is its file format); `flush` turns sealed segments into
-commits (`commits`, `delta`, `manifest`); `maintenance` keeps files few (`compaction`, `retention`,
-`plain`); `recovery` runs at start; `snapshot` and `scan` read; `control` is the owner's socket, `status` and `verify`
-(`picture`, `deltalog`, `contents`, `surroundings`) look at the disk, `quarantine` keeps damaged files away, `repair`
-brings them back (`remedies` are where from; `filerepair`, `deltarepair` for data files and Delta logs). `values`
-is the table of reports' values, which is derived and takes another way (`valuecheck` looks at it).
+commits (`commits`, `delta`, `manifest`); `maintenance` keeps files few (`compaction`, `retention`, `plain`); `recovery`
+runs at start; `snapshot` and `scan` read, `tail` shows live readers what is new; `control` is the owner's socket,
+`status` and `verify` (`picture`, `deltalog`, `contents`, `surroundings`) look at the disk, `quarantine` keeps damaged
+files away, `repair` brings them back (`remedies` are where from; `filerepair`, `deltarepair` for data files and Delta
+logs). `values` is the table of reports' values, which is derived and takes another way (`valuecheck` looks at it).
 
 Invariants: an acknowledged row is fsynced; a key is stored once and the first accepted value wins; rows become visible
 in the order of `received_at`; a segment is deleted only after its commits are synced; only the holder of the lock
@@ -42,6 +42,12 @@ from gaugehouse.lake.segments import KeyedAnswer as KeyedAnswer
 from gaugehouse.lake.snapshot import Snapshot as Snapshot
 from gaugehouse.lake.snapshot import TableName as TableName
 from gaugehouse.lake.snapshot import open_snapshot as open_snapshot
+from gaugehouse.lake.tail import NOTHING_YET as NOTHING_YET
+from gaugehouse.lake.tail import Happened as Happened
+from gaugehouse.lake.tail import Look as Look
+from gaugehouse.lake.tail import Span as Span
+from gaugehouse.lake.tail import Tail as Tail
+from gaugehouse.lake.tail import Watched as Watched
 from gaugehouse.lake.values import Draft as Draft
 from gaugehouse.lake.values import Portion as Portion
 from gaugehouse.lake.values import ValueTable as ValueTable

@@ -321,6 +321,33 @@ class SeriesIndex:
         known_series: Int32s = series[series != EMPTY]
         return known_series
 
+    def series_from(
+        self, first: int, project: str, components: tuple[str, ...] | None, topics: tuple[str, ...] | None
+    ) -> tuple[Int32s, int]:
+        """Return a project's series numbered `first` or later, chosen as in `series_of`, and how many series there are.
+
+        For who looks again and again: only what is new is looked at.
+        """
+        with self._lock:
+            count, component_of, topic_of = self._count, self.component_of, self.topic_of
+            scopes, scope = self._components.scopes, self._projects.get(project)
+            if first >= count or scope is None:
+                return NO_SERIES, count
+            wanted = None if components is None else self._components.find(scope, _names(components))
+            wanted_topics = None if topics is None else self._topics.find(LAKE_WIDE, _names(topics))
+        series = np.arange(first, count, dtype=np.int32)
+        series = series[scopes[component_of[series]] == scope]
+        if wanted is not None:
+            series = series[np.isin(component_of[series], wanted)]
+        if wanted_topics is not None:
+            series = series[np.isin(topic_of[series], wanted_topics)]
+        return series, count
+
+    def newest_since(self, series: Int32s, since_us: int) -> Rows:
+        """Return the newest visible rows of those series whose newest row was received after an instant [us]."""
+        # Without the lock: what is raised meanwhile is seen now or next time.
+        return self._newest(series[self.newest_received_at[series] > since_us])
+
     @property
     def component_count(self) -> int:
         """How many components have a number."""

@@ -56,6 +56,7 @@ from gaugehouse.lake.rows import TABLES
 from gaugehouse.lake.segments import find_segments, load_log_uuid
 from gaugehouse.lake.sequencer import CONFLICT_KIND, Sequencer, now_us
 from gaugehouse.lake.snapshot import HotView, Snapshot, TableName
+from gaugehouse.lake.tail import Tail
 from gaugehouse.lake.values import ValueTable
 from gaugehouse.limits import day_of_us
 from gaugehouse.lock import OwnerLock
@@ -115,6 +116,7 @@ class Lake:
             series_limit=settings.series_limit,
         )
         self._gather = Gather(self._sequencer)
+        self.tail = Tail(self._sequencer, self._kept_from_us)
         self._opened_us = -1
         self._recalling = threading.Lock()
         self._recalled: set[str] = set()  # projects whose rows of the day before this start are counted

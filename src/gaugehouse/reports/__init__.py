@@ -60,6 +60,9 @@ from gaugehouse.reports.printing import find_name as find_name
 from gaugehouse.reports.printing import printed_files as printed_files
 from gaugehouse.reports.printing import queue_rendering as queue_rendering
 from gaugehouse.reports.printing import run_rendering as run_rendering
+from gaugehouse.reports.progress import ReportProgress as ReportProgress
+from gaugehouse.reports.progress import check_sees_reports as check_sees_reports
+from gaugehouse.reports.progress import find_progress as find_progress
 from gaugehouse.reports.reissue import reissue_late as reissue_late
 from gaugehouse.reports.reissue import reissue_stale as reissue_stale
 from gaugehouse.reports.request import JOB_KIND as JOB_KIND

@@ -163,7 +163,7 @@ def request_report(  # noqa: PLR0913 - who asks what, of what, and how large
         Throttled: Too many reports of the project wait.
         Forbidden: The caller sees one component only.
     """
-    _check_sees_project(caller)
+    check_sees_project(caller)
     check_wording(body)
     with database.reading() as session:
         asked_at = occasion.asked_at or session.scalars(select(database_now())).one()
@@ -328,7 +328,7 @@ def get_report(session: Session, caller: Caller, report_id: str, revision: int |
         NotFound: There is none with this id, or no such revision of it.
         Forbidden: The caller sees one component only.
     """
-    _check_sees_project(caller)
+    check_sees_project(caller)
     row = _get_revision(session, caller, report_id, revision)
     return _view(*row, find_deliveries(session, [report_id]))
 
@@ -339,7 +339,7 @@ def get_pin(session: Session, caller: Caller, report_id: str, revision: int | No
     Raises:
         NotFound, Forbidden: See `get_report`.
     """
-    _check_sees_project(caller)
+    check_sees_project(caller)
     return decode_pin(_get_revision(session, caller, report_id, revision)[1].pin)
 
 
@@ -349,7 +349,7 @@ def list_revisions(session: Session, caller: Caller, report_id: str) -> list[Rep
     Raises:
         NotFound, Forbidden: See `get_report`.
     """
-    _check_sees_project(caller)
+    check_sees_project(caller)
     _get_revision(session, caller, report_id)
     statement = _revisions_of(caller).where(Report.id == report_id).order_by(ReportRevision.revision.desc())
     deliveries = find_deliveries(session, [report_id])
@@ -373,7 +373,7 @@ def list_reports(session: Session, caller: Caller, *, limit: int = 100, cursor: 
         Refused: limit or cursor cannot be right.
         Forbidden: The caller sees one component only.
     """
-    _check_sees_project(caller)
+    check_sees_project(caller)
     order = read_order("-created_at", {"created_at": Report.created_at}, Report.id)
     statement = select(Report).where(Report.project_id == caller.project_id)
     reports, next_cursor, total = load_page(session, statement, order, limit=limit, cursor=cursor)
@@ -393,7 +393,7 @@ def cancel_report(session: Session, caller: Caller, report_id: str) -> ReportVie
         AlreadyExists: It is done or failed.
         Forbidden: The caller sees one component only.
     """
-    _check_sees_project(caller)
+    check_sees_project(caller)
     report, row, job = _get_revision(session, caller, report_id)
     status = request_cancel(session, job.id)
     if status in {JobStatus.DONE, JobStatus.FAILED}:
@@ -460,7 +460,12 @@ def _get_revision(
     return report, issued, job
 
 
-def _check_sees_project(caller: Caller) -> None:
+def check_sees_project(caller: Caller) -> None:
+    """Refuse reports to who sees one component only.
+
+    Raises:
+        Forbidden: A key that is bound to a component.
+    """
     if caller.component is not None:
         raise Forbidden("a key that is bound to one component cannot see reports about others", code="key_is_bound")
 

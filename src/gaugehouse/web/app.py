@@ -6,6 +6,7 @@ from starlette.middleware import Middleware
 from gaugehouse.runtime import Runtime
 from gaugehouse.web import docs
 from gaugehouse.web.api import ROUTERS, influx, legacy_firmware, legacy_readings, legacy_status
+from gaugehouse.web.api.live_socket import LiveSockets
 from gaugehouse.web.auditing import install_audit
 from gaugehouse.web.body import BodyGuard
 from gaugehouse.web.envelope import Envelope
@@ -71,5 +72,6 @@ def create_app(runtime: Runtime) -> Api:
     app.include_router(sign_in_router)
     for router in ROUTERS:
         app.include_router(router)
+    app.router.routes.append(LiveSockets(app).route())
     app.mount("/static", docs.CachedFiles(directory=docs.STATIC_DIR), name="static")
     return app

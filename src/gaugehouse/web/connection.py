@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from gaugehouse.errors import Overloaded
 from gaugehouse.web.envelope import SECURITY_HEADERS, Envelope
 from gaugehouse.web.problems import write_error, write_problem
+from gaugehouse.web.sockets import LINGER_S
 from gaugehouse.web.traffic import Traffic
 
 
@@ -42,6 +43,8 @@ class Connection(HttpToolsProtocol):
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
     _is_new = True  # no request yet: uvicorn's keep-alive clock does not run
+    _is_upgraded = False  # a WebSocket has taken over
+    _linger_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Start to wait for the first head."""
@@ -51,7 +54,14 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._stop_waiting()
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
         super().connection_lost(exc)
+
+    def let_go(self) -> None:
+        """Write what is left without waiting for the reader, and cut the connection if it does not take it."""
+        self.flow.resume_writing()
+        self._linger_timer = self.loop.call_later(LINGER_S, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
         """Parse what arrived; of an open head no more than its limit."""
@@ -61,6 +71,8 @@ class Connection(HttpToolsProtocol):
             if self._is_head_open:
                 self._head_bytes += len(part)  # before it is parsed: the end of a request starts the count anew
             super().data_received(part)
+            if self._is_upgraded:
+                return
             if self._is_head_open and self._head_bytes >= self.max_head_bytes and not self.transport.is_closing():
                 detail = f"the request's headers are larger than {self.max_head_bytes} bytes"
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, code="headers_too_large", detail=detail)
@@ -77,9 +89,20 @@ class Connection(HttpToolsProtocol):
         self._is_head_open = self._is_new = False
         self._stop_waiting()
         self.app = self.config.loaded_app
+        self.scope["state"]["let_go"] = self.let_go
         if len(self.connections) > self.max_connections:
             self.app = Envelope(_refuse_overload, traffic=_find_traffic(self.config.app))
         super().on_headers_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over, unless there are too many."""
+        self._is_upgraded = True
+        self._stop_waiting()
+        if len(self.connections) > self.max_connections:
+            detail = "too many connections at once; try again in a second"
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, code="overloaded", detail=detail)
+            return
+        super().handle_websocket_upgrade()
 
     def on_message_complete(self) -> None:
         """Count the next head from its first byte."""

@@ -58,6 +58,13 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "gaugehouse_jobs": ("gauge", "Jobs by state; `queued` is the depth of the queue, `waiting` is for later"),
     "gaugehouse_http_request_seconds": ("histogram", "Time to answer, by method, route and class of status"),
     "gaugehouse_http_requests_in_flight": ("gauge", "Requests that are being answered"),
+    "gaugehouse_live_connections": ("gauge", "Readers of live data, by transport"),
+    "gaugehouse_live_messages_total": ("counter", "Messages to readers of live data, by type"),
+    "gaugehouse_live_dropped_total": ("counter", "Readers of live data that were sent away, by reason"),
+    "gaugehouse_live_skipped_rows_total": (
+        "counter",
+        "Rows that readers of live data were not sent: newer ones replaced them, or events were too many",
+    ),
 }
 
 
@@ -82,6 +89,7 @@ class ServiceCollector(Collector):
         yield from self._lake()
         yield from self._database()
         yield from self._traffic()
+        yield from self._live()
 
     def _rows(self) -> Iterator[Metric]:
         counts = self.runtime.lake.meters.rows()
@@ -148,6 +156,18 @@ class ServiceCollector(Collector):
         durations = dict(self.traffic.durations)  # a request may end meanwhile
         yield _histogram("gaugehouse_http_request_seconds", ("method", "route", "status"), durations)
         yield _gauge("gaugehouse_http_requests_in_flight", {(): {(): float(self.traffic.in_flight)}})
+
+    def _live(self) -> Iterator[Metric]:
+        counts = self.runtime.readers.counts
+        by_transport = {("websocket",): 0.0, ("sse",): 0.0} | _labelled(counts.open)
+        skipped: dict[Labels, float] = {
+            ("measurements",): float(counts.coalesced_rows),
+            ("events",): float(counts.dropped_events),
+        }
+        yield _gauge("gaugehouse_live_connections", {("transport",): by_transport})
+        yield _counter("gaugehouse_live_messages_total", ("type",), _labelled(counts.messages))
+        yield _counter("gaugehouse_live_dropped_total", ("reason",), _labelled(counts.dropped))
+        yield _counter("gaugehouse_live_skipped_rows_total", ("table",), skipped)
 
 
 def count_jobs(session: Session) -> dict[Labels, float]:

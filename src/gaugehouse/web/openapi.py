@@ -21,6 +21,7 @@ Instants are RFC 3339 in UTC; fractions of a second stand there only when they a
 TAGS = [
     {"name": "measurements", "description": "Write and read rows: component, metric, measured_at, value, quality"},
     {"name": "events", "description": "Things that happened at an instant, with a JSON body"},
+    {"name": "live", "description": "Newest values, events and progress of reports, told as they change"},
     {"name": "components", "description": "What is measured, and what is known about it"},
     {"name": "metrics", "description": "Named quantities with unit, kind and limits"},
     {"name": "fleet", "description": "Devices: online, at risk or offline"},

@@ -243,16 +243,21 @@ def _explain(status: HTTPStatus) -> str:
             return status.description or status.phrase
 
 
+def name_errors(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return what pydantic found wrong as our errors name it: the first 20, without the input."""
+    return [
+        {"field": ".".join(str(part) for part in error["loc"]), "reason": error["msg"], "code": error["type"]}
+        for error in errors[:MAX_ROWS_NAMED]
+    ]
+
+
 def _explain_validation(errors: Sequence[Mapping[str, Any]]) -> GaugehouseError:
     if any(error["type"] == "json_invalid" for error in errors):
         return Unreadable("the body is not valid JSON")
     if any(error["loc"][0] == "body" and isinstance(error.get("input"), bytes) for error in errors):
         # Only a body of another media type is handed to the validation as it came.
         return UnsupportedFormat("the body must be JSON: send Content-Type: application/json")
-    named = [
-        {"field": ".".join(str(part) for part in error["loc"]), "reason": error["msg"], "code": error["type"]}
-        for error in errors[:MAX_ROWS_NAMED]
-    ]
+    named = name_errors(errors)
     count = "1 part" if len(errors) == 1 else f"{len(errors)} parts"
     return Refused(
         f"{count} of the request cannot be accepted; the first is {named[0]['field']}: {named[0]['reason']}",

@@ -4,6 +4,7 @@
 is. A test walks all routes and fails for one that has none.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
@@ -94,8 +95,15 @@ async def find_credentials(
     return Credentials(token=token, key=key, underscored_key=request.headers.get(UNDERSCORED_KEY), cookie=cookie)
 
 
-async def _identify(access: Access, threads: Threads, given: Credentials) -> Caller:
-    """Return who that is; only what the database must be asked about waits for a thread."""
+Ask = Callable[..., Caller]  # takes `max_age_s`, how old the answer may be
+
+
+def _find_way(access: Access, given: Credentials) -> tuple[Ask, bool]:
+    """Return what says who that is, and whether it can say so from memory.
+
+    Raises:
+        Unauthenticated: no credentials, two of them, or what is none on sight.
+    """
     token, cookie = given.token, given.cookie
     key = _choose_key(given.key, given.underscored_key)
     if token is not None and key is not None:
@@ -103,14 +111,28 @@ async def _identify(access: Access, threads: Threads, given: Credentials) -> Cal
     if token is not None and token.startswith(KEY_PREFIX):
         token, key = None, token
     if token is not None:
-        ask, is_known = partial(access.caller_of_token, token), access.knows_token(token)
-    elif key is not None:
-        ask, is_known = partial(access.caller_of_key, key), access.knows_key(key)
-    elif cookie is not None:
-        ask, is_known = partial(access.caller_of_cookie, cookie), access.knows_cookie(cookie)
-    else:
-        raise Unauthenticated("send Authorization: Bearer with a token from POST /token, or X-API-Key")
+        return partial(access.caller_of_token, token), access.knows_token(token)
+    if key is not None:
+        return partial(access.caller_of_key, key), access.knows_key(key)
+    if cookie is not None:
+        return partial(access.caller_of_cookie, cookie), access.knows_cookie(cookie)
+    raise Unauthenticated("send Authorization: Bearer with a token from POST /token, or X-API-Key")
+
+
+async def identify(access: Access, threads: Threads, given: Credentials) -> Caller:
+    """Return who that is; only what the database must be asked about waits for a thread.
+
+    Raises:
+        Unauthenticated: nobody, or nobody any more.
+    """
+    ask, is_known = _find_way(access, given)
     return ask() if is_known else await run_sync(ask, limiter=threads.callers)
+
+
+def identify_again(access: Access, given: Credentials, max_age_s: float) -> Caller:
+    """Return who that still is, by an answer at most so old [s]. Blocks; raises as `identify`."""
+    ask, _is_known = _find_way(access, given)
+    return ask(max_age_s=max_age_s)
 
 
 async def authorize(
@@ -128,7 +150,7 @@ async def authorize(
         Throttled: The caller asks too often; without valid credentials, too much of that came from this address.
     """
     with counting_strangers(request):
-        caller = await _identify(runtime.access, threads, given)
+        caller = await identify(runtime.access, threads, given)
     admit_caller(request, caller)
     if given.is_cookie_alone:
         refuse_cross_site(request)
@@ -173,7 +195,7 @@ CookieCaller = Annotated[Caller, Depends(authorize_cookie)]
 async def _find_browser(access: Access, threads: Threads, cookie: str | None) -> Caller | None:
     """Return whose browser that is; a cookie that has ended is as good as none."""
     try:
-        return None if cookie is None else await _identify(access, threads, Credentials(cookie=cookie))
+        return None if cookie is None else await identify(access, threads, Credentials(cookie=cookie))
     except Unauthenticated:
         return None
 

@@ -4,6 +4,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from gaugehouse.web.connection import Connection
+from gaugehouse.web.sockets import MESSAGE_LIMIT_BYTES, Socket
 
 KEEP_ALIVE_S = 5
 SWITCH_INTERVAL_S = 0.001  # the event loop is never idle under load: who writes for 64 senders would wait 5 ms a step
@@ -20,7 +21,9 @@ def configure_server(
         port=port,
         loop="uvloop",
         http=connection,
-        ws="none",
+        ws=Socket,
+        ws_max_size=MESSAGE_LIMIT_BYTES,
+        ws_per_message_deflate=False,  # memory per connection, and lengths that tell of secrets (decision 15)
         lifespan="off",
         log_config=None,
         access_log=False,  # the envelope writes one line per request, with its id

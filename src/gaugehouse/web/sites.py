@@ -14,7 +14,9 @@ from gaugehouse.web.problems import write_problem
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 PROBED_PATHS = frozenset({"/health", "/ready"})  # load balancers ask by address, and learn nothing else
 ALLOWED_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
-ALLOWED_HEADERS = b"authorization, content-encoding, content-type, idempotency-key, x-api-key, x-request-id"
+ALLOWED_HEADERS = (
+    b"authorization, content-encoding, content-type, idempotency-key, last-event-id, x-api-key, x-request-id"
+)
 EXPOSED_HEADERS = (
     b"idempotency-replayed, link, location, ratelimit, ratelimit-policy, retry-after, x-next-cursor, x-request-id"
 )
@@ -69,7 +71,8 @@ class Sites:
         self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not (self._hosts or self._origins):
+        is_socket = scope["type"] == "websocket"
+        if not is_socket and (scope["type"] != "http" or not (self._hosts or self._origins)):
             await self._app(scope, receive, send)
             return
         if not self._answers_to(scope):
@@ -78,6 +81,15 @@ class Sites:
             await refusal(scope, receive, send)
             return
         origin = _find_header(scope, b"origin")
+        if is_socket:
+            # No browser asks before it opens a socket to another site: who may read is for us to say.
+            if origin is not None and not self._is_ours(scope, origin):
+                detail = "a page of another site opened this; GAUGEHOUSE_CORS_ORIGINS says which may"
+                refusal = write_problem(scope, HTTPStatus.FORBIDDEN, code="origin_refused", detail=detail)
+                await refusal(scope, receive, send)
+                return
+            await self._app(scope, receive, send)
+            return
         if origin is None or origin.lower() not in self._origins:
             await self._app(scope, receive, send)
             return
@@ -85,6 +97,11 @@ class Sites:
             await Response(None, HTTPStatus.NO_CONTENT, headers=_preflight(origin))(scope, receive, send)
             return
         await self._app(scope, receive, _Shared(send, origin))
+
+    def _is_ours(self, scope: Scope, origin: bytes) -> bool:
+        host = _find_header(scope, b"host") or b""
+        own = {b"http://" + host.lower(), b"https://" + host.lower()}
+        return origin.lower() in self._origins | own
 
     def _answers_to(self, scope: Scope) -> bool:
         if not self._hosts or scope["path"] in PROBED_PATHS:

@@ -23,6 +23,7 @@ SMALL_IN_MEMORY_BYTES = 64 * MEBIBYTE  # those of the short way: whatever large 
 HASHES_AT_ONCE = 2  # one argon2id hash takes 19 MiB and 32 ms of a core
 CALLERS_AT_ONCE = 4  # tokens and keys that the database is asked about
 LOOKS_AT_ONCE = 2  # whether a file is there that a worker makes; each takes a millisecond, however many wait
+LIVE_AT_ONCE = 2  # of steps for live readers: they wait, whoever writes does not
 CHECKS_AT_ONCE = 4  # a database that hangs must not take a thread for each probe
 CHECK_TIMEOUT_S = 2.0  # who asks whether we are ready waits five seconds or ten
 SIGN_INS_WAITING = 16  # a quarter of a second; more is an attack or a stampede
@@ -156,6 +157,7 @@ class Threads:
     callers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(CALLERS_AT_ONCE))
     sign_ins: SignIns = field(default_factory=SignIns)
     checks: Checks = field(default_factory=Checks)
+    live: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(LIVE_AT_ONCE))
     waiting: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(LOOKS_AT_ONCE))
 
 

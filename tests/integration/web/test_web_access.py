@@ -5,6 +5,7 @@ import re
 
 import pytest
 from fastapi.routing import iter_route_contexts
+from starlette.routing import WebSocketRoute
 
 from gaugehouse.access import Scope
 from gaugehouse.web.api.influx import authorize_influx
@@ -36,12 +37,17 @@ SECRETS = {
     ("POST", "/upload_firmware_update"): authorize_update,
     ("GET", "/get_firmware_updates_by_device_id"): authorize_url,
 }
-NO_SCOPE = {("GET", "/v1/me"), ("POST", "/v1/logout"), ("POST", "/v1/logout-everywhere")}
+NO_SCOPE = {
+    ("GET", "/v1/me"),
+    ("POST", "/v1/logout"),
+    ("POST", "/v1/logout-everywhere"),
+    ("GET", "/v1/live"),  # what is asked for there decides
+}
 REFRESHED = {("POST", "/v1/token/refresh")}  # a refresh token in the body
 
 
 def routes(app):
-    for context in iter_route_contexts(app.routes):
+    for context in iter_route_contexts([route for route in app.routes if not isinstance(route, WebSocketRoute)]):
         for method in sorted((context.methods or {"GET"}) - {"HEAD"}):
             yield method, context.path, context
 
@@ -69,6 +75,11 @@ def test_every_route_is_public_on_purpose_or_asks_who_is_calling(app):
         )
         rule = (rules | SECRETS | dict.fromkeys(SCRAPED, sees_projects)).get((method, path), authorize)
         assert rule in calls, f"{method} {path} has no access rule"
+
+
+def test_the_one_websocket_is_that_of_live_data(app):
+    """Its first message says who is calling: tests/integration/web/test_web_live.py."""
+    assert [route.path for route in app.routes if isinstance(route, WebSocketRoute)] == ["/v1/live"]
 
 
 def test_every_v1_route_asks_for_a_scope(app):

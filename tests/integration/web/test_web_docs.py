@@ -58,6 +58,7 @@ GET /v1/kpis
 GET /v1/kpis/{kpi}/explanation
 GET /v1/kpis/{kpi}/versions
 GET /v1/latest
+GET /v1/live
 GET /v1/me
 GET /v1/me/keys
 GET /v1/measurements

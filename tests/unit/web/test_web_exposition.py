@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from gaugehouse.errors import Unavailable
 from gaugehouse.lake.meters import LakeMeters
+from gaugehouse.live import ReaderCounts
 from gaugehouse.web.exposition import METRICS, ServiceCollector, write_metrics
 from gaugehouse.web.traffic import BOUNDS_S, Traffic
 
@@ -78,7 +79,8 @@ def collect(*, by_project=False, database=None, traffic=None, accept="text/plain
     """Return (families by name, samples) as a scraper reads them."""
     database = database or FakeDatabase([("queued", 2), ("done", 40)])
     settings = SimpleNamespace(unflushed_limit_bytes=10_000, free_space_bytes=2_000)
-    runtime = SimpleNamespace(lake=FakeLake(), database=database, settings=settings)
+    readers = SimpleNamespace(counts=ReaderCounts())
+    runtime = SimpleNamespace(lake=FakeLake(), database=database, settings=settings, readers=readers)
     registry = CollectorRegistry()
     registry.register(ServiceCollector(runtime, traffic or Traffic(), by_project))
     body, content_type = write_metrics(registry, accept)
