@@ -107,13 +107,22 @@ def test_a_reader_who_takes_nothing_is_told_and_cut_while_200_deliveries_are_sto
             for number in range(1, 201):
                 delivery = rows("flood", [number], metrics) if number % 5 == 0 else rows("calm", [number], ["calm"])
                 send(client, delivery)
-            wait_until(lambda: metric_of(plant, TOO_SLOW) > before[TOO_SLOW], what="the end of the slow reader")
+            floods = 40
+
+            def is_dropped():
+                """Send on: ticks on a slow machine are few, and buffers take several megabytes."""
+                nonlocal floods
+                floods += 1
+                send(client, rows("flood", [1000 + floods], metrics))
+                return metric_of(plant, TOO_SLOW) > before[TOO_SLOW]
+
+            wait_until(is_dropped, what="the end of the slow reader")
             assert calm.close_code is None
             seen = [until(calm, "measurements")["items"][-1]["value"]]
             while seen[-1] != 199.0:
                 seen.append(until(calm, "measurements")["items"][-1]["value"])
         after = {name: metric_of(plant, name) for name in COUNTED}
-        assert after[ACCEPTED] - before[ACCEPTED] == 40 * 1000 + 160
+        assert after[ACCEPTED] - before[ACCEPTED] == floods * 1000 + 160
         assert after[TOO_SLOW] - before[TOO_SLOW] == 1
         notice = read_rest(stuck)
     assert notice["code"] == "too_slow"
@@ -191,8 +200,6 @@ def test_what_is_revoked_ends_within_a_second(plant, end):
             assert (notice["status"], line.close_code) == (401, 4401)
         return took_s
 
-    if end == "key":
-        plant.create_user("ada", "admin")
     assert any(attempt(number) < 1.0 for number in range(3))
 
 
