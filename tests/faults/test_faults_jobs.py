@@ -239,6 +239,8 @@ def test_a_worker_that_stands_still_past_its_lease_and_goes_on_changes_nothing(p
         if phase != "claiming":  # it may have claimed nothing
             wait_until(lambda: LATE & set(workers.said(stopped)), what="the end of the late run")  # noqa: B023  # used at once
         wait_until(lambda: is_done(plant, reports[-1]), what="the end of the report")
+        # Who says that it was late has not removed its draft yet.
+        wait_until(lambda: list(path.parent.iterdir()) == [path], what="the end of the late draft")  # noqa: B023
         assert not can_be_replaced or identify(path) == before, "the late run touched the result"
         for pid in (stopped, other):
             workers.kill(pid)
