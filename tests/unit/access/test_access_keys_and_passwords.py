@@ -133,6 +133,24 @@ def test_a_recent_answer_is_given_without_asking_again():
     assert answers.find("q", lambda: asked.append(1) or len(asked)) == 2
 
 
+def test_who_wants_a_fresher_answer_asks_sooner_and_the_others_are_given_that():
+    clock, asked = _Clock(), []
+    answers = RecentAnswers(clock, max_age_s=1.0)
+
+    def ask():
+        asked.append(1)
+        return len(asked)
+
+    assert answers.find("q", ask) == 1
+    clock.now_s += 0.4
+    assert answers.find("q", ask, max_age_s=0.5) == 1
+    assert answers.find("q", ask, max_age_s=0.3) == 2
+    assert answers.find("q", ask) == 2
+    assert answers.find("q", ask, max_age_s=0.0) == 3
+    clock.now_s += 1.0
+    assert answers.find("q", ask, max_age_s=60.0) == 4  # nobody is given an older one than all others
+
+
 def test_the_age_counts_from_before_the_question_was_asked():
     clock = _Clock()
     answers = RecentAnswers(clock, max_age_s=1.0)

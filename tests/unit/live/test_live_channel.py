@@ -3,11 +3,11 @@
 import itertools
 from dataclasses import dataclass, field
 
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from factories import event_batch, measurement_batch
 from gaugehouse.errors import Refused
 from gaugehouse.lake.keyhash import NEVER
 from gaugehouse.lake.known import rows_of_batch
@@ -16,7 +16,6 @@ from gaugehouse.lake.sequencer import Segment, Sequencer
 from gaugehouse.lake.tail import Tail
 from gaugehouse.live import Channel, Events, Heartbeat, Measurements, Notice, ProgressWatch, Welcome, Wish
 from gaugehouse.live import channel as channel_module
-from gaugehouse.measurements.schema import EVENT_BATCH, MEASUREMENT_BATCH
 from gaugehouse.measurements.selection import to_epoch_us
 
 PROJECTS = ("mine", "theirs")
@@ -41,21 +40,10 @@ class Lake:
 
     def measure(self, project, rows):
         """Publish (component, metric, measured_at [us], value)."""
-        columns = list(zip(*rows, strict=True))
-        names = [pa.array(column, pa.string()).dictionary_encode() for column in columns[:2]]
-        rest = [pa.array(columns[2], pa.int64()).view(pa.timestamp("us", tz="UTC")), pa.array(columns[3], pa.float64())]
-        quality = pa.array([0] * len(rows), pa.uint8())
-        self._publish("measurements", project, pa.Table.from_arrays([*names, *rest, quality], schema=MEASUREMENT_BATCH))
+        self._publish("measurements", project, measurement_batch(rows))
 
-    def happen(self, project, component, kind, occurred_us, body='{"n":1}'):
-        arrays = [
-            pa.array([component]).dictionary_encode(),
-            pa.array([kind]).dictionary_encode(),
-            pa.array([occurred_us], pa.int64()).view(pa.timestamp("us", tz="UTC")),
-            pa.array([body]),
-            pa.array([occurred_us.to_bytes(16, "big")], pa.binary(16)),
-        ]
-        self._publish("events", project, pa.Table.from_arrays(arrays, schema=EVENT_BATCH))
+    def happen(self, project, component, kind, occurred_us):
+        self._publish("events", project, event_batch([(component, kind, occurred_us, {"n": 1})]))
 
     def flush(self, times=1):
         """Seal and retire segments as often."""
