@@ -76,7 +76,7 @@ check: lint test  ## What CI runs
 
 ##@ Measure
 
-bench: install  ## Benchmarks beside other databases, as ratios of one run (about 40 minutes)
+bench: install  ## Benchmarks beside other databases, as ratios of one run (about 50 minutes)
 	@$(BIN)/python -m benchmarks
 
 soak: install  ## Mixed ingestion, readers and compaction with every bound checked (SECONDS=3600, RATE=30000)
