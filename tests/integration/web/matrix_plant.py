@@ -283,6 +283,11 @@ class Plant:
         made = self.clients["viewer"].post("/v1/me/keys", json={"name": MARK, "scopes": ["measurements:read"]})
         return self.ask(made)["view"]["id"], None
 
+    def session_of_viewer(self):
+        spare = self._sign_in("viewer")
+        listed = self.ask(spare.get("/v1/me/sessions"))
+        return next(item["id"] for item in listed["items"] if item["is_current"]), None
+
     def member(self):
         name = f"{MARK}-m{self.number()}"
         body = {"name": name, "password": PASSWORD, "role": "viewer"}

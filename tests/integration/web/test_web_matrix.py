@@ -1,4 +1,4 @@
-"""Every route x everybody who may call (18 of them): each cell is asserted, and a route without a row fails.
+"""Every route x everybody who may call (19 of them): each cell is asserted, and a route without a row fails.
 
 A row says what a route is asked with, and by its rule what each caller gets. `+` is the row's own status of success; in
 the columns of strangers, who have every right in a project of their own, `=` is what that project answers, and 404 is
@@ -217,6 +217,8 @@ LISTED = {
     "POST /v1/me/keys": row("account", 201, body={"name": "n{n}", "scopes": ["measurements:read"]}),
     "POST /v1/me/keys/{key_id}/rotate": row("viewer's own", 201, **of(key_id="key_of_viewer")),
     "DELETE /v1/me/keys/{key_id}": row("viewer's own", **of(key_id="key_of_viewer")),
+    "GET /v1/me/sessions": row("account"),
+    "DELETE /v1/me/sessions/{session_id}": row("viewer's own", 204, **of(session_id="session_of_viewer")),
     "POST /v1/me/password": row("account", 204, body={"old_password": PASSWORD, "new_password": PASSWORD}, ends=True),
     "GET /v1/keys": row("administer"),
     "POST /v1/keys": row("administer", 201, body={"name": "n{n}"}),
