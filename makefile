@@ -9,6 +9,7 @@ DATA ?= data
 PORT ?= 8080
 SECONDS ?= 3600
 RATE ?= 30000
+EXAMPLES ?= 50
 TEST_PROCESSES ?= 2
 UV_VERSION := 0.13.8
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -86,6 +87,15 @@ torture: install  ## Long fault and fuzz runs, of one file with TESTS=kills
 	@$(BIN)/pytest -m torture -o addopts="--strict-markers --import-mode=importlib" --timeout 7200 \
 		$(if $(TESTS),tests/faults/test_faults_$(TESTS).py)
 
+schema: install  ## Ask the API all that its description allows, and more (schemathesis; EXAMPLES=50)
+	@GAUGEHOUSE_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -m torture -o addopts="--strict-markers --import-mode=importlib" \
+		--timeout 7200 tests/integration/web/test_web_schema.py
+
+audit: install  ## Ask PyPI's advisories about every locked dependency (needs a way to them)
+	@$(UV) export --frozen --quiet --no-emit-project --output-file .audited.txt
+	@$(UV) tool run pip-audit --disable-pip --require-hashes --requirement .audited.txt; \
+		status=$$?; rm -f .audited.txt; exit $$status
+
 fuzz: install  ## Look for inputs on which decoders fail or disagree (SECONDS=3600; atheris, Python < 3.14)
 	@$(UV) sync --frozen --inexact --quiet --group fuzz --python $(PYTHON)
 	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS)
@@ -109,4 +119,4 @@ docker-run:  ## Run that image on http://127.0.0.1:8080, its data in the volume 
 clean:  ## Remove the virtual environment and caches, keep data
 	@rm -rf .venv $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help run install test test-postgres test-unit format lint check bench soak torture fuzz docker-build docker-run clean
+.PHONY: help run install test test-postgres test-unit format lint check bench soak torture schema audit fuzz docker-build docker-run clean

@@ -13,12 +13,12 @@ class Client:
         self.headers = dict(headers or {})
 
     def request(self, method, path, *, headers=None, **kwargs):
-        async def call():
-            transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-                return await client.request(method, path, headers=self.headers | (headers or {}), **kwargs)
+        return asyncio.run(self._call(method, path, headers=headers, **kwargs))
 
-        return asyncio.run(call())
+    async def _call(self, method, path, *, headers=None, **kwargs):
+        transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.request(method, path, headers=self.headers | (headers or {}), **kwargs)
 
     def with_headers(self, **headers):
         """Return a client that sends these headers too; `_` stands for `-`."""

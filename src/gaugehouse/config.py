@@ -21,6 +21,12 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default=Path("data"), description="Everything of an installation lives below this folder")
     host: str = Field(default="127.0.0.1", description="Address to listen on")
     port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one")
+    tls_cert: Path | None = Field(
+        default=None, description="PEM file of a certificate and its chain: then we speak HTTPS, and nothing else"
+    )
+    tls_key: Path | None = Field(
+        default=None, description="PEM file of the certificate's private key, without a password, mode 0600"
+    )
     demo: bool = Field(default=False, description="Demo mode: demo fleet, demo credentials, open docs; loopback only")
     database_url: str | None = Field(
         default=None, repr=False, description="SQLAlchemy URL of the database; default is SQLite below the data folder"

@@ -248,18 +248,19 @@ class RunningOwner:
 
     pid: int
     url: str
+    certificate: str | None = None  # PEM, when it speaks HTTPS: the one to expect there, whatever its name
 
 
 def _owner_path(layout: Layout) -> Path:
     return layout.run_dir / "owner.json"
 
 
-def announce_owner(layout: Layout, url: str) -> None:
+def announce_owner(layout: Layout, url: str, *, certificate: str | None = None) -> None:
     """Say where this owner answers, for the commands of the same machine."""
     layout.run_dir.mkdir(parents=True, exist_ok=True)
     path = _owner_path(layout)
     draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps({"pid": os.getpid(), "url": url}))
+    draft.write_text(json.dumps({"pid": os.getpid(), "url": url, "certificate": certificate}))
     draft.replace(path)
 
 
@@ -281,4 +282,4 @@ def find_owner(layout: Layout) -> RunningOwner | None:
         return None
     if lock.read_text("ascii", "replace").strip() != str(announced["pid"]):
         return None
-    return RunningOwner(pid=announced["pid"], url=announced["url"])
+    return RunningOwner(pid=announced["pid"], url=announced["url"], certificate=announced.get("certificate"))

@@ -50,9 +50,12 @@ from gaugehouse.access.members import load_members as load_members
 from gaugehouse.access.members import remove_member as remove_member
 from gaugehouse.access.sessions import Reused as Reused
 from gaugehouse.access.sessions import SessionLimits as SessionLimits
+from gaugehouse.access.sessions import SessionView as SessionView
 from gaugehouse.access.sessions import Started as Started
+from gaugehouse.access.sessions import end_own_session as end_own_session
 from gaugehouse.access.sessions import end_session as end_session
 from gaugehouse.access.sessions import end_sessions as end_sessions
+from gaugehouse.access.sessions import load_sessions as load_sessions
 from gaugehouse.access.signing_keys import Rotated as Rotated
 from gaugehouse.access.signing_keys import rotate_signing_key as rotate_signing_key
 from gaugehouse.access.signing_secret import load_signing_secret as load_signing_secret

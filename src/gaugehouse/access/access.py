@@ -256,6 +256,11 @@ class Access:
         """Say whether `caller_of_cookie` would answer from memory."""
         return COOKIE.fullmatch(cookie) is None or self._cookies.has(hash_secret(cookie))
 
+    @property
+    def session_limits(self) -> SessionLimits:
+        """How long sessions last."""
+        return self._sessions
+
     def drop_expired_sessions(self) -> int:
         """Delete the sessions that nobody can use any more; return how many there were."""
         with self._db.transaction() as session:

@@ -9,7 +9,7 @@ ends the session by using it. A session of a browser is a cookie. A session that
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -18,7 +18,10 @@ from gaugehouse.access.caller import ROLE_SCOPES, Role, Scope
 from gaugehouse.access.secret_text import hash_secret
 from gaugehouse.database import database_now, new_id
 from gaugehouse.database.ids import random_base62
+from gaugehouse.database.pages import Page, load_page, read_order
 from gaugehouse.database.tables import LoginSession, Membership, Project, RefreshToken, User
+from gaugehouse.errors import NotFound
+from gaugehouse.measurements.names import find_name_problem
 
 REFRESH_PREFIX, COOKIE_PREFIX = "ghr_", "ghs_"
 SECRET_CHARACTERS = 43  # 256 bits
@@ -211,6 +214,68 @@ def _rotate(session: Session, row: LoginSession, presented: RefreshToken) -> str
     )
     row.used_at = now
     return _add_refresh_token(session, row.id, generation=newest + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionView:
+    """A session that counts, as its user sees it.
+
+    Args:
+        kind: `token` of a program, `page` of a browser.
+        used_at: When its tokens were last renewed, or its cookie used (to the minute).
+        is_current: Whether it is the one that asks.
+    """
+
+    id: str
+    kind: str
+    project: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    used_at: datetime
+    is_current: bool
+
+
+def load_sessions(
+    session: Session,
+    user_id: str,
+    limits: SessionLimits,
+    *,
+    current: str,
+    limit: int = 100,
+    cursor: str | None = None,
+) -> Page[SessionView]:
+    """Return one page of the sessions of a user in all projects, the newest first."""
+    is_valid = exists().where(User.id == LoginSession.user_id, User.token_version == LoginSession.token_version)
+    statement = select(LoginSession).where(LoginSession.user_id == user_id, limits.is_alive, is_valid)
+    order = read_order("-created_at", {"created_at": LoginSession.created_at}, LoginSession.id)
+    rows, next_cursor, total = load_page(session, statement, order, limit=limit, cursor=cursor)
+    wanted = select(Project.id, Project.slug).where(Project.id.in_({row.project_id for row in rows}))
+    slugs = {row.id: row.slug for row in session.execute(wanted)}
+    views = (
+        SessionView(
+            id=row.id,
+            kind=row.kind,
+            project=slugs[row.project_id],
+            scopes=tuple(row.scopes),
+            created_at=row.created_at,
+            used_at=row.used_at,
+            is_current=row.id == current,
+        )
+        for row in rows
+    )
+    return Page(items=tuple(views), next_cursor=next_cursor, total=total)
+
+
+def end_own_session(session: Session, user_id: str, session_id: str) -> None:
+    """End one session of a user.
+
+    Raises:
+        NotFound: it is none of theirs, or has ended.
+    """
+    mine = select(LoginSession.id).where(LoginSession.id == session_id, LoginSession.user_id == user_id)
+    if find_name_problem(session_id) is not None or session.scalar(mine) is None:
+        raise NotFound("you have no such session", code="session_not_found")
+    end_session(session, session_id)
 
 
 def end_session(session: Session, session_id: str) -> bool:

@@ -3,7 +3,8 @@
 Nothing heavy is imported before need.
 
 Exit codes: 0 done, 1 refused (the reason in one line on stderr), 2 wrong usage, 3 `lake verify` found damage
-or `lake repair` could not mend it all, 78 `serve` or `worker` must not start as things are.
+or `lake repair` could not mend it all, 3 or 4 `doctor` found a warning or something critical, 78 `serve` or `worker`
+must not start as things are.
 """
 
 import os

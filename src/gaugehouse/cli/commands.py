@@ -75,15 +75,17 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on  [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 picks a free one  [default: 8080]")] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Demo fleet, demo users, open docs; loopback only")] = False,
+    tls_cert: Annotated[Path | None, typer.Option(help="PEM file of a certificate and its chain: serve HTTPS")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file of its private key, mode 0600")] = None,
 ) -> None:
-    """Serve the HTTP interface; become the owner of the lake."""
+    """Serve the HTTP interface; become the owner of the lake. SIGHUP reads a renewed certificate."""
     from gaugehouse.lock import refuse_locked
 
     with _starting():
         refuse_locked(data / "LOCK")  # loading what a server needs takes two seconds more
         with _loading():
-            from gaugehouse.cli.serving import serve_forever
-        serve_forever(data_dir=data, host=host, port=port, demo=demo)
+            from gaugehouse.cli.serving import ServeOptions, serve_forever
+        serve_forever(ServeOptions(data_dir=data, host=host, port=port, demo=demo, tls_cert=tls_cert, tls_key=tls_key))
 
 
 @app.command()
@@ -209,6 +211,19 @@ def restore(
     from gaugehouse.cli.backups import bring_back
 
     bring_back(data_dir=data, target=target, name=name)
+
+
+@app.command()
+def doctor(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """Look for weak set-ups, and say how to mend them; exit code 3 for a warning, 4 for something critical.
+
+    Run it with the environment of the server: settings are read from there.
+    """
+    from gaugehouse.cli.diagnosing import diagnose
+
+    code = diagnose(data_dir=data, as_json=as_json)
+    if code:
+        raise typer.Exit(code)
 
 
 @project_app.command(name="list")

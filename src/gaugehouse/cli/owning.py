@@ -1,5 +1,6 @@
 """How a command writes: through the server that owns the lake, or as the owner when none runs."""
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -92,6 +93,21 @@ def checked(response: httpx.Response) -> httpx.Response:
     raise GaugehouseError(detail)
 
 
+def _trust(owner: RunningOwner) -> ssl.SSLContext | bool:
+    """Return what knows the running server by the very certificate that it announced.
+
+    No name is compared: commands call it by its address, certificates name what others call it.
+    """
+    if owner.certificate is None:
+        return True
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # it need not be its own authority
+    context.load_verify_locations(cadata=owner.certificate)
+    return context
+
+
 @contextmanager
 def owner_client(settings: Settings, owner: RunningOwner, project: str) -> Iterator[httpx.Client]:
     """Give a client of the running server, signed in with this installation's own secret."""
@@ -100,7 +116,9 @@ def owner_client(settings: Settings, owner: RunningOwner, project: str) -> Itera
     database.dispose()
     headers = {"Authorization": f"Bearer {token}"}
     try:
-        with httpx.Client(base_url=owner.url, headers=headers, timeout=TIMEOUT_S, trust_env=False) as client:
+        with httpx.Client(
+            base_url=owner.url, headers=headers, timeout=TIMEOUT_S, trust_env=False, verify=_trust(owner)
+        ) as client:
             yield client
     except httpx.TransportError as exc:
         raise Unavailable(f"the server of this installation (pid {owner.pid}) does not answer") from exc

@@ -9,7 +9,8 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -37,6 +38,7 @@ from gaugehouse.upkeep import answering
 from gaugehouse.web.app import create_app
 from gaugehouse.web.exposition import registry_of
 from gaugehouse.web.server import configure_server
+from gaugehouse.web.tls import Certificate, load_certificate
 from gaugehouse.web.traffic import Traffic
 
 logger = structlog.get_logger()
@@ -50,19 +52,33 @@ AUDIT_SETTLE_S = 60.0
 VALUES_PERIOD_S, VALUES_RETRY_LAST_S = 2.0, 60.0
 
 
-def read_settings(*, data_dir: Path, host: str | None, port: int | None, demo: bool) -> Settings:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """What the command line says; None and False leave it to the environment."""
+
+    data_dir: Path
+    host: str | None = None
+    port: int | None = None
+    demo: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+
+def read_settings(options: ServeOptions) -> Settings:
     """Return the settings of the environment with the command line's options on top."""
-    given: dict[str, Any] = {"data_dir": data_dir, "host": host, "port": port, "demo": demo or None}
+    given: dict[str, Any] = asdict(options) | {"demo": options.demo or None}
     return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
-def serve_forever(*, data_dir: Path, host: str | None, port: int | None, demo: bool) -> None:
+def serve_forever(options: ServeOptions) -> None:
     """Serve until SIGTERM or SIGINT; then flush and return.
 
     Raises:
-        StartRefused: demo mode on a public address, the port is taken, or the lake cannot be owned.
+        StartRefused: demo mode on a public address, the port is taken, the certificate is of no use, or the lake cannot
+            be owned.
     """
-    settings = read_settings(data_dir=data_dir, host=host, port=port, demo=demo)
+    settings = read_settings(options)
+    certificate = load_certificate(settings)
     if settings.demo:
         _refuse_public_demo(settings.host)
     Reach.from_settings(settings)  # refused now, not by the first delivery
@@ -73,13 +89,13 @@ def serve_forever(*, data_dir: Path, host: str | None, port: int | None, demo: b
         stack.callback(close_tracing)
         stack.enter_context(_orderly_stop())
         listener = stack.enter_context(_bound(settings.host, settings.port))
-        url = _url(settings.host, listener)
+        url = _url(settings.host, listener, scheme="http" if certificate is None else "https")
         with progress_bar() as report:
             runtime = open_runtime(settings, report)
             stack.callback(runtime.close, flush_timeout_s=FLUSH_AT_STOP_S)
             is_new = settings.demo and _load_demo(runtime, report)
         stack.enter_context(answering(runtime))
-        stack.enter_context(_announced(layout, url))
+        stack.enter_context(_announced(layout, url, certificate))
         stack.enter_context(_beside("retention", _keep_retaining, runtime))
         stack.enter_context(_beside("audit", _keep_settling_audit, runtime))
         stack.enter_context(_schedules(runtime))
@@ -92,7 +108,8 @@ def serve_forever(*, data_dir: Path, host: str | None, port: int | None, demo: b
         # Last: loading them must not keep the server from being ready.
         for number in range(settings.workers):
             stack.enter_context(Worker(data_dir=settings.data_dir, number=number))
-        server = uvicorn.Server(configure_server(app, host=settings.host, port=settings.port))
+        tls = None if certificate is None else certificate.context
+        server = uvicorn.Server(configure_server(app, host=settings.host, port=settings.port, tls=tls))
         app.state.is_leaving = lambda: server.should_exit
         logger.info("serving", url=url, pid=os.getpid(), demo=settings.demo)
         with _settled_memory():
@@ -153,18 +170,38 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
         listener.close()
 
 
-def _url(host: str, listener: socket.socket) -> str:
+def _url(host: str, listener: socket.socket, *, scheme: str) -> str:
     port = listener.getsockname()[1]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 @contextmanager
-def _announced(layout: Layout, url: str) -> Iterator[None]:
-    announce_owner(layout, url)
+def _announced(layout: Layout, url: str, certificate: Certificate | None) -> Iterator[None]:
+    """Tell commands of this machine where we are, and by which certificate they know us; SIGHUP reads it again."""
+    announce_owner(layout, url, certificate=None if certificate is None else certificate.shown())
+    try:
+        with nullcontext() if certificate is None else _renewing(layout, url, certificate):
+            yield
+    finally:
+        withdraw_owner(layout)
+
+
+@contextmanager
+def _renewing(layout: Layout, url: str, certificate: Certificate) -> Iterator[None]:
+    def renew(_number: int, _frame: FrameType | None) -> None:
+        try:
+            certificate.renew()
+            announce_owner(layout, url, certificate=certificate.shown())
+        except (StartRefused, OSError) as exc:  # the one before goes on
+            logger.warning("certificate_not_renewed", reason=getattr(exc, "message", type(exc).__name__))
+        else:
+            logger.info("certificate_renewed")
+
+    before = signal.signal(signal.SIGHUP, renew)
     try:
         yield
     finally:
-        withdraw_owner(layout)
+        signal.signal(signal.SIGHUP, before)
 
 
 def _load_demo(runtime: Runtime, report: Report) -> bool:

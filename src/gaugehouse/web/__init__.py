@@ -7,7 +7,7 @@ Where to look: a `connection` bounds the heads of requests; a request passes `en
 log, last resort) and `body` (size, time, `encodings`), then `query_fields` and `security` (the one dependency: who
 calls, with which scope), then an endpoint of `api/`, which calls one use case; rows leave through `negotiate` and
 `encode`, errors through `problems`. `traffic` counts what passes the envelope; `exposition` shows it, and what the
-lake counts, to Prometheus; `readiness` says whether a probe may send us work.
+lake counts, to Prometheus; `readiness` says whether a probe may send us work. `tls` is for where no proxy has it.
 
 Invariants: every answer from 400 up has the one shape of `problems.py`, at InfluxDB's addresses that of
 `influx_errors.py`; every endpoint names its scope by a type of `security.py`; no `try` in endpoints; no Python object

@@ -1,5 +1,6 @@
 """What comes over the edge as JSON bodies and query texts: read into types that cannot be wrong."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
@@ -19,6 +20,7 @@ from pydantic_core import PydanticCustomError
 
 MAX_ITEMS = 1000  # of one bulk request: one database transaction
 MAX_TEXT_CHARS = 4096  # no single text of an inventory or a report question is longer
+BEGINNING_OF_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
 MAX_DEPTH = 32  # pydantic cannot write what is nested deeper than 255: once stored, every list with it would be a 500
 
 
@@ -78,6 +80,16 @@ Instant = Annotated[
     BeforeValidator(_require_text),
     AfterValidator(_in_utc),
 ]
+
+
+def _require_date(value: object) -> object:
+    """Refuse what only says a number: pydantic takes `0.5`, and every other number, for seconds since 1970."""
+    if isinstance(value, str) and BEGINNING_OF_DATE.match(value) is None:
+        raise PydanticCustomError("instant_refused", "an instant is written like 2026-11-20T10:00:00Z")
+    return value
+
+
+QueryInstant = Annotated[AwareDatetime, BeforeValidator(_require_date)]
 
 
 def _split_names(values: object) -> object:

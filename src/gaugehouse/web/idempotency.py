@@ -23,7 +23,8 @@ async def read_idempotency_key(
         str | None,
         Header(
             description="8 to 255 printable ASCII characters, new for each delivery. The same key with the same body"
-            " gets the same answer again, for a day; with another body, time_unit or partial it is refused"
+            " gets the same answer again, for a day; with another body, time_unit or partial it is refused",
+            json_schema_extra={"minLength": KEY_CHARS[0], "maxLength": KEY_CHARS[1], "pattern": "^[ -~]+$"},
         ),
     ] = None,
 ) -> str | None:

@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -221,9 +222,17 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 def _find_methods(request: Request) -> list[str]:
-    """Return what an address takes. The router's own header names the methods of the first route at it only."""
+    """Return what an address takes. The router's own header names the methods of the first route at it only.
+
+    An address that is described as it stands (`/v1/schedules/preview`) is not also told of as a case of a pattern
+    (`/v1/schedules/{name}`), as OpenAPI reads it.
+    """
     routes: Sequence[BaseRoute] = request.app.routes
     asked = dict(request.scope) | {"root_path": ""}  # a mount has changed it
+    contexts = [context for context in iter_route_contexts(routes) if context.path == asked["path"]]
+    own = {method for context in contexts for method in context.methods or ()}
+    if own:
+        return [method for method in METHODS if method in own]
     return [method for method in METHODS if any(_takes(route, asked | {"method": method}) for route in routes)]
 
 

@@ -1,5 +1,7 @@
 """How uvicorn serves the application: what it must not say, log or wait for."""
 
+import ssl
+
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -12,7 +14,12 @@ DRAIN_S = 8  # after SIGTERM; `serve` promises to be gone within 20 s, flush inc
 
 
 def configure_server(
-    app: ASGIApp, *, host: str, port: int, connection: type[Connection] = Connection
+    app: ASGIApp,
+    *,
+    host: str,
+    port: int,
+    connection: type[Connection] = Connection,
+    tls: ssl.SSLContext | None = None,
 ) -> uvicorn.Config:
     """Return the server's configuration; logs go where structlog was told to."""
     return uvicorn.Config(
@@ -29,6 +36,7 @@ def configure_server(
         access_log=False,  # the envelope writes one line per request, with its id
         server_header=False,
         proxy_headers=False,
+        ssl_context_factory=None if tls is None else lambda _config, _make: tls,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
     )

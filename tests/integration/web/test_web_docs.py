@@ -18,6 +18,7 @@ DELETE /v1/exclusions/{exclusion}
 DELETE /v1/invitations/{invitation_id}
 DELETE /v1/keys/{key_id}
 DELETE /v1/me/keys/{key_id}
+DELETE /v1/me/sessions/{session_id}
 DELETE /v1/members/{member}
 DELETE /v1/report-templates/{name}
 DELETE /v1/schedules/{name}
@@ -61,6 +62,7 @@ GET /v1/latest
 GET /v1/live
 GET /v1/me
 GET /v1/me/keys
+GET /v1/me/sessions
 GET /v1/measurements
 GET /v1/members
 GET /v1/metrics

@@ -125,6 +125,30 @@ def test_an_admin_ends_the_sessions_of_a_member_and_nobody_else_does(anonymous, 
     assert (missing.status_code, missing.json()["code"]) == (404, "user_not_found")
 
 
+def test_people_see_their_own_sessions_and_end_them_one_by_one(anonymous, elsewhere):
+    ours, spare, others = (tokens_of(anonymous, name) for name in ("ben", "ben", "cyd"))
+    listed = anonymous.get("/v1/me/sessions", headers=bearer(ours)).json()
+    assert listed["total"] == len(listed["items"]) >= 2
+    assert [item["is_current"] for item in listed["items"]].count(True) == 1
+    assert {(item["kind"], item["project"], *item["scopes"]) for item in listed["items"]} == {
+        ("token", "default", "user")
+    }
+    current = [
+        next(
+            item["id"]
+            for item in anonymous.get("/v1/me/sessions", headers=bearer(one)).json()["items"]
+            if item["is_current"]
+        )
+        for one in (spare, others)
+    ]
+    ended = [anonymous.delete(f"/v1/me/sessions/{one}", headers=bearer(ours)).status_code for one in current]
+    assert ended == [204, 404]
+    assert anonymous.delete(f"/v1/me/sessions/{current[0]}", headers=bearer(ours)).json()["code"] == "session_not_found"
+    assert elsewhere().get("/v1/me", headers=bearer(spare)).status_code == 401
+    assert elsewhere().get("/v1/me", headers=bearer(others)).status_code == 200
+    assert refresh(anonymous, spare).status_code == 401
+
+
 def test_a_key_has_no_session_to_end(make_key):
     for path in ("/v1/logout", "/v1/logout-everywhere"):
         answer = make_key().post(path)

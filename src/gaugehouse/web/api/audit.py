@@ -4,7 +4,6 @@ from typing import Annotated
 
 import pyarrow as pa
 from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from gaugehouse.access import Caller
@@ -15,6 +14,7 @@ from gaugehouse.errors import Forbidden
 from gaugehouse.web.api.answers import next_url
 from gaugehouse.web.api.forms import ROW_FORMS
 from gaugehouse.web.api.lists import ListCursor
+from gaugehouse.web.edge import QueryInstant
 from gaugehouse.web.encode import link_next, page_rows, stream_rows
 from gaugehouse.web.negotiate import AnswerFormat, Format
 from gaugehouse.web.problems import SECURED, refusals
@@ -57,8 +57,8 @@ def list_entries(
     actor: Annotated[str | None, Query(description="Name of who acted, exactly")] = None,
     action: Annotated[str | None, Query(examples=["report", "key.create"], description="A word, or its start")] = None,
     object: Annotated[str | None, Query(description="Id or name, exactly")] = None,  # noqa: A002  # the word of the API
-    since: Annotated[AwareDatetime | None, Query(description="From this instant on")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Before this instant")] = None,
+    since: Annotated[QueryInstant | None, Query(description="From this instant on")] = None,
+    until: Annotated[QueryInstant | None, Query(description="Before this instant")] = None,
     installation: OfInstallation = False,
     limit: Limit = None,
     cursor: ListCursor = None,

@@ -177,6 +177,7 @@ def _accept(runtime: Runtime, origin: Origin, body: AcceptBody) -> MemberView:
     status_code=202,
     summary="Forgot a password",
     operation_id="ask_password_reset",
+    response_class=Response,
     responses=refusals(*WITH_BODY, *PUBLIC_CHANGING),
 )
 def ask_reset(request: Request, runtime: InRuntime, origin: InOrigin, body: ResetBody) -> Response:

@@ -1,4 +1,4 @@
-"""What people do about themselves: their personal keys, their password. Tokens only: no key does any of it."""
+"""What people do about themselves: their personal keys, sessions, password. Tokens only: no key does any of it."""
 
 from functools import partial
 
@@ -9,9 +9,12 @@ from gaugehouse.access import (
     ApiKeyView,
     Caller,
     MadeApiKey,
+    SessionView,
     add_api_key,
+    end_own_session,
     get_api_key,
     load_api_keys,
+    load_sessions,
     prepare_password,
     replace_password,
     revoke_api_key,
@@ -93,6 +96,36 @@ def revoke_my_key(runtime: InRuntime, caller: Person, origin: InOrigin, key_id: 
         ended = revoke_api_key(session, caller.project_id, key_id, owner_id=_user_id(caller))
         origin.by(caller).tell(session, "key.revoke", id=ended.id, name=ended.name, details={"owner": ended.owner})
     return ended
+
+
+@router.get("/sessions", summary="List my sessions", operation_id="find_my_sessions", responses=refusals(*SECURED))
+def list_my_sessions(
+    runtime: InRuntime, caller: Person, limit: ListLimit = 100, cursor: ListCursor = None
+) -> Page[SessionView]:
+    """Return the caller's sessions in all projects, the newest first: programs with tokens, browsers with cookies."""
+    with runtime.database.reading() as session:
+        return load_sessions(
+            session,
+            _user_id(caller),
+            runtime.access.session_limits,
+            current=caller.session,
+            limit=limit,
+            cursor=cursor,
+        )
+
+
+@router.delete(
+    "/sessions/{session_id}",
+    status_code=204,
+    summary="End one of my sessions",
+    operation_id="end_my_session",
+    responses=refusals(*CHANGING, 404),
+)
+def end_my_session(runtime: InRuntime, caller: Person, origin: InOrigin, session_id: str) -> None:
+    """End a session of the caller's; its tokens or its cookie end within a second, on every server."""
+    with runtime.database.transaction() as session:
+        end_own_session(session, _user_id(caller), session_id)
+        origin.by(caller).tell(session, "session.end", id=session_id, name=caller.name)
 
 
 class PasswordBody(EdgeBody):
