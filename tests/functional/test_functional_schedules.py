@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from functional.installation import wait_until
+from gaugehouse.cli.options import EXIT_START_REFUSED
 
 HOUR = timedelta(hours=1)
 DEFINITION = {
@@ -145,5 +146,5 @@ def test_a_definition_that_cannot_be_is_refused_in_one_line(plant, tmp_path):
 def test_a_network_that_is_none_is_refused_at_the_start(found):
     installation = found({"GAUGEHOUSE_WEBHOOK_PRIVATE_NETWORKS": "everything"}, workers=1)
     done = installation.run("serve", "--port", "0")
-    assert done.returncode == 1
+    assert done.returncode == EXIT_START_REFUSED
     assert "GAUGEHOUSE_WEBHOOK_PRIVATE_NETWORKS" in done.stderr

@@ -99,6 +99,7 @@ COMMANDS = {
     "report template list": READS,
     "report template show": READS,
     "report template remove": "template.delete",
+    "doctor": READS,
     "audit list": READS,
     "audit verify": READS,
     "audit export": READS,

@@ -183,6 +183,11 @@ def walk_out(walk, runtime):
 
     first, second = sign_in(), sign_in()
     walk.call("POST", "/v1/token/refresh", json={"refresh_token": first["refresh_token"]})
+    as_leaver = {"headers": {"Authorization": f"Bearer {second['access_token']}"}}
+    known = {one["id"] for one in walk.client.get("/v1/me/sessions", **as_leaver).json()["items"]}
+    sign_in()
+    (ended,) = {one["id"] for one in walk.client.get("/v1/me/sessions", **as_leaver).json()["items"]} - known
+    walk.call("DELETE", "/v1/me/sessions/{session_id}", f"/v1/me/sessions/{ended}", **as_leaver)
     for route, tokens in (("/v1/logout", first), ("/v1/logout-everywhere", second)):
         walk.call("POST", route, headers={"Authorization": f"Bearer {tokens['access_token']}"})
 
@@ -212,6 +217,7 @@ def test_entries_say_what_was_done_to_what(walk):
     assert walk.told["PATCH /v1/firmware/releases/{release}"] == [("firmware_release.change", "1.0")]
     assert walk.told["POST /token"] == [("login.accept", "user")]
     assert walk.told["POST /v1/token/refresh"] == [("token.refresh", "leaver")]
+    assert walk.told["DELETE /v1/me/sessions/{session_id}"] == [("session.end", "leaver")]
     assert walk.told["POST /v1/logout"] == [("session.end", "leaver")]
     assert walk.told["POST /v1/logout-everywhere"] == [("session.end_all", "leaver")]
 

@@ -61,6 +61,7 @@ RULES = {
     "influx query": "3+++ ++3+ ++",
     "write another": "3+++ 333+ ==",
     "own device": "++++ +4++ 44",
+    "another device": "++++ 44++ 44",
     "write device": "3+++ +33+ ==",
 }
 # The browser in which the manager signed in gets what the manager gets, but where cookies do not count or nothing else does.
@@ -244,6 +245,8 @@ LISTED = {
     "GET /health": row("public"),
     "GET /ready": row("public", 200, 503),
     "GET /metrics": row("operator"),
+    # Asked for what nobody can have: who may would hold the line for ever. What is whose: test_web_live.
+    "GET /v1/live": row("any", 422, query={"max_rate_hz": "1000"}),
 }
 # Not in the description: pages, and the addresses of systems before us.
 UNLISTED = {
@@ -268,10 +271,10 @@ UNLISTED = {
     "POST /status": row("write", 201, body=HEARTBEAT),
     "GET /status/summary": row("see"),
     "GET /status/{device_id}": row("own device", **of(device_id="device_name")),
-    "GET /status/{device_id}/history": row("read one", **of(device_id="device_name")),
+    "GET /status/{device_id}/history": row("own device", **of(device_id="device_name")),
     "POST /api/device-readings/create": row("write another", 201, body=READINGS),
-    "GET /api/device-readings/{device_id}/latest-timestamp": row("read one", **of(device_id="device_uuid")),
-    "GET /api/device-readings/{device_id}/cumulative-count": row("read one", **of(device_id="device_uuid")),
+    "GET /api/device-readings/{device_id}/latest-timestamp": row("another device", **of(device_id="device_uuid")),
+    "GET /api/device-readings/{device_id}/cumulative-count": row("another device", **of(device_id="device_uuid")),
     "POST /firmware/{device_id}": row("write device", 201, body=FIRMWARE, **of(device_id="device_name")),
     "GET /firmware/{device_id}": row("own device", **of(device_id="device_name")),
     "GET /firmware/{device_id}/target": row("own device", **of(device_id="device_name")),

@@ -36,7 +36,7 @@ STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Messages until either side closes: `welcome`, `measurements`, `events`, `report`, `heartbeat`,"
         " `notice`; see docs/live.md",
-        "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
+        "content": {MEDIA_TYPE: {}},  # OpenAPI 3.1 has no words for one message of many
     }
 }
 
