@@ -45,6 +45,7 @@ class Workers:
         self._data_dir = data_dir
         self._database_url = database_url
         self._names = {}
+        self._processes = {}
 
     def start(self, blow=None, *, lease_s=LEASE_S):
         """Start a worker and return its process id; `blow` is (phase, line, signal)."""
@@ -52,9 +53,9 @@ class Workers:
         environment = {"GAUGEHOUSE_DATABASE_URL": self._database_url, "GAUGEHOUSE_LEASE_S": str(lease_s)}
         worker = json.dumps({"data_dir": str(self._data_dir), "name": name, "blow": blow})
         with (self._data_dir / f"{name}.txt").open("wb") as output:
-            pid = fork(["-c", WORK, worker], stdout=output, environment=own_environment(environment)).pid
-        self._names[pid] = name
-        return pid
+            process = fork(["-c", WORK, worker], stdout=output, environment=own_environment(environment))
+        self._names[process.pid], self._processes[process.pid] = name, process
+        return process.pid
 
     def is_standing(self, pid):
         """Say whether a worker is dead or stopped."""
@@ -68,9 +69,8 @@ class Workers:
             return None
 
     def kill(self, pid):
-        if self._status(pid) is not None:
-            os.kill(pid, signal.SIGKILL)
-            wait_until(lambda: self._status(pid) in {None, psutil.STATUS_ZOMBIE}, what="the end of a worker")
+        self._processes[pid].kill()
+        self._processes[pid].wait()
 
     def lines_of(self, pid):
         """Return how many lines each phase of a worker's first report took, None before it has ended."""

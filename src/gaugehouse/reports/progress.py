@@ -4,16 +4,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Row, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from gaugehouse.access import Caller
 from gaugehouse.database.tables import Job, Report, ReportRevision
 from gaugehouse.errors import NotFound
-from gaugehouse.jobs import JobStatus
 from gaugehouse.measurements.names import find_name_problem
 from gaugehouse.query.components import show_name
-from gaugehouse.reports.store import ID_CHARACTERS, check_sees_project
+from gaugehouse.reports.store import ID_CHARACTERS, check_sees_project, show_job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,24 +60,7 @@ def find_progress(session: Session, report_ids: Collection[str]) -> dict[str, Re
         .join(Job, Job.id == ReportRevision.job_id)
         .where(Report.id.in_(report_ids))
     )
-    return {row[0]: _describe(row) for row in session.execute(statement)}
-
-
-def _describe(row: Row[str, int, Job]) -> ReportProgress:
-    report_id, revision, job = row
-    is_running = job.status == JobStatus.RUNNING
-    is_well = is_running or job.status == JobStatus.DONE
-    return ReportProgress(
-        id=report_id,
-        revision=revision,
-        status=job.status,
-        progress_percent=job.progress_percent,
-        doing=job.doing if is_running else "",
-        phase=job.phase if is_running else "",
-        rows_read=job.rows_read,
-        rows_total=job.rows_total,
-        estimated_end_at=job.estimated_end_at if is_running else None,
-        reason=None if is_well else job.reason,
-        reason_code=None if is_well else job.reason_code,
-        finished_at=job.finished_at,
-    )
+    return {
+        report_id: ReportProgress(id=report_id, revision=revision, **show_job(job))
+        for report_id, revision, job in session.execute(statement)
+    }

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import pyarrow as pa
 from sqlalchemy import Select, select, update
@@ -470,13 +470,26 @@ def check_sees_project(caller: Caller) -> None:
         raise Forbidden("a key that is bound to one component cannot see reports about others", code="key_is_bound")
 
 
-def _view(
-    report: Report, row: ReportRevision, job: Job, deliveries: Mapping[str, tuple[DeliveryView, ...]]
-) -> ReportView:
-    pin = row.pin
+class ShownJob(TypedDict):
+    """What a report tells of its job, in the words of `ReportView`."""
+
+    status: str
+    progress_percent: float
+    doing: str
+    phase: str
+    rows_read: int | None
+    rows_total: int | None
+    estimated_end_at: datetime | None
+    reason: str | None
+    reason_code: str | None
+    finished_at: datetime | None
+
+
+def show_job(job: Job) -> ShownJob:
+    """Return how far a job is: what it does while it runs, and why it ended unless that was well."""
     is_running = job.status == JobStatus.RUNNING
-    return ReportView(
-        id=report.id,
+    is_well = is_running or job.status == JobStatus.DONE
+    return ShownJob(
         status=job.status,
         progress_percent=job.progress_percent,
         doing=job.doing if is_running else "",
@@ -484,8 +497,19 @@ def _view(
         rows_read=job.rows_read,
         rows_total=job.rows_total,
         estimated_end_at=job.estimated_end_at if is_running else None,
-        reason=None if is_running or job.status == JobStatus.DONE else job.reason,
-        reason_code=None if is_running or job.status == JobStatus.DONE else job.reason_code,
+        reason=None if is_well else job.reason,
+        reason_code=None if is_well else job.reason_code,
+        finished_at=job.finished_at,
+    )
+
+
+def _view(
+    report: Report, row: ReportRevision, job: Job, deliveries: Mapping[str, tuple[DeliveryView, ...]]
+) -> ReportView:
+    pin = row.pin
+    return ReportView(
+        id=report.id,
+        **show_job(job),
         request=report.request,
         period_start=from_epoch_us(pin["period"]["start_us"]),
         period_end=from_epoch_us(pin["period"]["end_us"]),
@@ -505,5 +529,4 @@ def _view(
         deliveries=deliveries.get(report.id, ()),
         created_at=row.created_at,
         started_at=job.started_at,
-        finished_at=job.finished_at,
     )
