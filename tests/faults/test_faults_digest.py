@@ -173,7 +173,7 @@ class Lakes:
         return open_snapshot(lake.layout.lake_dir, as_of=as_of), as_of
 
     def _compacted(self):
-        self._monkeypatch.setattr("gaugehouse.lake.compaction.SLICE_ROWS", 500)
+        self._monkeypatch.setattr("gaugehouse.lake.merging.BATCH_ROWS", (500, 500))
         lake, as_of = self._fill("compacted", 2, self._files, flushed=self._files)
         lake.compact()
         snapshot = open_snapshot(lake.layout.lake_dir, as_of=as_of)

@@ -11,25 +11,22 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from gaugehouse.errors import DamageFound
-from gaugehouse.lake.delta import DataFileWriter, FileEntry
-from gaugehouse.lake.keyhash import Int64s
+from gaugehouse.lake.delta import ROW_GROUP_ROWS, DataFileWriter, FileEntry
 from gaugehouse.lake.manifest import CommittedFile
-from gaugehouse.lake.rows import TableSpec, as_array, instants_us, order_by_series
+from gaugehouse.lake.merging import SortedFile, merged_parts
+from gaugehouse.lake.rows import TableSpec, as_array, instants_us
 
 TIER_LIMIT = 4
 FAN_IN = 16  # so many files of one tier become one of the next
 QUIET_FAN_IN = 4  # of all tiers, in a partition that gets no more rows
 QUIET_S = 3600.0
-FULL_ROWS = 16_777_216  # a file never grows beyond this: merging keeps its rows in memory slice by slice
-SLICE_ROWS = 1_048_576
+FULL_ROWS = 16_777_216  # a file never grows beyond this: merging keeps its compressed bytes in memory
 MERGED_NAME = re.compile(r"/merged-(\d)-[0-9a-f]{16}\.zstd\.parquet$")
 
 
@@ -150,15 +147,18 @@ def merge_contents(
     first = merge.entries[0]
     path = f"project={first.project}/month={first.month}/merged-{merge.tier}-{secrets.token_hex(8)}.zstd.parquet"
     bounds = Bounds(spec)
-    inputs = [_OpenFile(entry, content, spec) for entry, content in zip(merge.entries, contents, strict=True)]
+    inputs = [
+        SortedFile(entry, content, spec, partial(_damage, spec=spec))
+        for entry, content in zip(merge.entries, contents, strict=True)
+    ]
     with DataFileWriter(root, path) as writer:
-        for rows in _sorted_slices(inputs, spec):
+        for rows in merged_parts(inputs, ROW_GROUP_ROWS):
             if should_stop():
                 return None
             bounds.take(rows)
             writer.write(rows)
         if bounds.rows != merge.rows:
-            raise _damage(first, spec, f"files of {merge.rows} rows held {bounds.rows}")
+            raise _damage(first, f"files of {merge.rows} rows held {bounds.rows}", spec)
         file = writer.close()
     return bounds.entry(path, file.size_bytes, first.project, first.month), file
 
@@ -168,9 +168,9 @@ def _read_written(root: Path, entry: FileEntry, spec: TableSpec, written: Commit
     try:
         content = (root / entry.path).read_bytes()
     except FileNotFoundError as exc:
-        raise _damage(entry, spec, "a file is missing") from exc
+        raise _damage(entry, "a file is missing", spec) from exc
     if written is not None and hashlib.sha256(content).hexdigest() != written.sha256:
-        raise _damage(entry, spec, "a file is not what was written")
+        raise _damage(entry, "a file is not what was written", spec)
     return content
 
 
@@ -180,7 +180,7 @@ class FileDamaged(DamageFound):
     default_code = "file_damaged"
 
 
-def _damage(entry: FileEntry, spec: TableSpec, what: str) -> DamageFound:
+def _damage(entry: FileEntry, what: str, spec: TableSpec) -> DamageFound:
     return FileDamaged(
         f"compaction of {spec.name} of project {entry.project}, month {entry.month}: {what}; nothing was changed",
         fields={"table": spec.name, "project": entry.project, "month": entry.month},
@@ -217,103 +217,6 @@ class Bounds:
             instants_us=(self._instants[0], self._instants[1]),
             received_us=(self._received[0], self._received[1]),
         )
-
-
-def _sorted_slices(files: "Sequence[_OpenFile]", spec: TableSpec) -> Iterator[pa.Table]:
-    """Yield all rows by (component, topic, instant), some components at a time, so that memory stays bounded."""
-    borders = _slice_borders([span for file in files for span in file.spans])
-    for low, high in zip([None, *borders], [*borders, None], strict=True):
-        parts = [part for file in files if (part := file.read(low, high)).num_rows]
-        if parts:
-            yield _sorted(parts, files[0].entry, spec)
-
-
-def _slice_borders(spans: list[tuple[str, int]]) -> list[str]:
-    """Return names of components at which to cut, about SLICE_ROWS apart, from where row groups begin."""
-    borders: list[str] = []
-    rows = 0
-    for name, count in sorted(spans):
-        if rows >= SLICE_ROWS and (not borders or name > borders[-1]):
-            borders.append(name)
-            rows = 0
-        rows += count
-    return borders
-
-
-class _OpenFile:
-    """One input: which components begin in which row group, and the rows between two components.
-
-    Its bytes must be what was written: a damaged footer can end a process.
-    """
-
-    def __init__(self, entry: FileEntry, content: bytes, spec: TableSpec) -> None:
-        self.entry = entry
-        self._spec = spec
-        self._file = pq.ParquetFile(
-            pa.BufferReader(content), read_dictionary=["component", spec.topic], page_checksum_verification=True
-        )
-        metadata = self._file.metadata
-        column = self._file.schema_arrow.get_field_index("component")
-        groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-        self._bounds = [(s.min, s.max) for s in (group.column(column).statistics for group in groups)]
-        self.spans = [(low, group.num_rows) for (low, _high), group in zip(self._bounds, groups, strict=True)]
-
-    def read(self, low: str | None, high: str | None) -> pa.Table:
-        """Return rows of components low <= name < high, names as dictionaries."""
-        groups = [
-            index
-            for index, (first, last) in enumerate(self._bounds)
-            if (high is None or first < high) and (low is None or last >= low)
-        ]
-        try:
-            rows = self._file.read_row_groups(groups, columns=self._spec.rows.names)
-        except (OSError, pa.ArrowException) as exc:
-            raise _damage(self.entry, self._spec, "a file cannot be read") from exc
-        names = rows.column("component")
-        if low is not None:
-            rows = rows.filter(pc.greater_equal(names.cast(pa.string()), low))
-        if high is not None:
-            rows = rows.filter(pc.less(rows.column("component").cast(pa.string()), high))
-        return rows
-
-
-def _sorted(parts: list[pa.Table], entry: FileEntry, spec: TableSpec) -> pa.Table:
-    """Return the rows of sorted parts, in file order.
-
-    Raises:
-        DamageFound: a key is there twice.
-    """
-    rows = pa.concat_tables(parts).unify_dictionaries().combine_chunks()
-    components, component_names = _ranked(rows.column("component"))
-    topics, topic_names = _ranked(rows.column(spec.topic))
-    codes = components * len(topic_names) + topics
-    used, series = np.unique(codes, return_inverse=True)
-    t = instants_us(rows.column(spec.instant))
-    _offsets, order = order_by_series(series.astype(np.int32), used.size, t)
-    if not spec.has_extra:
-        _refuse_repeats(series[order], t[order], entry, spec)
-    rows = rows.set_column(0, "component", _dictionary(components, component_names))
-    rows = rows.set_column(1, spec.topic, _dictionary(topics, topic_names))
-    return rows.take(pa.array(order))
-
-
-def _refuse_repeats(series: Int64s, t: Int64s, entry: FileEntry, spec: TableSpec) -> None:
-    if np.any((series[1:] == series[:-1]) & (t[1:] == t[:-1])):
-        raise _damage(entry, spec, "a key is stored twice")
-
-
-def _ranked(column: pa.ChunkedArray) -> tuple[Int64s, list[str]]:
-    """Return for each row the position of its name among the sorted names, and those names."""
-    array = as_array(column)
-    names = array.dictionary.to_pylist()
-    order = sorted(range(len(names)), key=names.__getitem__)
-    rank = np.empty(len(names), np.int64)
-    rank[order] = np.arange(len(names))
-    return rank[array.indices.to_numpy(zero_copy_only=False)], [names[index] for index in order]
-
-
-def _dictionary(codes: Int64s, names: list[str]) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(names, pa.string()))
 
 
 def now_us() -> int:

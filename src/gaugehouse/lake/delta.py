@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from gaugehouse.errors import Unavailable
 from gaugehouse.lake.durable import make_folder, sync_path, write_file
 from gaugehouse.lake.manifest import CommittedFile
-from gaugehouse.lake.rows import TableSpec, as_array, instants_us
+from gaugehouse.lake.rows import TableSpec, as_array, instants_us, with_names_in_use
 from gaugehouse.measurements.schema import TIMESTAMP
 
 PARTITION_COLUMNS = ["project", "month"]
@@ -359,7 +359,8 @@ class DataFileWriter:
         """Add rows: names as dictionaries, in file order."""
         if self._writer is None:
             self._writer = _parquet_writer(self._sink, table)
-        self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+        for start in range(0, table.num_rows, ROW_GROUP_ROWS):  # each with a dictionary of its own names
+            self._writer.write_table(with_names_in_use(table.slice(start, ROW_GROUP_ROWS)))
 
     def close(self) -> CommittedFile:
         """Write the file down and return what the manifest says about it."""

@@ -3,6 +3,7 @@
 Inside the lake a row names its series by number; names come back when rows leave (`rows_to_arrow`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -171,6 +172,22 @@ def as_array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     if isinstance(column, pa.Array):
         return column
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def joined(parts: Sequence[pa.Table]) -> pa.Table:
+    """Return the rows of tables in one chunk per column, with one dictionary for each column of names."""
+    return pa.concat_tables(parts).unify_dictionaries().combine_chunks()
+
+
+def with_names_in_use(rows: pa.Table) -> pa.Table:
+    """Return rows whose dictionaries hold no name that no row has: a slice keeps those of the whole."""
+    for position, field in enumerate(rows.schema):
+        column = as_array(rows.column(position))
+        if pa.types.is_dictionary(field.type) and not column.null_count:
+            used, codes = distinct_codes(column.indices.to_numpy(), len(column.dictionary))
+            names = column.dictionary.take(pa.array(used))
+            rows = rows.set_column(position, field.name, pa.DictionaryArray.from_arrays(pa.array(codes), names))
+    return rows
 
 
 def plain_values(array: pa.Array, dtype: np.dtype[Any]) -> Column:

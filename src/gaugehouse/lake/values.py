@@ -48,7 +48,7 @@ from gaugehouse.lake.recovery import (
 )
 from gaugehouse.lake.remedies import Mended
 from gaugehouse.lake.retention import Dropped, describe_dropped
-from gaugehouse.lake.rows import VALUES, as_array
+from gaugehouse.lake.rows import VALUES, as_array, joined
 from gaugehouse.lake.valuecheck import VALUE_NAMES, ValueCheck, check_values, count_runs, rank_names
 
 logger = structlog.get_logger()
@@ -423,14 +423,10 @@ def _row_groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
     for rows in parts:
         waiting.append(rows)
         if sum(one.num_rows for one in waiting) >= ROW_GROUP_ROWS:
-            yield _joined(waiting)
+            yield joined(waiting)
             waiting = []
     if any(one.num_rows for one in waiting):
-        yield _joined(waiting)
-
-
-def _joined(parts: Sequence[pa.Table]) -> pa.Table:
-    return pa.concat_tables(parts).unify_dictionaries().combine_chunks()
+        yield joined(waiting)
 
 
 def _slices(rows: pa.Table) -> Iterator[pa.Table]:
@@ -450,7 +446,7 @@ def _merged(files: Sequence[pa.Table]) -> pa.Table:
     Raises:
         DamageFound: a revision is in two of the files.
     """
-    rows = _joined(files)
+    rows = joined(files)
     reports = rank_names(as_array(rows.column("report_id")))
     revisions = as_array(rows.column("revision")).to_numpy()
     order = np.lexsort((revisions, reports))

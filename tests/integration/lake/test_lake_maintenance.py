@@ -16,7 +16,7 @@ import pytest
 
 from factories import event_batch, measurement_batch
 from gaugehouse.errors import DamageFound, NotFound, Unavailable
-from gaugehouse.lake import compaction, owner, plain
+from gaugehouse.lake import compaction, merging, owner, plain
 from gaugehouse.lake.commits import commit_durably
 from gaugehouse.lake.compaction import tier_of
 from gaugehouse.lake.delta import DeltaStore
@@ -85,7 +85,7 @@ def test_a_merge_in_slices_gives_the_same_file_as_one_in_one_piece(lakes, monkey
     for i in range(3):
         send(lake, 50 * i, components=40)
     expected = read_all(lake)
-    monkeypatch.setattr(compaction, "SLICE_ROWS", 1)
+    monkeypatch.setattr(merging, "BATCH_ROWS", (1, 1))
     monkeypatch.setattr("gaugehouse.lake.delta.ROW_GROUP_ROWS", 64)
     lake.compact()
     send(lake, 150, components=40)
