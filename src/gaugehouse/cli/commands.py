@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from gaugehouse.arenas import share_arenas
+from gaugehouse.arenas import bound_free_memory
 from gaugehouse.cli.account_commands import component_app, key_app, user_app
 from gaugehouse.cli.options import (
     DEFAULT_DATA,
@@ -82,7 +82,7 @@ def serve(
     """Serve the HTTP interface; become the owner of the lake. SIGHUP reads a renewed certificate."""
     from gaugehouse.lock import refuse_locked
 
-    share_arenas()
+    bound_free_memory()
     with _starting():
         refuse_locked(data / "LOCK")  # loading what a server needs takes two seconds more
         with _loading():
@@ -96,7 +96,7 @@ def worker(
     with_parent: Annotated[bool, typer.Option("--with-parent", help="Stop when standard input closes")] = False,
 ) -> None:
     """Compute reports. `serve` starts one; run more beside it for more throughput."""
-    share_arenas()
+    bound_free_memory()
     with _starting():
         with _loading():
             from gaugehouse.cli.working import work_forever
