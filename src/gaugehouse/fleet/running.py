@@ -127,9 +127,19 @@ class RunningVersions:
         Raises:
             Unavailable: the lake cannot be read.
         """
-        followed = self._follow(project)
-        entry = followed.entries.get(component)
-        return None if entry is None else followed.read(entry)
+        self._follow(project)
+        return self.recall(project, component)
+
+    def is_current(self, project: str) -> bool:
+        """Say whether a project was followed a moment ago, so that `recall` says what `find` would."""
+        followed = self._projects.get(project)
+        return followed is not None and self._clock() - followed.followed_s < FOLLOW_S
+
+    def recall(self, project: str, component: str) -> Running | None:
+        """Return what `find` does, as far as the project was followed; without a look into the lake."""
+        followed = self._projects.get(project)
+        entry = None if followed is None else followed.entries.get(component)
+        return None if followed is None or entry is None else followed.read(entry)
 
     def read_all(self, project: str) -> Iterator[tuple[str, int, str]]:
         """Yield (component, instant [us], version) of every component that ever said what it runs, in no order."""

@@ -22,7 +22,7 @@ from gaugehouse.fleet.releases import (
 )
 from gaugehouse.fleet.rollouts import NewRollout, RolloutView, add_rollout, change_rollout, find_rollouts, get_rollout
 from gaugehouse.fleet.running import read_running_at
-from gaugehouse.fleet.targets import Reason
+from gaugehouse.fleet.targets import Reason, Target
 from gaugehouse.inventory import Page
 from gaugehouse.measurements.period import parse_instant
 from gaugehouse.query.cursor import Cursor, decode_cursor, encode_cursor
@@ -132,12 +132,16 @@ def view_target(runtime: Runtime, caller: Caller, component: str) -> TargetView:
     name = get_device(runtime, caller, component)
     running = runtime.versions.find(caller.project, name)
     version = None if running is None else running.version
-    target = runtime.firmware_plans.find_target(caller.project_id, name, version)
+    return show_target(name, version, runtime.firmware_plans.find_target(caller.project_id, name, version))
+
+
+def show_target(component: str, running: str | None, target: Target) -> TargetView:
+    """Return what a component that runs some version is told."""
     return TargetView(
-        component=name,
-        running=version,
+        component=component,
+        running=running,
         version=target.version,
-        is_update=target.version not in {None, version},
+        is_update=target.version not in {None, running},
         url=target.url,
         sha256=target.sha256,
         reason=target.reason,
