@@ -19,7 +19,7 @@ from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database
 from gaugehouse.database.tables import Report
 from gaugehouse.errors import GaugehouseError, NotFound
-from gaugehouse.fleet import Fleet, Plans, RunningVersions
+from gaugehouse.fleet import Fleet, Installed, Plans, RunningVersions
 from gaugehouse.ingest import Limits, SeriesRoom, warm_up
 from gaugehouse.installation import open_access, open_database, open_heads
 from gaugehouse.inventory import (
@@ -62,6 +62,11 @@ class Runtime:
     versions: RunningVersions
     firmware_plans: Plans
     readers: Readers
+
+    @property
+    def installed(self) -> Installed:
+        """Answers what the devices of a whole project run."""
+        return Installed(lake=self.lake, database=self.database, versions=self.versions, plans=self.firmware_plans)
 
     def trail(self, *, actor_kind: str = "operator", actor: str = "operator", project_id: str | None = None) -> Trail:
         """Return who acts without a request: the command line of this machine, or the server by itself."""
