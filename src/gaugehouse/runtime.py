@@ -199,6 +199,7 @@ class Runtime:
         self.refusals.settle(is_last=True)
         with suppress(GaugehouseError):  # when keys were last used is nice to know
             self.access.write_key_uses(is_last=True)
+        self.fleet.close()
         self.lake.close(flush_timeout_s)
         self.database.dispose()
 
