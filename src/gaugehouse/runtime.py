@@ -21,7 +21,7 @@ from gaugehouse.database.tables import Report
 from gaugehouse.errors import GaugehouseError, NotFound
 from gaugehouse.fleet import Fleet, Installed, Plans, RunningVersions
 from gaugehouse.ingest import Limits, SeriesRoom, warm_up
-from gaugehouse.installation import open_access, open_database, open_heads
+from gaugehouse.installation import note_database, open_access, open_database, open_heads
 from gaugehouse.inventory import (
     FirstLabels,
     ProjectSettings,
@@ -219,6 +219,7 @@ def open_runtime(settings: Settings, on_progress: Progress = _quiet) -> Runtime:
     withdraw_owner(layout)  # what a killed server announced
     try:
         database = open_database(settings)
+        note_database(settings, database)
         access = open_access(settings, database)
         warm_up()
     except BaseException:
