@@ -127,6 +127,27 @@ def test_a_battery_that_falls_too_fast_is_a_risk_and_a_short_fall_is_none(device
     assert list(states(lead, state="at-risk")) == ["falling"]
 
 
+def test_what_a_device_calls_bad_makes_its_battery_fall_no_faster(device, lead):
+    rows = [
+        {
+            "component": name,
+            "metric": "battery_level",
+            "measured_at": (NOW - timedelta(hours=hours)).isoformat(),
+            "value": level,
+            "quality": quality if hours == 1 else 0,
+        }
+        for name, quality in (("good", 0), ("uncertain", 1), ("bad", 2))
+        for hours, level in ((5, 90.0), (2, 89.0), (1, 40.0))
+    ]
+    rows += [
+        rows[0] | {"component": name, "measured_at": NOW.isoformat(), "metric": "online", "value": 1}
+        for name in ("good", "uncertain", "bad")
+    ]
+    assert device.post("/v1/measurements", json=rows).status_code == 201
+    found = {name: reasons for name, (_state, reasons) in states(lead).items()}
+    assert found == {"good": ["falling_battery"], "uncertain": ["falling_battery"], "bad": []}
+
+
 def test_thresholds_are_the_projects_own(device, lead, manager):
     defaults = {name: getattr(Thresholds(), name) for name in Thresholds.__slots__}
     assert lead.get("/v1/fleet/thresholds").json() == defaults
@@ -335,6 +356,8 @@ def test_history_pages_are_the_newest_first_and_both_dates_count(runtime, device
         assert [one["timestamp"] for one in span["statuses"]] == times[2:10]
     empty = device.get("/status/paged/history?start_date=2020-01-01T00:00:00Z&end_date=2020-01-02T00:00:00Z").json()
     assert (empty["total_records"], empty["total_pages"], empty["statuses"]) == (0, 0, [])
+    for_ever = device.get("/status/paged/history", params={"end_date": "9999-12-31T23:59:59.999999Z"}).json()
+    assert for_ever["total_records"] == 25
     wrong = device.get("/status/paged/history?end_date=soon")
     assert (wrong.status_code, wrong.json()["detail"][0]["loc"]) == (422, ["query", "end_date"])
 
