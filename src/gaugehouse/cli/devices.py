@@ -5,16 +5,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gaugehouse.cli.desk import deciding
 from gaugehouse.cli.firmware import ask_fleet
 from gaugehouse.cli.json_output import print_json
 from gaugehouse.cli.progress import DataTable, out, print_table
 from gaugehouse.cli.projects import read_duration_s
-from gaugehouse.cli.scheduling import installation_database, operator_of
-from gaugehouse.config import Settings
 from gaugehouse.errors import Refused
 from gaugehouse.fleet import State, Thresholds
 from gaugehouse.fleet.thresholds import get_thresholds, put_thresholds
-from gaugehouse.installation import local_trail
 
 NONE = "-"
 UNWELL = (State.OFFLINE, State.AT_RISK)  # who is shown when nobody says whom to show
@@ -92,13 +90,11 @@ def set_thresholds(changes: Mapping[str, str | float | None], *, data_dir: Path,
         for name, value in changes.items()
         if value is not None
     }
-    with installation_database(data_dir) as database, database.transaction() as session:
-        project_id = operator_of(session, project).project_id
-        thresholds: Thresholds = replace(get_thresholds(session, project_id), **read)
+    with deciding(data_dir, project) as desk:
+        thresholds: Thresholds = replace(get_thresholds(desk.session, desk.project_id), **read)
         if read:
-            put_thresholds(session, project_id, thresholds)
-            trail = local_trail(Settings(data_dir=data_dir), project_id)
-            trail.tell(session, "thresholds.change", details=asdict(thresholds))
+            put_thresholds(desk.session, desk.project_id, thresholds)
+            desk.trail.tell(desk.session, "thresholds.change", details=asdict(thresholds))
     if as_json:
         print_json(thresholds)
         return

@@ -1,19 +1,14 @@
 """`gaugehouse firmware`: decisions go to the database, server or not; what devices run is asked of the lake's owner."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.orm import Session
-
-from gaugehouse.access import Caller
-from gaugehouse.audit import Trail
 from gaugehouse.cli.asking import owner
+from gaugehouse.cli.desk import deciding, reading
 from gaugehouse.cli.json_output import print_json
 from gaugehouse.cli.progress import DataTable, out, print_table, progress_bar
-from gaugehouse.cli.scheduling import installation_database, operator_of
 from gaugehouse.config import Settings
 from gaugehouse.fleet.releases import (
     NewRelease,
@@ -28,7 +23,6 @@ from gaugehouse.fleet.releases import (
     tell_changes,
 )
 from gaugehouse.fleet.rollouts import NewRollout, RolloutView, add_rollout, change_rollout, find_rollouts
-from gaugehouse.installation import local_trail
 from gaugehouse.inventory import Page
 from gaugehouse.inventory.checks import read_labels
 from gaugehouse.measurements.period import parse_instant
@@ -126,33 +120,6 @@ def show_target(*, data_dir: Path, project: str, component: str, as_json: bool) 
 # --- what is decided
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Desk:
-    """Where decisions are taken: in one transaction, as the operator, with who tells of them."""
-
-    session: Session
-    caller: Caller
-    trail: Trail
-
-    @property
-    def project_id(self) -> str:
-        return self.caller.project_id
-
-
-@contextmanager
-def _deciding(data_dir: Path, project: str) -> Iterator[_Desk]:
-    with installation_database(data_dir) as database, database.transaction() as session:
-        caller = operator_of(session, project)
-        trail = local_trail(Settings(data_dir=data_dir), caller.project_id)
-        yield _Desk(session=session, caller=caller, trail=trail)
-
-
-@contextmanager
-def _reading(data_dir: Path, project: str) -> Iterator[tuple[Session, str]]:
-    with installation_database(data_dir) as database, database.reading() as session:
-        yield session, operator_of(session, project).project_id
-
-
 def show_form(form: str | None, *, data_dir: Path, project: str) -> None:
     """Set the form of versions where one is given, and print it.
 
@@ -160,16 +127,16 @@ def show_form(form: str | None, *, data_dir: Path, project: str) -> None:
         Refused: it is none.
     """
     if form is not None:
-        with _deciding(data_dir, project) as desk:
+        with deciding(data_dir, project) as desk:
             put_form(desk.session, desk.project_id, form)
             desk.trail.tell(desk.session, "firmware_form.change", details={"form": form})
-    with _reading(data_dir, project) as (session, project_id):
+    with reading(data_dir, project) as (session, project_id):
         out.print(get_form(session, project_id).text, markup=False, highlight=False)
 
 
 def list_releases(*, data_dir: Path, project: str, state: str | None, as_json: bool) -> None:
     """Show the releases of a project, the newest first."""
-    with _reading(data_dir, project) as (session, project_id):
+    with reading(data_dir, project) as (session, project_id):
         page = find_releases(session, project_id, state=state, limit=MOST_SHOWN)
     if as_json:
         print_json({"items": page.items, "total": page.total})
@@ -192,7 +159,7 @@ def release_version(options: ReleaseOptions, *, data_dir: Path, project: str, as
         sha256=options.sha256,
         notes=options.notes,
     )
-    with _deciding(data_dir, project) as desk:
+    with deciding(data_dir, project) as desk:
         added = add_release(desk.session, desk.project_id, new, author=desk.caller.name)
         details = {"component_type": added.component_type, "state": added.state}
         desk.trail.tell(desk.session, "firmware_release.create", id=added.id, name=added.version, details=details)
@@ -211,7 +178,7 @@ def change_state(
         NotFound: the project has none of this name.
     """
     changes = {"state": state} | ({} if because is None else {"reason": because})
-    with _deciding(data_dir, project) as desk:
+    with deciding(data_dir, project) as desk:
         chosen = choose_release(desk.session, desk.project_id, named, component_type=component_type)
         changed = change_release(desk.session, desk.project_id, chosen.id, ReleaseChanges(**changes))
         told = tell_changes(changes)
@@ -226,7 +193,7 @@ def roll_out(options: RolloutOptions, *, data_dir: Path, project: str, as_json: 
         NotFound, Refused: see `add_rollout`.
     """
     labels = read_labels(options.labels)
-    with _deciding(data_dir, project) as desk:
+    with deciding(data_dir, project) as desk:
         release = choose_release(desk.session, desk.project_id, options.release, component_type=options.component_type)
         new = NewRollout(
             release=release.id, share_percent=options.share_percent, labels=labels, components=options.components
@@ -242,7 +209,7 @@ def roll_out(options: RolloutOptions, *, data_dir: Path, project: str, as_json: 
 
 def list_rollouts(*, data_dir: Path, project: str, with_ended: bool, as_json: bool) -> None:
     """Show the rollouts of a project, the newest first."""
-    with _reading(data_dir, project) as (session, project_id):
+    with reading(data_dir, project) as (session, project_id):
         page = find_rollouts(session, project_id, include_ended=with_ended, limit=MOST_SHOWN)
     if as_json:
         print_json({"items": page.items, "total": page.total})
@@ -260,7 +227,7 @@ def change_rollout_of(
         NotFound, Refused: see `change_rollout`.
     """
     changes = {"state": state, "share_percent": share_percent}
-    with _deciding(data_dir, project) as desk:
+    with deciding(data_dir, project) as desk:
         changed = change_rollout(desk.session, desk.project_id, rollout_id, state=state, share_percent=share_percent)
         details = {name: value for name, value in changes.items() if value is not None}
         desk.trail.tell(desk.session, "firmware_rollout.change", id=changed.id, name=changed.version, details=details)
