@@ -16,7 +16,7 @@ import pyarrow as pa
 from benchmarks.results import Results, show_progress
 from benchmarks.sending import NEVER_S, Sent, send, write_payloads
 from benchmarks.service import Service, run_command, serve
-from benchmarks.thin import exchange, request_head
+from benchmarks.thin import exchange, question, request_head
 from benchmarks.workload import FORMATS, encode_arrow
 
 METRICS = ("battery_level", "rssi", "online")
@@ -46,6 +46,9 @@ class Measured:
         single_requests: Statuses of one device each, with its own key.
         single_per_s, single_p50_s, single_p99_s: `POST /status`. [1/s], [s]
         single_server_cpu_s: Processor time of the server per request. [s]
+        target_requests: Devices that asked what to run, each once and with its own key.
+        target_per_s, target_p50_s, target_p99_s: `GET /firmware/{device}/target`, a tenth rolled out. [1/s], [s]
+        target_server_cpu_s: Processor time of the server per request. [s]
         newest_p50_s, newest_p99_s: `GET /status/{device}` of devices at random, one after the other. [s]
         summary_s, summary_bytes: `GET /status/summary` of all, streamed.
         page_s: One page of it of 10,000 devices, the slowest of first, middle and last. [s]
@@ -68,6 +71,11 @@ class Measured:
     single_p50_s: float
     single_p99_s: float
     single_server_cpu_s: float
+    target_requests: int
+    target_per_s: float
+    target_p50_s: float
+    target_p99_s: float
+    target_server_cpu_s: float
     newest_p50_s: float
     newest_p99_s: float
     summary_s: float
@@ -113,6 +121,9 @@ def _measure(service: Service, devices: int, singles: int, work_dir: Path) -> Me
     full_bytes = _settled_memory(service)
     show_progress(f"fleet: {singles:,} statuses by themselves")
     single_s, response_s, cpu_s = _send_singles(service, keys, singles, now)
+    show_progress(f"fleet: {singles:,} devices ask what to run")
+    _roll_out(service)
+    target_s, target_response_s, target_cpu_s = _ask_targets(service, keys, singles)
     show_progress("fleet: read")
     asked = random.Random(0).sample(range(devices), min(ASKED_ONES, devices))  # noqa: S311 - a workload
     newest_s = sorted(reader.get(f"/status/{_name(one)}").taken_s for one in asked)
@@ -135,6 +146,11 @@ def _measure(service: Service, devices: int, singles: int, work_dir: Path) -> Me
         single_p50_s=response_s[len(response_s) // 2],
         single_p99_s=response_s[len(response_s) * 99 // 100],
         single_server_cpu_s=cpu_s / len(response_s),
+        target_requests=len(target_response_s),
+        target_per_s=len(target_response_s) / target_s,
+        target_p50_s=target_response_s[len(target_response_s) // 2],
+        target_p99_s=target_response_s[len(target_response_s) * 99 // 100],
+        target_server_cpu_s=target_cpu_s / len(target_response_s),
         newest_p50_s=newest_s[len(newest_s) // 2],
         newest_p99_s=newest_s[len(newest_s) * 99 // 100],
         summary_s=summary.taken_s,
@@ -255,6 +271,11 @@ def _send_singles(service: Service, keys: list[str], count: int, at: datetime) -
     draw = random.Random(1)  # noqa: S311 - a workload, the same each time
     chosen = draw.sample(range(len(keys)), count)
     requests = [list(_singles(keys, chosen[one::CONNECTIONS], at, draw)) for one in range(CONNECTIONS)]
+    return _exchange(service, requests)
+
+
+def _exchange(service: Service, requests: list[list[tuple[bytes, bool]]]) -> tuple[float, list[float], float]:
+    """Return what `_send_singles` does, of requests by connection."""
     cpu_s = service.cpu_s()
     sent, duration_s = exchange(service.port, [iter(each) for each in requests], seconds=NEVER_S)
     return duration_s, sorted(taken_s for one in sent for taken_s in one.response_s), service.cpu_s() - cpu_s
@@ -271,6 +292,19 @@ def _singles(keys: list[str], devices: list[int], at: datetime, draw: random.Ran
         }
         body = json.dumps(status, separators=(",", ":")).encode()
         yield request_head(keys[device], "application/json", path="/status") % len(body) + body, False
+
+
+def _roll_out(service: Service) -> None:
+    """Have something for devices to be told: a release for a tenth of them."""
+    run_command(service.data_dir, "firmware", "release", "1.1.0", "--url", "https://fw.example/1.1.0")
+    run_command(service.data_dir, "firmware", "rollout", "add", "1.1.0", "--share", "10")
+
+
+def _ask_targets(service: Service, keys: list[str], count: int) -> tuple[float, list[float], float]:
+    """Let some devices ask what to run, each once with its own key; return as `_send_singles`."""
+    chosen = random.Random(2).sample(range(len(keys)), count)  # noqa: S311 - a workload, the same each time
+    asked = [(question(keys[one], f"/firmware/{_name(one)}/target"), False) for one in chosen]
+    return _exchange(service, [asked[one::CONNECTIONS] for one in range(CONNECTIONS)])
 
 
 def _list_pages(reader: Reader, pages: int) -> Iterator[float]:

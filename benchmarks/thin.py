@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 CREATED = b"HTTP/1.1 201"
+SUCCEEDED = b"HTTP/1.1 20"
 HEAD_END = b"\r\n\r\n"
 LENGTH = b"content-length: "
 
@@ -30,6 +31,11 @@ def request_head(key: str, content_type: str, *, path: str = "/v1/measurements")
         f"POST {path} HTTP/1.1\r\nHost: bench\r\nX-API-Key: {key}\r\n"
         f"Content-Type: {content_type}\r\nContent-Length: %d\r\n\r\n"
     ).encode()
+
+
+def question(key: str, path: str) -> bytes:
+    """Return a whole request that asks for an address."""
+    return f"GET {path} HTTP/1.1\r\nHost: bench\r\nX-API-Key: {key}\r\n\r\n".encode()
 
 
 def exchange(
@@ -81,7 +87,7 @@ def _take(connection: Connection) -> bool:
     size_bytes = int(connection.answer[at : connection.answer.index(b"\r", at)])
     if len(connection.answer) < end + len(HEAD_END) + size_bytes:
         return False
-    if not connection.answer.startswith(CREATED):
+    if not connection.answer.startswith(SUCCEEDED):
         raise SystemExit(f"refused: {connection.answer.decode(errors='replace')}")
     taken = connection.late_response_s if connection.is_late else connection.response_s
     taken.append(time.perf_counter() - connection.sent_at_s)

@@ -247,6 +247,11 @@ class Layout:
         return self.data_dir / "secrets"
 
     @property
+    def database_note_path(self) -> Path:
+        """Where the database is that `database_url` named last; without it there is none of these."""
+        return self.data_dir / "DATABASE"
+
+    @property
     def database_path(self) -> Path:
         """The SQLite database, unless `database_url` names another."""
         return self.data_dir / "gaugehouse.db"

@@ -19,9 +19,9 @@ from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database
 from gaugehouse.database.tables import Report
 from gaugehouse.errors import GaugehouseError, NotFound
-from gaugehouse.fleet import Fleet, Plans, RunningVersions
+from gaugehouse.fleet import Fleet, Installed, Plans, RunningVersions
 from gaugehouse.ingest import Limits, SeriesRoom, warm_up
-from gaugehouse.installation import open_access, open_database, open_heads
+from gaugehouse.installation import note_database, open_access, open_database, open_heads
 from gaugehouse.inventory import (
     FirstLabels,
     ProjectSettings,
@@ -62,6 +62,11 @@ class Runtime:
     versions: RunningVersions
     firmware_plans: Plans
     readers: Readers
+
+    @property
+    def installed(self) -> Installed:
+        """Answers what the devices of a whole project run."""
+        return Installed(lake=self.lake, database=self.database, versions=self.versions, plans=self.firmware_plans)
 
     def trail(self, *, actor_kind: str = "operator", actor: str = "operator", project_id: str | None = None) -> Trail:
         """Return who acts without a request: the command line of this machine, or the server by itself."""
@@ -194,6 +199,7 @@ class Runtime:
         self.refusals.settle(is_last=True)
         with suppress(GaugehouseError):  # when keys were last used is nice to know
             self.access.write_key_uses(is_last=True)
+        self.fleet.close()
         self.lake.close(flush_timeout_s)
         self.database.dispose()
 
@@ -213,6 +219,7 @@ def open_runtime(settings: Settings, on_progress: Progress = _quiet) -> Runtime:
     withdraw_owner(layout)  # what a killed server announced
     try:
         database = open_database(settings)
+        note_database(settings, database)
         access = open_access(settings, database)
         warm_up()
     except BaseException:

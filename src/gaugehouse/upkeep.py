@@ -5,6 +5,8 @@ Entry: `answering` beside a running owner, `answers` for a command that is the o
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +14,10 @@ import msgspec
 
 from gaugehouse.backup import make_backup, read_pool
 from gaugehouse.errors import Refused
+from gaugehouse.fleet import State
+from gaugehouse.fleet.listing import Wanted, list_devices
+from gaugehouse.fleet.thresholds import get_thresholds
+from gaugehouse.inventory import get_project
 from gaugehouse.lake import Repair
 from gaugehouse.lake.control import Answer, ControlSocket, Progress
 from gaugehouse.lake.live import LiveFacts
@@ -55,6 +61,29 @@ class BackupArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     target: str
     keep: int | None = None
+
+
+class FleetArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which devices of a project: in one of some states (none is any), or one by name; at most so many of each."""
+
+    project: str
+    limit: int
+    states: tuple[State, ...] = ()
+    component: str | None = None
+
+
+class VersionsArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A project, and as of when it is asked about."""
+
+    project: str
+    at: datetime | None = None
+
+
+class TargetArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A device of a project."""
+
+    project: str
+    component: str
 
 
 def answers(runtime: Runtime) -> dict[str, Answer]:
@@ -111,6 +140,7 @@ def answers(runtime: Runtime) -> dict[str, Answer]:
         return Repair(mended=mended, looked_at=len(mended))
 
     return {
+        **_fleet_answers(runtime),
         "status": status,
         "flush": flush,
         "compact": compact,
@@ -119,6 +149,65 @@ def answers(runtime: Runtime) -> dict[str, Answer]:
         "quarantine": quarantine,
         "backup": backup,
         "repair": repair,
+    }
+
+
+def _fleet_answers(runtime: Runtime) -> dict[str, Answer]:
+    """Return what an owner says of devices, which is in its memory."""
+
+    def find_project_id(project: str) -> str:
+        with runtime.database.reading() as session:
+            return get_project(session, project).id
+
+    def fleet(given: Mapping[str, Any], _report: Progress) -> object:
+        asked = _read(given, FleetArguments)
+        project_id = find_project_id(asked.project)
+        with runtime.database.reading() as session:
+            thresholds = get_thresholds(session, project_id)
+        devices, now = runtime.fleet.find_devices(asked.project, project_id), datetime.now(UTC)
+        counts = runtime.fleet.count(asked.project, devices, thresholds, now)
+        names = None if asked.component is None else (asked.component,)
+        pages = [
+            list_devices(
+                runtime.fleet,
+                asked.project,
+                project_id,
+                Wanted(names=names, state=state),
+                thresholds,
+                now=now,
+                limit=asked.limit,
+            )
+            for state in asked.states or (None,)
+        ]
+        return {
+            "devices": counts.devices,
+            "online": counts.online,
+            "at_risk": counts.at_risk,
+            "offline": counts.offline,
+            "average_battery": counts.average_battery,
+            "total": sum(page.total for page in pages),
+            "items": [device for page in pages for device in page.devices.to_pylist()],
+        }
+
+    def firmware_versions(given: Mapping[str, Any], _report: Progress) -> object:
+        asked = _read(given, VersionsArguments)
+        return runtime.installed.take_census(asked.project, find_project_id(asked.project), at=asked.at)
+
+    def firmware_behind(given: Mapping[str, Any], _report: Progress) -> object:
+        asked = _read(given, FleetArguments)
+        return runtime.installed.find_stragglers(asked.project, find_project_id(asked.project), limit=asked.limit)
+
+    def firmware_target(given: Mapping[str, Any], _report: Progress) -> object:
+        asked = _read(given, TargetArguments)
+        project_id = find_project_id(asked.project)
+        running, target = runtime.installed.find_target(asked.project, project_id, asked.component)
+        return {"component": asked.component, "running": running, **asdict(target)}
+
+    return {
+        "fleet": fleet,
+        "firmware_versions": firmware_versions,
+        "firmware_behind": firmware_behind,
+        "firmware_target": firmware_target,
     }
 
 

@@ -1,4 +1,4 @@
-"""Commands: serve, worker, demo, import, report, user, key, project, calendar, exclusion, lake.
+"""Commands: serve, worker, demo, import, report, user, key, fleet, firmware, project, calendar, exclusion, lake.
 
 Nothing heavy is imported before need.
 

@@ -12,6 +12,7 @@ import typer
 
 from gaugehouse.arenas import bound_free_memory
 from gaugehouse.cli.account_commands import component_app, key_app, user_app
+from gaugehouse.cli.fleet_commands import firmware_app, fleet_app
 from gaugehouse.cli.options import (
     DEFAULT_DATA,
     EXIT_DAMAGED,
@@ -47,6 +48,8 @@ app.add_typer(exclusion_app, name="exclusion")
 app.add_typer(user_app, name="user")
 app.add_typer(component_app, name="component")
 app.add_typer(key_app, name="key")
+app.add_typer(fleet_app, name="fleet")
+app.add_typer(firmware_app, name="firmware")
 app.add_typer(audit_app, name="audit")
 
 

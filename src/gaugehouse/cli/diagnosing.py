@@ -13,6 +13,7 @@ from gaugehouse.cli.json_output import print_json
 from gaugehouse.cli.place import require_installation
 from gaugehouse.cli.progress import out
 from gaugehouse.config import Settings
+from gaugehouse.installation import refuse_forgotten_database
 
 EXIT_CODES = {Severity.CRITICAL: 4, Severity.WARNING: 3, Severity.NOTICE: 0}
 STYLES = {
@@ -28,9 +29,11 @@ def diagnose(*, data_dir: Path, as_json: bool) -> int:
 
     Raises:
         NotFound: there is no installation.
+        StartRefused: its database is one that we were not told of.
     """
     settings = Settings(data_dir=data_dir)
     require_installation(settings)
+    refuse_forgotten_database(settings)
     findings = find_weaknesses(examine(settings))
     worst = findings[0].severity if findings else None
     if as_json:

@@ -1,7 +1,6 @@
 """`gaugehouse report schedule`: on the database, while the server runs or not; only a running server sees to them."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,19 +8,17 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from gaugehouse import reports
-from gaugehouse.access import Caller, Scope
+from gaugehouse.access import Caller
+from gaugehouse.cli.desk import installation_database, operator_of
 from gaugehouse.cli.progress import DataTable, out, print_table
 from gaugehouse.config import Settings
-from gaugehouse.database import Database
 from gaugehouse.errors import Refused
-from gaugehouse.installation import local_trail, open_database
-from gaugehouse.inventory import get_project
+from gaugehouse.installation import local_trail
 from gaugehouse.jobs import CatchUp
 from gaugehouse.measurements.period import find_zone
 from gaugehouse.reports import FireTime, ReportScheduleWishes, ScheduleView
 from gaugehouse.web.api.schedules import describe_schedule
 
-OPERATOR = "operator"
 NONE = "-"
 
 
@@ -37,28 +34,6 @@ class ScheduleOptions:
     timezone: str | None
     catch_up: str
     catch_up_limit: int
-
-
-@contextmanager
-def installation_database(data_dir: Path) -> Iterator[Database]:
-    """Give the database of an installation."""
-    database = open_database(Settings(data_dir=data_dir))
-    try:
-        yield database
-    finally:
-        database.dispose()
-
-
-def operator_of(session: Session, project: str) -> Caller:
-    """Return who the command line is in a project.
-
-    Raises:
-        NotFound: There is no such project.
-    """
-    found = get_project(session, project)
-    return Caller(
-        kind="operator", name=OPERATOR, project=found.slug, project_id=found.id, scopes=frozenset({Scope.MANAGER})
-    )
 
 
 def add_schedule(options: ScheduleOptions) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from gaugehouse import reports
+from gaugehouse.cli.desk import installation_database, operator_of
 from gaugehouse.cli.progress import out
-from gaugehouse.cli.scheduling import installation_database, operator_of
 from gaugehouse.config import Settings
 from gaugehouse.errors import Refused
 from gaugehouse.installation import local_trail

@@ -67,6 +67,12 @@ def find_types(session: Session, project_id: str, plan: Plan) -> dict[str, str]:
     return {row.name: row.type for row in session.execute(statement)}
 
 
+def find_retired(session: Session, project_id: str, *, by: datetime | None = None) -> frozenset[str]:
+    """Return the components that are out of use now, or were by an instant: they are nobody's to look after."""
+    retired = Component.retired_at.is_not(None) if by is None else Component.retired_at <= by
+    return frozenset(session.scalars(select(Component.name).where(Component.project_id == project_id, retired)))
+
+
 def count_devices(fleet: Fleet, types: Mapping[str, str]) -> Counter[tuple[str, str]]:
     """Return how many devices there are of each (version, type)."""
     return Counter((version, types.get(component, "")) for component, _since_us, version in fleet)

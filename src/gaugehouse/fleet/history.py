@@ -1,15 +1,16 @@
 """The statuses that a device has sent, page by page: rows of one instant joined into one."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 
 import pyarrow as pa
 
 from gaugehouse.fleet.status import STATUSES_SQL, no_device
 from gaugehouse.lake import Snapshot
 from gaugehouse.measurements.heartbeat import STATUS_METRICS
-from gaugehouse.measurements.selection import Selection
+from gaugehouse.measurements.selection import MICROSECOND, Selection
 
+LAST_INSTANT = datetime.max.replace(tzinfo=UTC)
 COUNT_SQL = "SELECT count(DISTINCT measured_at) AS n FROM rows"
 
 PAGE_SQL = f"{STATUSES_SQL} ORDER BY measured_at DESC LIMIT $limit OFFSET $offset"
@@ -58,7 +59,7 @@ def read_history(  # noqa: PLR0913 - a page has this many sides
     """
     if visible not in {None, component}:
         raise no_device(component)
-    end = None if last is None else last + timedelta(microseconds=1)
+    end = None if last is None or last >= LAST_INSTANT else last + MICROSECOND  # whoever means for ever says so
     selection = Selection(project=project, components=(component,), metrics=STATUS_METRICS, start=first, end=end)
     total = _count(snapshot, selection)
     if not total and not _count(snapshot, Selection(project=project, components=(component,), metrics=STATUS_METRICS)):

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gaugehouse.fleet.overview import Devices, Fleet
 from gaugehouse.fleet.states import STATES, State
@@ -69,7 +70,7 @@ def list_devices(  # noqa: PLR0913 - a page has this many sides
     if wanted.names is not None:
         numbers = numbers[np.isin(numbers, fleet.lake.number_components(project, list(wanted.names)))]
     if wanted.state is not None:
-        numbers = fleet.find_in_state(project, numbers, wanted.state, thresholds, now)
+        numbers = _find_in_state(fleet, project, numbers, wanted, thresholds, now, goes_on=cursor is not None)
     first = 0 if cursor is None else _find_behind(fleet, numbers, _last_name(cursor, project))
     page = numbers[first : first + limit]
     devices = fleet.judge(project, page, thresholds, now)
@@ -77,7 +78,26 @@ def list_devices(  # noqa: PLR0913 - a page has this many sides
     if first + limit < numbers.size:
         (last,) = fleet.lake.name_components(page[-1:]).to_pylist()
         next_cursor = encode_cursor(Cursor(as_of=now, key=(last,)), table=TABLE, project=project)
-    return DevicePage(devices=_to_table(fleet, project, devices), next_cursor=next_cursor, total=int(numbers.size))
+    table = _to_table(fleet, project, devices)
+    if wanted.state is not None:  # some may have changed since all were judged
+        table = table.filter(pc.equal(table["state"], wanted.state.value))
+    return DevicePage(devices=table, next_cursor=next_cursor, total=int(numbers.size))
+
+
+def _find_in_state(  # noqa: PLR0913 - as of `list_devices`
+    fleet: Fleet,
+    project: str,
+    numbers: Int32s,
+    wanted: Wanted,
+    thresholds: Thresholds,
+    now: datetime,
+    *,
+    goes_on: bool,
+) -> Int32s:
+    assert wanted.state is not None  # noqa: S101 - a state was asked for; narrows the type
+    if wanted.names is not None or wanted.visible is not None:
+        return fleet.find_in_state(project, numbers, wanted.state, thresholds, now)
+    return fleet.list_in_state(project, numbers, wanted.state, thresholds, now, goes_on=goes_on)
 
 
 def _last_name(cursor: str, project: str) -> str:

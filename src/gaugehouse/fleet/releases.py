@@ -1,5 +1,7 @@
 """Releases: which versions may be run, which one should be, which no longer. And the form of a project's versions."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,6 +20,12 @@ from gaugehouse.measurements.names import find_name_problem
 
 DEFAULT_FORM = "dotted"
 MAX_TEXT_CHARACTERS = 1000
+URL_PATTERN = "^https?://[!-~]+$"
+SHA256_PATTERN = "^[0-9a-f]{64}$"
+FORMATS = {
+    "url": (re.compile(URL_PATTERN), "http:// or https://"),
+    "sha256": (re.compile(SHA256_PATTERN), "64 hex digits"),
+}
 SORT_COLUMNS = {"created_at": FirmwareRelease.created_at, "version": FirmwareRelease.version}
 
 
@@ -179,6 +187,22 @@ def get_release(session: Session, project_id: str, release_id: str) -> ReleaseVi
     return _view(get_release_row(session, project_id, release_id))
 
 
+def choose_release(session: Session, project_id: str, named: str, *, component_type: str = "") -> ReleaseView:
+    """Return the release that somebody names by its id, or by its version for a type of component.
+
+    Raises:
+        NotFound: the project has none of this name.
+    """
+    is_storable = find_name_problem(named) is None
+    versions = select(FirmwareRelease).where(
+        FirmwareRelease.project_id == project_id,
+        FirmwareRelease.component_type == component_type,
+        FirmwareRelease.version == named,
+    )
+    row = session.scalars(versions).one_or_none() if is_storable else None
+    return get_release(session, project_id, named) if row is None else _view(row)
+
+
 def get_release_row(session: Session, project_id: str, release_id: str) -> FirmwareRelease:
     """Return the row of a release; NotFound when the project has none of this id."""
     is_storable = find_name_problem(release_id) is None  # some texts would make a driver fail
@@ -207,8 +231,15 @@ def _check(*, state: str | None, **texts: str | None) -> None:
     for field, text in texts.items():
         limit = NAME_CHARACTERS if field == "component_type" else MAX_TEXT_CHARACTERS
         problem = None if text is None else find_text_problem(text, limit_characters=limit)
+        if problem is None and text is not None and field in FORMATS and FORMATS[field][0].search(text) is None:
+            problem = f"is not {FORMATS[field][1]}"
         if problem is not None:
             raise _refused(field, problem)
+
+
+def tell_changes(changes: Mapping[str, object]) -> dict[str, object]:
+    """Return what the audit log keeps of changes: of an address only that it changed, for it may hold a token."""
+    return dict(changes) | {name: "changed" for name in ("url",) if name in changes}
 
 
 def _refused(field: str, reason: str) -> Refused:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -41,6 +41,21 @@ class NewRollout:
     share_percent: float = 100.0
     labels: Mapping[str, str] = field(default_factory=dict)
     components: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """What the inventory says of a component, as far as decisions look at it."""
+
+    type: str
+    labels: Mapping[str, str]
+
+    def device(self, name: str, version: str | None) -> Device:
+        """Return it as somebody who asks what to run, under its name and with the version that it runs."""
+        return Device(name=name, component_type=self.type, labels=self.labels, version=version)
+
+
+UNDESCRIBED = Described(type="", labels={})  # what has not sent anything yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,11 +193,16 @@ class Plans:
         self._plans: dict[str, tuple[float, Plan]] = {}
         self._lock = threading.Lock()
 
+    def recall(self, project_id: str) -> Plan | None:
+        """Return a project's plan if it is known and young enough; without a look into the database."""
+        loaded_s, plan = self._plans.get(project_id, (float("-inf"), None))
+        return plan if self._clock() - loaded_s < PLAN_AGE_S else None
+
     def get(self, project_id: str) -> Plan:
         """Return a project's plan."""
-        loaded_s, plan = self._plans.get(project_id, (float("-inf"), None))
-        if plan is not None and self._clock() - loaded_s < PLAN_AGE_S:
-            return plan
+        recalled = self.recall(project_id)
+        if recalled is not None:
+            return recalled
         with self._lock:  # one asks the database, the others wait for what it finds
             loaded_s, plan = self._plans.get(project_id, (float("-inf"), None))
             now_s = self._clock()
@@ -210,18 +230,17 @@ class Plans:
             version: What it runs, if it ever said.
         """
         plan = self.get(project_id)
-        component_type, labels = self._describe(project_id, component) if plan.looks_at_components else ("", {})
-        return choose_target(
-            plan, Device(name=component, component_type=component_type, labels=labels, version=version)
-        )
+        described = self.describe(project_id, [component])[component] if plan.looks_at_components else UNDESCRIBED
+        return choose_target(plan, described.device(component, version))
 
-    def _describe(self, project_id: str, component: str) -> tuple[str, Mapping[str, str]]:
-        statement = select(Component.type, Component.labels).where(
-            Component.project_id == project_id, Component.name == component
+    def describe(self, project_id: str, components: Sequence[str]) -> dict[str, Described]:
+        """Return what the inventory says of components, also of those that it does not know; in one question."""
+        statement = select(Component.name, Component.type, Component.labels).where(
+            Component.project_id == project_id, Component.name.in_(components)
         )
         with self._db.reading() as session:
-            found = session.execute(statement).one_or_none()
-        return ("", {}) if found is None else (found.type, found.labels)
+            found = {row.name: Described(type=row.type, labels=row.labels) for row in session.execute(statement)}
+        return {component: found.get(component, UNDESCRIBED) for component in components}
 
 
 def _check(new: NewRollout) -> None:

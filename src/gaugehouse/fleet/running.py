@@ -8,6 +8,7 @@ instant and the version; asking for one costs microseconds.
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -17,6 +18,7 @@ from gaugehouse.measurements.firmware import FIRMWARE, read_firmware_body
 from gaugehouse.measurements.selection import MICROSECOND, Selection, from_epoch_us, to_epoch_us
 
 FOLLOW_S = 1.0  # events by other addresses show after this; those of `note` at once
+REPORTING_LOCKS = 64  # as many reports are stored at once
 CODE_BITS = 32  # of the number of a version, below the instant
 
 BODIES_SQL = "SELECT DISTINCT body FROM rows"
@@ -120,6 +122,7 @@ class RunningVersions:
         self._clock = clock
         self._projects: dict[str, _Followed] = {}
         self._lock = threading.Lock()
+        self._reporting = tuple(threading.Lock() for _ in range(REPORTING_LOCKS))
 
     def find(self, project: str, component: str) -> Running | None:
         """Return what a component runs now, None when it never said, or so long ago that retention dropped it.
@@ -127,9 +130,19 @@ class RunningVersions:
         Raises:
             Unavailable: the lake cannot be read.
         """
-        followed = self._follow(project)
-        entry = followed.entries.get(component)
-        return None if entry is None else followed.read(entry)
+        self._follow(project)
+        return self.recall(project, component)
+
+    def is_current(self, project: str) -> bool:
+        """Say whether a project was followed a moment ago, so that `recall` says what `find` would."""
+        followed = self._projects.get(project)
+        return followed is not None and self._clock() - followed.followed_s < FOLLOW_S
+
+    def recall(self, project: str, component: str) -> Running | None:
+        """Return what `find` does, as far as the project was followed; without a look into the lake."""
+        followed = self._projects.get(project)
+        entry = None if followed is None else followed.entries.get(component)
+        return None if followed is None or entry is None else followed.read(entry)
 
     def read_all(self, project: str) -> Iterator[tuple[str, int, str]]:
         """Yield (component, instant [us], version) of every component that ever said what it runs, in no order."""
@@ -143,6 +156,13 @@ class RunningVersions:
         followed = self._follow(project)
         with followed.lock:
             return {version: n for version, n in zip(followed.versions, followed.devices, strict=True) if n}
+
+    def reporting(self, project: str, component: str) -> AbstractContextManager[object]:
+        """Return what lets one report of a component be compared with what it runs, and stored, at a time.
+
+        Who got no answer sends again: both must not find that the version is a new one.
+        """
+        return self._reporting[hash((project, component)) % REPORTING_LOCKS]
 
     def note(self, project: str, component: str, running: Running) -> None:
         """Take a report that was just stored: who sends one and then asks is not told what it ran before."""

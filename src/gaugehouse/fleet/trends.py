@@ -7,11 +7,13 @@ import pyarrow as pa
 from gaugehouse.fleet.thresholds import Thresholds
 from gaugehouse.lake import Snapshot
 from gaugehouse.measurements.heartbeat import BATTERY
+from gaugehouse.measurements.schema import QUALITY_BAD
 from gaugehouse.measurements.selection import Selection
 
 SHORTEST_SHARE = 0.25  # of the window: from 90 to 89 in a minute is no fall of 60 % an hour
 
-FALLING_SQL = """
+# What a device itself calls bad says nothing of its battery.
+FALLING_SQL = f"""
 SELECT component, (first_level - last_level) * 3600e6 / span_us AS percent_per_hour
 FROM (
     SELECT
@@ -20,12 +22,12 @@ FROM (
         arg_max(value, measured_at) AS last_level,
         epoch_us(max(measured_at)) - epoch_us(min(measured_at)) AS span_us
     FROM rows
-    WHERE value IS NOT NULL
+    WHERE value IS NOT NULL AND quality <> {QUALITY_BAD}
     GROUP BY component
 )
 WHERE span_us >= $shortest_us AND (first_level - last_level) * 3600e6 / span_us >= $limit
 ORDER BY component
-"""
+"""  # noqa: S608 - constants
 
 
 def find_falling(

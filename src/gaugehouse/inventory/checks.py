@@ -3,7 +3,9 @@
 import json
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from gaugehouse.errors import Refused
 
 MAX_LABELS = 16
 MAX_LABEL_KEY_CHARACTERS = 64
@@ -82,3 +84,18 @@ def split_names(names: Iterable[str]) -> Iterator[list[str]]:
             portion = []
     if portion:
         yield portion
+
+
+def read_labels(texts: Sequence[str] | None) -> dict[str, str]:
+    """Return labels from texts like `line:A`.
+
+    Raises:
+        Refused: A text without a colon, or a key twice.
+    """
+    labels: dict[str, str] = {}
+    for text in texts or []:
+        key, colon, value = text.partition(":")
+        if not colon or key in labels:
+            raise Refused("a label is asked for as key:value, each key once", code="label_refused")
+        labels[key] = value
+    return labels

@@ -16,9 +16,11 @@ from gaugehouse.web.postman import Postman
 from gaugehouse.web.problems import install_error_table
 from gaugehouse.web.query_fields import refuse_stray_fields
 from gaugehouse.web.reads import ReadGate
+from gaugehouse.web.short_targets import ShortTargets
 from gaugehouse.web.sign_in import router as sign_in_router
 from gaugehouse.web.sites import Sites, read_hosts, read_origins
 from gaugehouse.web.small import SmallDeliveries
+from gaugehouse.web.standings import Standings
 from gaugehouse.web.threads import Threads
 from gaugehouse.web.traffic import Traffic
 
@@ -40,6 +42,7 @@ def create_app(runtime: Runtime) -> Api:
     settings = runtime.settings
     traffic = Traffic()
     paces = Paces(settings, is_write=is_write)
+    standings = Standings(runtime, paces)
     app = Api(
         **describe(),
         docs_url=None,  # ours is in web/docs.py: FastAPI's loads from a CDN and has an inline script
@@ -57,7 +60,8 @@ def create_app(runtime: Runtime) -> Api:
                 ingest_paths=INGEST_PATHS,
             ),
             Middleware(ReadGate),
-            Middleware(SmallDeliveries, runtime=runtime, paces=paces),
+            Middleware(SmallDeliveries, runtime=runtime, paces=paces, standings=standings),
+            Middleware(ShortTargets, runtime=runtime, paces=paces, standings=standings),
         ],
     )
     app.state.runtime = runtime

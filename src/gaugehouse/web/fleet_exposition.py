@@ -15,12 +15,14 @@ from gaugehouse.errors import Unavailable
 from gaugehouse.fleet import Counts
 from gaugehouse.runtime import Runtime
 
+TREND_AGE = "falling_battery_age_seconds"
 FLEET_METRICS: Mapping[str, tuple[str, str]] = {
-    "heartbeat_count_total": ("counter", "Heartbeats that were stored: new rows of the metric online"),
+    "heartbeat_count_total": ("counter", "Heartbeats stored since the service started: new rows of the metric online"),
     "online_devices": ("gauge", "Devices that are in touch, those at risk included"),
     "at_risk_devices": ("gauge", "Devices in touch with a low or falling battery or a weak signal"),
     "offline_devices": ("gauge", "Devices that were silent for too long or said that they are offline"),
     "average_battery": ("gauge", "Mean of the newest battery levels in percent; absent without any"),
+    TREND_AGE: ("gauge", "Age of what at_risk_devices knows of falling batteries, the oldest; absent before the first"),
 }
 GAUGES: Mapping[str, Callable[[Counts], float | None]] = {
     "online_devices": lambda counts: counts.online + counts.at_risk,
@@ -46,23 +48,39 @@ class FleetCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family of FLEET_METRICS; the gauges only while the database answers, which has thresholds."""
-        labels = ("project",) if self.by_project else ()
         heartbeats = self.runtime.lake.meters.heartbeats()
-        family = CounterMetricFamily("heartbeat_count_total", FLEET_METRICS["heartbeat_count_total"][1], labels=labels)
+        try:
+            found = self.runtime.fleet.count_all(datetime.now(UTC))
+        except Unavailable:
+            yield self._count_heartbeats(heartbeats)
+            return
+        # A counter that appears with its first heartbeat hides that one from `increase`: those of devices begin at 0.
+        yield self._count_heartbeats(dict.fromkeys(found, 0) | heartbeats)
+        counts = self._by_label(found, Counts())
+        for name, read in GAUGES.items():
+            values = {key: read(of_project) for key, of_project in counts.items()}
+            yield self._gauge(name, {key: value for key, value in values.items() if value is not None})
+        ages = {project: age_s for project, age_s in self.runtime.fleet.trend_ages_s().items() if project in found}
+        if ages and not self.by_project:
+            ages = {"": max(ages.values())}
+        yield self._gauge(TREND_AGE, {(project,) * self.by_project: age_s for project, age_s in sorted(ages.items())})
+
+    def _count_heartbeats(self, heartbeats: Mapping[str, int]) -> Metric:
+        name = "heartbeat_count_total"
+        family = CounterMetricFamily(name, FLEET_METRICS[name][1], labels=self._labels)
         for key, count in self._by_label(heartbeats, 0).items():
             family.add_metric(key, count)
-        yield family
-        try:
-            counts = self._by_label(self.runtime.fleet.count_all(datetime.now(UTC)), Counts())
-        except Unavailable:
-            return
-        for name, read in GAUGES.items():
-            gauge = GaugeMetricFamily(name, FLEET_METRICS[name][1], labels=labels)
-            for key, of_project in counts.items():
-                value = read(of_project)
-                if value is not None:
-                    gauge.add_metric(key, value)
-            yield gauge
+        return family
+
+    def _gauge(self, name: str, values: Mapping[tuple[str, ...], float]) -> Metric:
+        gauge = GaugeMetricFamily(name, FLEET_METRICS[name][1], labels=self._labels)
+        for key, value in values.items():
+            gauge.add_metric(key, value)
+        return gauge
+
+    @property
+    def _labels(self) -> tuple[str, ...]:
+        return ("project",) if self.by_project else ()
 
     def _by_label(self, found: Mapping[str, Summed], zero: Summed) -> dict[tuple[str, ...], Summed]:
         if self.by_project:

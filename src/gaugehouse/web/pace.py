@@ -113,7 +113,13 @@ class Paces:
 
     def admits_small(self, scope: Scope, caller: Caller, rates: Rates, size_bytes: int) -> bool:
         """Count one small delivery if its buckets have it; who is refused learns why the general way."""
-        wishes = [(rates.writes, 1), (rates.write_bytes, size_bytes)]
+        return self._admits(scope, caller, [(rates.writes, 1), (rates.write_bytes, size_bytes)])
+
+    def admits_question(self, scope: Scope, caller: Caller, rates: Rates) -> bool:
+        """Count one short question likewise."""
+        return self._admits(scope, caller, [(rates.reads, 1)])
+
+    def _admits(self, scope: Scope, caller: Caller, wishes: Sequence[tuple[Rate | None, int]]) -> bool:
         if self._find_refusal(scope, wishes, _name_of(caller), self._buckets) is None:
             return True
         del scope["state"]["taken"]  # there it is asked again

@@ -8,48 +8,39 @@ refuses things.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from hashlib import sha256
-from itertools import islice
 from time import monotonic
 
 import pyarrow as pa
-import structlog
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gaugehouse.access import Caller
 from gaugehouse.access import Scope as Right
 from gaugehouse.errors import GaugehouseError
 from gaugehouse.fleet.heartbeats import read_heartbeat
 from gaugehouse.fleet.status import find_stored
-from gaugehouse.ingest import Limits, decode_few, decode_known, receipt_of, write_receipt
+from gaugehouse.ingest import decode_few, decode_known, receipt_of, write_receipt
 from gaugehouse.lake import Appended, Delivery
 from gaugehouse.measurements.few import FewMeasurements
 from gaugehouse.measurements.heartbeat import STATUS_METRICS
 from gaugehouse.runtime import Runtime
 from gaugehouse.tracing import span
 from gaugehouse.web.api import legacy_status
-from gaugehouse.web.pace import Paces, Rates
+from gaugehouse.web.pace import Paces
 from gaugehouse.web.problems import write_error
+from gaugehouse.web.standings import Standing, Standings
 from gaugehouse.web.threads import BodyMemory
-
-log = structlog.get_logger(__name__)
+from gaugehouse.web.together import Summary
 
 MEASUREMENTS, STATUS = "/v1/measurements", legacy_status.PATH
 PATHS = frozenset({MEASUREMENTS, STATUS})
 FEW_BYTES = 4 * 1024  # decoded in the event loop: 40 rows, 0.2 ms
 LIMIT_BYTES = 256 * 1024  # decoded in a thread: 2,500 rows, 3 ms
-STANDING_AGE_S = 1.0  # a revocation must hold after one second
-RENEW_AGE_S = 0.5  # before that it is asked for again, so that nobody has to wait
-STANDINGS_LIMIT = 10_000
-SUMMARY_PERIOD_S = 1.0
-KEYS_PER_QUESTION = 500
 JSON_TYPES = frozenset({b"application/json", b"application/json; charset=utf-8"})
 # A request with one of these says more than the short way understands.
 TELLING_HEADERS = frozenset(
@@ -70,16 +61,6 @@ class _Understood:
 
     rows: FewMeasurements | pa.Table
     answer: Callable[[Appended], Awaitable[bytes]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Standing:
-    """Who a key stands for and what its project takes, as asked at some moment [monotonic s]."""
-
-    caller: Caller
-    limits: Limits
-    rates: Rates
-    asked_s: float
 
 
 class _Outcomes:
@@ -114,75 +95,6 @@ class _Outcomes:
                 future.set_result(outcome)
 
 
-class _Questions:
-    """Keys that are asked for, together: while one question is under way, the next one grows.
-
-    Of a fleet each device comes once a minute, and nobody's answer is known any more: a question each would be nearly
-    all that the server does.
-
-    Args:
-        ask: Answers for keys, by digest.
-    """
-
-    def __init__(self, ask: Callable[[Mapping[bytes, bytes]], Awaitable[None]]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._ask = ask
-        self._waiting: dict[bytes, bytes] = {}
-        self._answered: dict[bytes, asyncio.Future[None]] = {}
-        self._asking: asyncio.Task[None] | None = None
-
-    @property
-    def is_here(self) -> bool:
-        """Whether it belongs to the event loop that runs now."""
-        return self._loop is asyncio.get_running_loop()
-
-    def put(self, digest: bytes, key: bytes) -> "asyncio.Future[None]":
-        """Return what is done once a key has been asked for."""
-        answered = self._answered.get(digest)
-        if answered is None:
-            answered = self._answered[digest] = self._loop.create_future()
-            self._waiting[digest] = key
-            self._go_on()
-        return answered
-
-    def _go_on(self, _ended: "asyncio.Task[None] | None" = None) -> None:
-        if self._waiting and (self._asking is None or self._asking.done()) and not self._loop.is_closed():
-            self._asking = self._loop.create_task(self._ask_next())
-            self._asking.add_done_callback(self._go_on)
-
-    async def _ask_next(self) -> None:
-        asked = dict(islice(self._waiting.items(), KEYS_PER_QUESTION))
-        for digest in asked:
-            del self._waiting[digest]
-        try:
-            await self._ask(asked)
-        finally:
-            for digest in asked:
-                self._answered.pop(digest).set_result(None)
-
-
-class _Summary:
-    """One line in the log for the small deliveries of a second: a line each would turn the log over in a minute."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._rows = 0
-        self._longest_s = 0.0
-
-    def add(self, rows: int, duration_s: float) -> None:
-        if self._count == 0:
-            asyncio.get_running_loop().call_later(SUMMARY_PERIOD_S, self._write)
-        self._count += 1
-        self._rows += rows
-        self._longest_s = max(self._longest_s, duration_s)
-
-    def _write(self) -> None:
-        log.info(
-            "small_deliveries_served", count=self._count, rows=self._rows, longest_duration_s=round(self._longest_s, 6)
-        )
-        self._count, self._rows, self._longest_s = 0, 0, 0.0
-
-
 class SmallDeliveries:
     """Pure ASGI middleware behind the body guard.
 
@@ -190,23 +102,22 @@ class SmallDeliveries:
         app: The general way.
         runtime: What this process works with.
         paces: How fast its callers may ask.
+        standings: Who they are.
     """
 
-    def __init__(self, app: ASGIApp, *, runtime: Runtime, paces: Paces) -> None:
+    def __init__(self, app: ASGIApp, *, runtime: Runtime, paces: Paces, standings: Standings) -> None:
         self._app = app
         self._paces = paces
         self._runtime = runtime
-        self._standings: dict[bytes, _Standing] = {}
-        self._questions: _Questions | None = None
+        self._standings = standings
         self._outcomes: _Outcomes | None = None
-        self._summary = _Summary()
+        self._summary = Summary("small_deliveries_served")
         self._decoding = CapacityLimiter(1)
-        self._asking = CapacityLimiter(1)  # of its own: slow reads must not keep devices out
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started_s = monotonic()
         key, size_bytes = _find_key(scope)
-        standing = None if key is None else await self._find_standing(key)
+        standing = None if key is None else await self._find_writer(key)
         if standing is None or not self._paces.admits_small(scope, standing.caller, standing.rates, size_bytes):
             await self._app(scope, receive, send)
             return
@@ -229,9 +140,14 @@ class SmallDeliveries:
             return
         await _acknowledge(send, answer)
         scope["state"]["is_summed"] = True
-        self._summary.add(len(understood.rows), monotonic() - started_s)
+        self._summary.add(monotonic() - started_s, rows=len(understood.rows))
 
-    async def _read(self, path: str, messages: list[Message], standing: _Standing) -> _Understood | None:
+    async def _find_writer(self, key: bytes) -> Standing | None:
+        """Return who a key stands for if that is known and it may write; others learn why not the general way."""
+        standing = await self._standings.find(key)
+        return standing if standing is not None and standing.caller.may(Right.MEASUREMENTS_WRITE) else None
+
+    async def _read(self, path: str, messages: list[Message], standing: Standing) -> _Understood | None:
         """Return what a body brings if it is all good and brings no new name."""
         if messages[-1]["type"] != "http.request" or messages[-1].get("more_body", False):
             return None  # it is not whole
@@ -241,7 +157,7 @@ class SmallDeliveries:
         rows = await self._read_rows(body, standing)
         return None if rows is None else _Understood(rows=rows, answer=_tell_receipt)
 
-    def _read_status(self, body: bytes, standing: _Standing) -> _Understood | None:
+    def _read_status(self, body: bytes, standing: Standing) -> _Understood | None:
         caller, lake = standing.caller, self._runtime.lake
         if len(body) > FEW_BYTES:
             return None
@@ -263,7 +179,7 @@ class SmallDeliveries:
 
         return _Understood(rows=heartbeat.rows(), answer=tell)
 
-    async def _read_rows(self, body: bytes, standing: _Standing) -> FewMeasurements | pa.Table | None:
+    async def _read_rows(self, body: bytes, standing: Standing) -> FewMeasurements | pa.Table | None:
         caller, registry = standing.caller, self._runtime.registry
         if len(body) > FEW_BYTES:
             decode = partial(
@@ -277,7 +193,7 @@ class SmallDeliveries:
             return None
         return few if registry.are_in_memory(caller.project, few.component, few.metric) else None
 
-    async def _store(self, standing: _Standing, rows: FewMeasurements | pa.Table) -> Appended:
+    async def _store(self, standing: Standing, rows: FewMeasurements | pa.Table) -> Appended:
         outcomes = self._outcomes
         if outcomes is None or not outcomes.is_here:
             outcomes = self._outcomes = _Outcomes()
@@ -288,53 +204,6 @@ class SmallDeliveries:
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
-
-    async def _find_standing(self, key: bytes) -> _Standing | None:
-        """Return who a key stands for if that is known and it may write; others learn why not the general way."""
-        digest = sha256(key).digest()
-        standing = self._standings.get(digest)
-        age_s = STANDING_AGE_S if standing is None else monotonic() - standing.asked_s
-        if age_s >= RENEW_AGE_S:
-            questions = self._questions
-            if questions is None or not questions.is_here:
-                questions = self._questions = _Questions(self._renew)
-            renewal = questions.put(digest, key)
-            if age_s >= STANDING_AGE_S:
-                await asyncio.shield(renewal)
-                standing = self._standings.get(digest)
-        return standing
-
-    async def _renew(self, keys: Mapping[bytes, bytes]) -> None:
-        standings = await run_sync(self._ask, list(keys.values()), limiter=self._asking)
-        self._remember(dict(zip(keys, standings, strict=True)))
-
-    def _remember(self, standings: Mapping[bytes, _Standing | None]) -> None:
-        for digest, standing in standings.items():
-            self._standings.pop(digest, None)  # to the end: the first is always the oldest
-            if standing is not None:
-                self._standings[digest] = standing
-        while len(self._standings) > STANDINGS_LIMIT:
-            del self._standings[next(iter(self._standings))]
-
-    def _ask(self, keys: list[bytes]) -> list[_Standing | None]:
-        asked_s = monotonic()
-        try:
-            callers = self._runtime.access.callers_of_keys([key.decode("latin-1") for key in keys])
-        except GaugehouseError:
-            return [None] * len(keys)
-        limits: dict[str, Limits | None] = {}
-        return [None if caller is None else self._stand(caller, limits, asked_s) for caller in callers]
-
-    def _stand(self, caller: Caller, limits: dict[str, Limits | None], asked_s: float) -> _Standing | None:
-        if caller.project not in limits:
-            try:
-                limits[caller.project] = self._runtime.delivery_limits(caller.project)
-            except GaugehouseError:
-                limits[caller.project] = None
-        taken = limits[caller.project]
-        if taken is None or not caller.may(Right.MEASUREMENTS_WRITE):
-            return None
-        return _Standing(caller=caller, limits=taken, rates=self._paces.rates_of(caller.pace), asked_s=asked_s)
 
 
 async def _read_all(receive: Receive, admit: Callable[[int], None]) -> list[Message]:

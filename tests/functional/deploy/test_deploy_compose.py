@@ -119,6 +119,16 @@ def test_settings_are_ones_that_there_are(name):
     assert SERVICES[name]["volumes"][0] == "data:/data"
 
 
+def test_every_setting_that_is_named_here_or_in_the_docs_is_one_that_there_is():
+    of_the_shell = {"GAUGEHOUSE_VERSION"}  # what compose fills into the image's name
+    of_tests = re.compile("GAUGEHOUSE_TEST_")
+    for path in [*DEPLOY.rglob("*"), *(DEPLOY.parent / "docs").rglob("*.md"), DEPLOY.parent / "README.md"]:
+        if path.is_file() and path.parent.name != "secrets":
+            named = set(re.findall(r"GAUGEHOUSE_[A-Z0-9_]*[A-Z0-9]", path.read_text("utf-8")))
+            unknown = {name for name in named - SETTINGS - of_the_shell if of_tests.match(name) is None}
+            assert not unknown, path
+
+
 @EACH
 def test_dependencies_wait_for_what_is_checked(name):
     for other, wanted in SERVICES[name].get("depends_on", {}).items():

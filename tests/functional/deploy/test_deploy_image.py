@@ -1,14 +1,18 @@
 """deploy/Dockerfile: hadolint's rules and ours, and its health check run against a real server."""
 
+import http.server
 import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+import trustme
 
 from functional.deploy.deployed import DEPLOY
 from functional.installation import fetch_result, follow
@@ -84,11 +88,11 @@ def test_the_context_is_what_the_image_is_made_of():
     assert copied == allowed
 
 
-def run_health_check(port):
+def run_health_check(port, **settings):
     """Run the check of the image with this Python; return its exit code."""
     ((_cmd, text),) = [rest.split(" CMD ", 1) for rest in rest_of("HEALTHCHECK")]
     _python, *arguments = json.loads(text)
-    environment = {**os.environ, "GAUGEHOUSE_PORT": str(port), "http_proxy": "http://127.0.0.1:9"}
+    environment = {**os.environ, "GAUGEHOUSE_PORT": str(port), "http_proxy": "http://127.0.0.1:9"} | settings
     return subprocess.run(
         [sys.executable, *arguments], env=environment, capture_output=True, check=False, timeout=30
     ).returncode
@@ -97,6 +101,33 @@ def run_health_check(port):
 def test_the_health_check_tells_a_server_from_none(house):
     assert run_health_check(house.url.rpartition(":")[2]) == 0
     assert run_health_check(1) == 1
+
+
+def test_the_health_check_speaks_https_where_the_server_does(tmp_path):
+    issued = trustme.CA().issue_cert("gaugehouse.example")
+    issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "pair.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "pair.pem")
+
+    class Healthy(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200 if self.path == "/health" else 404)
+            self.end_headers()
+
+        def log_message(self, *_said):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Healthy)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    answering = threading.Thread(target=server.serve_forever)
+    answering.start()
+    try:
+        assert run_health_check(server.server_port, GAUGEHOUSE_TLS_CERT="cert.pem") == 0
+        assert run_health_check(1, GAUGEHOUSE_TLS_CERT="cert.pem") == 1
+    finally:
+        server.shutdown()
+        answering.join()
+        server.server_close()
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None or os.geteuid() != 0, reason="needs root, to remount folders")

@@ -1,6 +1,7 @@
 """Who runs what, who is behind, what is decided, by HTTP; the form of versions; another project sees nothing."""
 
-from datetime import datetime
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -196,6 +197,39 @@ def test_a_manager_chooses_the_form_of_versions(runtime, manager, user, stranger
         == "dotted"
     )
     assert manager.put("/v1/firmware/form", json={"form": "dotted"}).status_code == 200
+
+
+def test_a_retired_device_is_neither_counted_nor_behind(runtime, manager, user, make_key):
+    runtime.versions.forget("default")  # what tests before sent as events shows after a second
+    release = manager.post("/v1/firmware/releases", json={"version": "9.0", "state": "recommended"}).json()
+    before = counted(user.get("/v1/firmware/versions"))
+    behind = {one["component"] for one in user.get("/v1/firmware/behind").json()["items"]}
+    assert "d3" in behind
+    retired = manager.post("/v1/components/d3/retire").json()
+    version = user.get("/v1/firmware/d3").json()["version"]
+    assert counted(user.get("/v1/firmware/versions")) == {
+        name: devices for name, devices in (before | {version: before[version] - 1}).items() if devices
+    }
+    assert {one["component"] for one in user.get("/v1/firmware/behind").json()["items"]} == behind - {"d3"}
+    assert counted(make_key(component="d3").get("/v1/firmware/versions")) == {}
+    earlier = {"at": (datetime.fromisoformat(retired["retired_at"]) - timedelta(seconds=1)).isoformat()}
+    assert counted(user.get("/v1/firmware/versions", params=earlier)) == before
+    later = {"at": retired["retired_at"]}
+    assert sum(counted(user.get("/v1/firmware/versions", params=later)).values()) == sum(before.values()) - 1
+    manager.post("/v1/components/d3/restore")
+    assert counted(user.get("/v1/firmware/versions")) == before
+    manager.patch(f"/v1/firmware/releases/{release['id']}", json={"state": "withdrawn"})
+
+
+def test_an_update_that_is_sent_again_before_its_answer_is_one_event(anonymous, make_key):
+    device = make_key(component="77")
+    sent = {"device_id": 77, "secret": device.headers["X-API-Key"], "version": "SemVer1.0"}
+    for version in ("SemVer1.0", "SemVer2.0", "SemVer1.0"):
+        with ThreadPoolExecutor(8) as pool:
+            bodies = [sent | {"version": version}] * 24
+            answers = pool.map(lambda body: anonymous.post("/upload_firmware_update", json=body).text, bodies)
+            assert set(answers) == {"Successfully updated firmware version"}
+    assert [one["firmware"] for one in device.get("/firmware/77").json()] == ["1.0", "2.0", "1.0"]
 
 
 def test_instants_are_utc_texts(user):

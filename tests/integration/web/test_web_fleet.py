@@ -1,6 +1,8 @@
 """The fleet over HTTP: states by thresholds, pages, the old addresses beside the new ones, gauges."""
 
 import json
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -8,13 +10,18 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from asgi_client import Client
 from gaugehouse.access import create_api_key
+from gaugehouse.config import Settings
+from gaugehouse.errors import Unavailable
 from gaugehouse.fleet import overview, roster
 from gaugehouse.fleet.thresholds import Thresholds
 from gaugehouse.inventory import ProjectSettings, create_project, get_project, put_project_settings
+from gaugehouse.runtime import open_runtime
 from gaugehouse.web.api import legacy_status
+from gaugehouse.web.app import create_app
 from gaugehouse.web.exposition import write_metrics
-from gaugehouse.web.fleet_exposition import FLEET_METRICS, FleetCollector
+from gaugehouse.web.fleet_exposition import FLEET_METRICS, TREND_AGE, FleetCollector
 
 JSON = {"Content-Type": "application/json"}
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -118,6 +125,27 @@ def test_a_battery_that_falls_too_fast_is_a_risk_and_a_short_fall_is_none(device
         "young": [],
     }
     assert list(states(lead, state="at-risk")) == ["falling"]
+
+
+def test_what_a_device_calls_bad_makes_its_battery_fall_no_faster(device, lead):
+    rows = [
+        {
+            "component": name,
+            "metric": "battery_level",
+            "measured_at": (NOW - timedelta(hours=hours)).isoformat(),
+            "value": level,
+            "quality": quality if hours == 1 else 0,
+        }
+        for name, quality in (("good", 0), ("uncertain", 1), ("bad", 2))
+        for hours, level in ((5, 90.0), (2, 89.0), (1, 40.0))
+    ]
+    rows += [
+        rows[0] | {"component": name, "measured_at": NOW.isoformat(), "metric": "online", "value": 1}
+        for name in ("good", "uncertain", "bad")
+    ]
+    assert device.post("/v1/measurements", json=rows).status_code == 201
+    found = {name: reasons for name, (_state, reasons) in states(lead).items()}
+    assert found == {"good": ["falling_battery"], "uncertain": ["falling_battery"], "bad": []}
 
 
 def test_thresholds_are_the_projects_own(device, lead, manager):
@@ -328,6 +356,8 @@ def test_history_pages_are_the_newest_first_and_both_dates_count(runtime, device
         assert [one["timestamp"] for one in span["statuses"]] == times[2:10]
     empty = device.get("/status/paged/history?start_date=2020-01-01T00:00:00Z&end_date=2020-01-02T00:00:00Z").json()
     assert (empty["total_records"], empty["total_pages"], empty["statuses"]) == (0, 0, [])
+    for_ever = device.get("/status/paged/history", params={"end_date": "9999-12-31T23:59:59.999999Z"}).json()
+    assert for_ever["total_records"] == 25
     wrong = device.get("/status/paged/history?end_date=soon")
     assert (wrong.status_code, wrong.json()["detail"][0]["loc"]) == (422, ["query", "end_date"])
 
@@ -382,6 +412,7 @@ def test_gauges_count_devices_and_heartbeats_once(runtime, device, project):
         ],
     )
     mine = {name: value for (name, label), value in scrape(runtime, by_project=True).items() if label == project}
+    mine.pop(TREND_AGE, None)
     assert mine == {
         "heartbeat_count_total": 4,
         "online_devices": 2,
@@ -393,6 +424,110 @@ def test_gauges_count_devices_and_heartbeats_once(runtime, device, project):
     assert all(label is None for _name, label in after)
     assert after["heartbeat_count_total", None] == before["heartbeat_count_total", None] + 4
     assert after["online_devices", None] == before["online_devices", None] + 2
+
+
+def wait_until(is_true):
+    until_s = time.monotonic() + 30
+    while not is_true():
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
+
+
+def test_a_scrape_never_waits_for_the_question_whose_battery_falls(runtime, device, project, monkeypatch):
+    for hours in range(3):
+        report(device, "falling", ago_s=3600 * hours, battery=60 + 5 * hours)
+    may_end, find_falling = threading.Event(), overview.find_falling
+
+    def slow(*asked):
+        may_end.wait(30)
+        return find_falling(*asked)
+
+    def scraped():
+        found = scrape(runtime, by_project=True)
+        return found["at_risk_devices", project], found.get((TREND_AGE, project))
+
+    monkeypatch.setattr(overview, "find_falling", slow)
+    try:
+        assert scraped() == scraped() == (0, None)  # the question hangs; nothing is known yet
+    finally:
+        may_end.set()
+    wait_until(lambda: scraped()[0] == 1)
+    monkeypatch.setattr(overview, "TREND_AGE_S", 3600.0)
+    ages = [scraped()[1], scraped()[1]]
+    assert 0 <= ages[0] < ages[1] < 60
+    assert scrape(runtime, by_project=False)[TREND_AGE, None] >= ages[1]
+
+
+def test_a_question_about_falling_batteries_that_fails_leaves_the_scrape_whole(runtime, device, project, monkeypatch):
+    report(device, "one", battery=10)
+
+    def fail(*_asked):
+        raise Unavailable("a file cannot be read")
+
+    monkeypatch.setattr(overview, "find_falling", fail)
+    for _ in range(2):
+        assert scrape(runtime, by_project=True)["at_risk_devices", project] == 1
+
+
+def test_pages_that_go_on_with_a_list_do_not_judge_the_whole_fleet_again(device, lead, monkeypatch):
+    names = [f"d{n:02}" for n in range(30)]
+    for name in names:
+        report(device, name, battery=10, ago_s=60)
+    judged, judge = [], overview.judge
+    monkeypatch.setattr(
+        overview, "judge", lambda newest, *rest: judged.append(newest.newest_us.size) or judge(newest, *rest)
+    )
+    pages, cursor = [], None
+    while cursor is not None or not pages:
+        asked = {"state": "at-risk", "limit": 10} | ({"cursor": cursor} if cursor else {})
+        body = lead.get("/v1/fleet/status", params=asked).json()
+        pages.append([one["component"] for one in body["items"]])
+        cursor = body["next_cursor"]
+        if len(pages) == 1:
+            report(device, "d15", battery=90)  # it is well again, and d11 is the first to be heard of
+            report(device, "d11", battery=5)
+    assert pages == [names[:10], [name for name in names[10:20] if name != "d15"], names[20:]]
+    assert judged == [30, 10, 10, 10]
+    assert list(states(lead, state="at-risk")) == [name for name in names if name != "d15"]
+    monkeypatch.setattr(overview, "PICTURE_AGE_S", 0.0)
+    monkeypatch.setattr(overview, "PICTURE_TIMES", 0)
+    before = len(judged)
+    lead.get("/v1/fleet/status", params=asked)
+    assert judged[before:][0] == 30  # what all were is too old
+
+
+def test_other_thresholds_are_another_picture(device, lead):
+    for name in ("a", "b", "c"):
+        report(device, name, battery=30)
+    lead.put("/v1/fleet/thresholds", json={"low_battery_percent": 50})
+    first = lead.get("/v1/fleet/status", params={"state": "at-risk", "limit": 1}).json()
+    assert (first["total"], [one["component"] for one in first["items"]]) == (3, ["a"])
+    lead.put("/v1/fleet/thresholds", json={})
+    asked = {"state": "at-risk", "limit": 1, "cursor": first["next_cursor"]}
+    assert lead.get("/v1/fleet/status", params=asked).json()["total"] == 0
+
+
+def test_heartbeats_are_counted_from_the_start_of_the_service_for_every_project_with_devices(tmp_path):
+    """A counter that begins at 0, as Prometheus takes it: what comes first after a start is an increase."""
+    settings = Settings(data_dir=tmp_path / "data")
+    with_one = Client(create_app(first := open_runtime(settings)))
+    with first.database.transaction() as session:
+        key = create_api_key(session, name="probe", project="default")
+    with_one = with_one.with_headers(X_API_Key=key)
+    assert ("heartbeat_count_total", "default") not in scrape(first, by_project=True)
+    report(with_one, "one")
+    report(with_one, "one", ago_s=5)
+    report(with_one, "one", ago_s=5)
+    assert scrape(first, by_project=True)["heartbeat_count_total", "default"] == 2
+    assert scrape(first, by_project=False)["heartbeat_count_total", None] == 2
+    first.close()
+    second = open_runtime(settings)
+    try:
+        assert scrape(second, by_project=True)["heartbeat_count_total", "default"] == 0
+        assert scrape(second, by_project=False)["heartbeat_count_total", None] == 0
+    finally:
+        second.close()
+    assert "since the service started" in FLEET_METRICS["heartbeat_count_total"][1]
 
 
 def test_cumulative_counts_survive_odd_rows(device):

@@ -11,7 +11,7 @@ import pytest
 
 from gaugehouse.access import create_api_key, create_user, revoke_api_key
 from gaugehouse.database.tables import ApiKey
-from gaugehouse.inventory import create_project
+from gaugehouse.inventory import create_project, get_project, move_component
 from gaugehouse.web import create_app, live
 from gaugehouse.web.api import live_socket
 from integration.web.conftest import signed_in
@@ -401,6 +401,77 @@ def test_a_key_that_is_revoked_hears_nothing_more(app, runtime, manager, compone
     assert (notice["code"], notice["status"]) == ("api_key_refused", 401)
     assert took_s < 5.0  # a busy machine; the real server is held to its second
     assert closed == ({"type": "close", "code": 4401} if kind is Socket else {"type": "close"})
+
+
+@pytest.mark.parametrize("kind", [Socket, Stream])
+def test_a_key_that_expires_hears_nothing_more(app, runtime, manager, component, kind):
+    ends_at = datetime.now(UTC) + timedelta(seconds=2)
+    with runtime.database.transaction() as session:
+        key = create_api_key(
+            session, name=f"brief-{component}", project="default", scopes=["measurements:read"], expires_at=ends_at
+        )
+
+    async def scenario():
+        line = kind()
+        if kind is Socket:
+            await line.open(app)
+            await line.say(token=key, subscribe={"max_rate_hz": 0.1})
+        else:
+            await line.open(app, headers={"x-api-key": key}, query="max_rate_hz=0.1")
+        await line.until("welcome")
+        notice = await line.until("notice")
+        told_at = datetime.now(UTC)
+        await post(manager, [measured(component, 1)])
+        return notice, told_at, await line.next()
+
+    notice, told_at, closed = asyncio.run(scenario())
+    assert notice["code"] == "api_key_refused"
+    assert timedelta(0) <= told_at - ends_at < timedelta(seconds=5)
+    assert closed == ({"type": "close", "code": 4401} if kind is Socket else {"type": "close"})
+
+
+@pytest.mark.parametrize("kind", [Socket, Stream])
+def test_an_access_token_that_expires_ends_its_readers(app, runtime, anonymous, kind, monkeypatch):
+    monkeypatch.setattr(runtime.access, "_token_lifetime_s", 1)  # and five seconds for clocks that differ
+    brief = signed_in(anonymous, "user")
+    monkeypatch.undo()
+
+    async def scenario():
+        async with listening(app, brief, kind, max_rate_hz=0.1, snapshot=False) as line:
+            return await line.until("notice")
+
+    notice = asyncio.run(scenario())
+    assert (notice["status"], notice["code"]) == (401, "token_refused")
+
+
+@pytest.mark.parametrize("kind", [Socket, Stream])
+def test_a_device_that_moves_to_another_project_hears_nothing_more_of_the_old_one(
+    app, runtime, manager, component, kind
+):
+    with runtime.database.transaction() as session:
+        key = create_api_key(
+            session, name=component, project="default", component=component, scopes=["measurements:read"]
+        )
+        elsewhere = create_project(session, f"moved-{component}").id
+
+    def move():
+        with runtime.database.transaction() as session:
+            project_id = get_project(session, "default").id
+            move_component(session, component, source_id=project_id, target_id=elsewhere)
+
+    async def scenario():
+        await post(manager, [measured(component, 1)])
+        line = kind()
+        if kind is Socket:
+            await line.open(app)
+            await line.say(token=key, subscribe=FAST)
+        else:
+            await line.open(app, headers={"x-api-key": key}, query="max_rate_hz=10")
+        await line.until("measurements")
+        await asyncio.to_thread(move)
+        return await line.until("notice")
+
+    assert asyncio.run(scenario())["code"] == "caller_changed"
 
 
 def test_a_user_who_signs_out_hears_nothing_more_and_a_newer_token_goes_on(app, runtime, anonymous, component):

@@ -145,3 +145,27 @@ def test_a_personal_key_stays_with_its_owner(admin, runtime, anonymous):
     assert move(admin, "press", "north").status_code == 200
     wait()
     assert anonymous.get("/v1/me", headers={"X-API-Key": key}).json()["project"] == "default"
+
+
+def test_firmware_of_a_device_that_moved_is_asked_and_told_in_its_new_project_alone(admin, nora, anonymous):
+    for client, version in ((admin, "1.1"), (nora, "2.0")):
+        released = client.post("/v1/firmware/releases", json={"version": version, "state": "recommended"})
+        assert released.status_code == 201, released.text
+    assert admin.post("/v1/components", json={"name": "planer"}).status_code == 201
+    key = admin.post("/v1/keys", json={"name": "planer", "component": "planer"}).json()["key"]
+    device = anonymous.with_headers(X_API_Key=key)
+    sent = {"firmware": "1.0", "timestamp": "2026-01-01T00:00:00Z", "status": "updated"}
+    assert device.post("/firmware/planer", json=sent).status_code == 201
+    told = device.get("/firmware/planer/target").json()
+    assert (told["running"], told["version"]) == ("1.0", "1.1")
+    assert "planer" in {one["component"] for one in admin.get("/v1/firmware/behind").json()["items"]}
+    assert move(admin, "planer", "north").status_code == 200
+    wait()
+    assert device.get("/firmware/planer").json() == []
+    assert device.get("/v1/firmware/planer?at=2026-02-01T00:00:00Z").json()["version"] is None
+    told = device.get("/firmware/planer/target").json()
+    assert (told["running"], told["version"]) == (None, "2.0")
+    assert [one["firmware"] for one in admin.get("/firmware/planer").json()] == ["1.0"]
+    assert nora.get("/firmware/planer").json() == []
+    for client in (admin, nora):  # it is nobody's any more where it was, and has said nothing yet where it is
+        assert "planer" not in {one["component"] for one in client.get("/v1/firmware/behind").json()["items"]}

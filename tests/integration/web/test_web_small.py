@@ -10,7 +10,7 @@ import pytest
 
 from gaugehouse.errors import Overloaded, StorageFull, Unavailable
 from gaugehouse.ingest import decode
-from gaugehouse.web import small
+from gaugehouse.web import standings
 
 DAY = "2026-11-19"
 JSON = {"Content-Type": "application/json"}
@@ -164,8 +164,8 @@ def test_a_revoked_key_is_out_after_a_second(make_key, runtime, monkeypatch):
     device = make_key()
     send(device, [row("revoked", 1)])
     assert counts(send(device, [row("revoked", 2)]))["accepted"] == 1
-    later_s = small.monotonic() + small.STANDING_AGE_S
-    monkeypatch.setattr(small, "monotonic", lambda: later_s)
+    later_s = standings.monotonic() + standings.STANDING_AGE_S
+    monkeypatch.setattr(standings, "monotonic", lambda: later_s)
     monkeypatch.setattr(runtime.access, "_load_keys", dict.fromkeys)
     monkeypatch.setattr(runtime.access._keys, "_answers", {})
     assert send(device, [row("revoked", 3)]).status_code == 401
@@ -205,8 +205,8 @@ def test_keys_that_come_together_are_asked_for_together(app, make_key, runtime, 
 def test_a_question_about_keys_that_fails_holds_nobody_up(app, make_key, runtime, monkeypatch):
     device = make_key()
     send(device, [row("asked", 1)])
-    later_s = small.monotonic() + small.STANDING_AGE_S
-    monkeypatch.setattr(small, "monotonic", lambda: later_s)
+    later_s = standings.monotonic() + standings.STANDING_AGE_S
+    monkeypatch.setattr(standings, "monotonic", lambda: later_s)
 
     def fail(_keys):
         raise Unavailable("the database is away")

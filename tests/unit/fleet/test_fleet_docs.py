@@ -8,7 +8,7 @@ import pytest
 from gaugehouse.fleet import Thresholds
 from gaugehouse.fleet.states import REASONS, State
 from gaugehouse.fleet.thresholds import BOUNDS
-from gaugehouse.web.fleet_exposition import FLEET_METRICS, GAUGES
+from gaugehouse.web.fleet_exposition import FLEET_METRICS, GAUGES, TREND_AGE
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "fleet.md").read_text("utf-8")
 
@@ -16,7 +16,7 @@ DOCUMENT = (Path(__file__).parents[3] / "docs" / "fleet.md").read_text("utf-8")
 def test_the_table_of_metrics_is_the_one_that_is_served():
     rows = [f"| `{name}` | {kind} | {meaning} |" for name, (kind, meaning) in FLEET_METRICS.items()]
     assert "\n".join(["| metric | type | meaning |", "|---|---|---|", *rows]) in DOCUMENT
-    assert FLEET_METRICS.keys() == GAUGES.keys() | {"heartbeat_count_total"}
+    assert FLEET_METRICS.keys() == GAUGES.keys() | {"heartbeat_count_total", TREND_AGE}
 
 
 @pytest.mark.parametrize("field", fields(Thresholds), ids=lambda field: field.name)

@@ -8,6 +8,7 @@ from fastapi import Depends, Query
 
 from gaugehouse.access import Caller
 from gaugehouse.errors import Refused
+from gaugehouse.inventory.checks import read_labels
 from gaugehouse.measurements.period import parse_instant
 from gaugehouse.query import find_known_names, resolve_components
 from gaugehouse.query.buckets import Aggregate
@@ -30,21 +31,6 @@ class Choice:
     names: tuple[str, ...] | None
     type: str | None
     labels: dict[str, str]
-
-
-def read_labels(texts: list[str] | None) -> dict[str, str]:
-    """Return labels from texts like `line:A`.
-
-    Raises:
-        Refused: A text without a colon, or a key twice.
-    """
-    labels: dict[str, str] = {}
-    for text in texts or []:
-        key, colon, value = text.partition(":")
-        if not colon or key in labels:
-            raise Refused("a label is asked for as key:value, each key once", code="label_refused")
-        labels[key] = value
-    return labels
 
 
 async def read_choice(component: NameList = None, type: str | None = None, label: LabelTexts = None) -> Choice:  # noqa: A002  # the word of the API

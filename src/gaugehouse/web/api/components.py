@@ -16,7 +16,8 @@ from gaugehouse.inventory import (
     retire_component,
     update_component,
 )
-from gaugehouse.web.api.asked import LabelTexts, read_labels
+from gaugehouse.inventory.checks import read_labels
+from gaugehouse.web.api.asked import LabelTexts
 from gaugehouse.web.api.component_rows import ComponentInPath
 from gaugehouse.web.api.lists import ListCursor, ListLimit, SearchText, one_page
 from gaugehouse.web.auditing import InOrigin, tell_created

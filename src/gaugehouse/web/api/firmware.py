@@ -7,9 +7,11 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, Field
 
 from gaugehouse.access import Caller
-from gaugehouse.fleet.census import Census, Straggler, count_devices, find_stragglers, find_types, take_census
+from gaugehouse.fleet.census import Census, Straggler
 from gaugehouse.fleet.firmware import find_version_at
 from gaugehouse.fleet.releases import (
+    SHA256_PATTERN,
+    URL_PATTERN,
     NewRelease,
     ReleaseChanges,
     ReleaseView,
@@ -19,10 +21,10 @@ from gaugehouse.fleet.releases import (
     get_form,
     get_release,
     put_form,
+    tell_changes,
 )
 from gaugehouse.fleet.rollouts import NewRollout, RolloutView, add_rollout, change_rollout, find_rollouts, get_rollout
-from gaugehouse.fleet.running import read_running_at
-from gaugehouse.fleet.targets import Reason
+from gaugehouse.fleet.targets import Reason, Target
 from gaugehouse.inventory import Page
 from gaugehouse.measurements.period import parse_instant
 from gaugehouse.query.cursor import Cursor, decode_cursor, encode_cursor
@@ -41,8 +43,8 @@ router = APIRouter(prefix="/v1/firmware", tags=["firmware"])
 ReleaseId = Annotated[str, Path(examples=["fwr_3kTMd0"])]
 RolloutId = Annotated[str, Path(examples=["rol_3kTMd0"])]
 State = Literal["available", "recommended", "withdrawn"]
-Url = Annotated[str, Field(max_length=1000, pattern="^https?://[!-~]+$", examples=["https://fw.example/1.1.0.bin"])]
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Url = Annotated[str, Field(max_length=1000, pattern=URL_PATTERN, examples=["https://fw.example/1.1.0.bin"])]
+Sha256 = Annotated[str, Field(pattern=SHA256_PATTERN)]
 
 
 class FormBody(EdgeBody):
@@ -130,14 +132,17 @@ class Stragglers(BaseModel):
 def view_target(runtime: Runtime, caller: Caller, component: str) -> TargetView:
     """Return what a component that the caller may see is to run."""
     name = get_device(runtime, caller, component)
-    running = runtime.versions.find(caller.project, name)
-    version = None if running is None else running.version
-    target = runtime.firmware_plans.find_target(caller.project_id, name, version)
+    running, target = runtime.installed.find_target(caller.project, caller.project_id, name)
+    return show_target(name, running, target)
+
+
+def show_target(component: str, running: str | None, target: Target) -> TargetView:
+    """Return what a component that runs some version is told."""
     return TargetView(
-        component=name,
-        running=version,
+        component=component,
+        running=running,
         version=target.version,
-        is_update=target.version not in {None, version},
+        is_update=target.version not in {None, running},
         url=target.url,
         sha256=target.sha256,
         reason=target.reason,
@@ -148,18 +153,8 @@ def view_target(runtime: Runtime, caller: Caller, component: str) -> TargetView:
 @router.get("/versions", summary="Who runs what", operation_id="count_firmware", responses=refusals(*SECURED))
 def count_versions(runtime: InRuntime, caller: FirmwareReader, at: InstantText = None) -> Census:
     """Return how many devices run each version, now or at an instant (`at`), and how many are behind."""
-    plan = runtime.firmware_plans.get(caller.project_id)
-    with runtime.database.reading() as session:
-        types = find_types(session, caller.project_id, plan)
-    if at is not None:
-        fleet = read_running_at(runtime.lake.pin(), caller.project, parse_instant(at))
-    elif types or caller.component is not None:
-        fleet = runtime.versions.read_all(caller.project)
-    else:
-        counts = runtime.versions.count(caller.project)
-        return take_census({(version, ""): devices for version, devices in counts.items()}, plan)
-    seen = (one for one in fleet if caller.component in {None, one[0]})
-    return take_census(count_devices(seen, types), plan)
+    instant = None if at is None else parse_instant(at)
+    return runtime.installed.take_census(caller.project, caller.project_id, at=instant, visible=caller.component)
 
 
 @router.get("/behind", summary="Who is behind", operation_id="find_firmware_behind", responses=refusals(*SECURED))
@@ -170,11 +165,9 @@ def list_behind(
     after, project = "", caller.project
     if cursor is not None:
         after = str(decode_cursor(cursor, table="firmware", project=project, types=(str,)).key[0])
-    plan = runtime.firmware_plans.get(caller.project_id)
-    with runtime.database.reading() as session:
-        types = find_types(session, caller.project_id, plan)
-    fleet = (one for one in runtime.versions.read_all(project) if caller.component in {None, one[0]})
-    found = find_stragglers(fleet, plan, types, limit=limit + 1, after=after)
+    found = runtime.installed.find_stragglers(
+        project, caller.project_id, limit=limit + 1, after=after, visible=caller.component
+    )
     if len(found) <= limit:
         return Stragglers(items=found, next_cursor=None)
     last = Cursor(as_of=datetime.now(UTC), key=(found[limit - 1].component,))
@@ -256,16 +249,10 @@ def patch_release(
     """Recommend, withdraw or describe a release. Devices on a withdrawn one are told to go back."""
     with runtime.database.transaction() as session:
         changed = change_release(session, caller.project_id, release, ReleaseChanges(**body.model_dump()))
-        told = _told(body)
+        told = tell_changes(body.model_dump(exclude_unset=True))
         origin.by(caller).tell(session, "firmware_release.change", id=changed.id, name=changed.version, details=told)
     runtime.firmware_plans.forget(caller.project_id)
     return changed
-
-
-def _told(body: ReleasePatch) -> dict[str, object]:
-    """Return what the audit log keeps of a change: of an address only that it changed, for it may hold a token."""
-    told = body.model_dump(exclude_unset=True)
-    return told | {name: "changed" for name in ("url",) if name in told}
 
 
 @router.post(

@@ -154,12 +154,14 @@ async def upload(
 
 
 def _upload(runtime: Runtime, update: Update) -> None:
-    running = runtime.versions.find(update.caller.project, update.component)
-    if running is None or running.version != update.version:
-        new = NewReport(
-            component=update.component, version=update.version, status=INSTALLED, occurred_at=datetime.now(UTC)
-        )
-        _store(runtime, update.caller, new)
+    project, component = update.caller.project, update.component
+    with runtime.versions.reporting(project, component):
+        running = runtime.versions.find(project, component)
+        if running is None or running.version != update.version:
+            new = NewReport(
+                component=component, version=update.version, status=INSTALLED, occurred_at=datetime.now(UTC)
+            )
+            _store(runtime, update.caller, new)
 
 
 def authorize_url(
