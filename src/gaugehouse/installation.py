@@ -4,7 +4,7 @@ from gaugehouse.access import Access, SessionLimits, load_signing_secret
 from gaugehouse.audit import LOCAL, Heads, Trail
 from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database, sqlite_url
-from gaugehouse.inventory import ensure_default_project
+from gaugehouse.inventory.projects import DEFAULT_PROJECT, ensure_default_project, find_project
 
 
 def open_database(settings: Settings) -> Database:
@@ -13,8 +13,11 @@ def open_database(settings: Settings) -> Database:
     layout.data_dir.mkdir(parents=True, exist_ok=True)
     database = Database.open(settings.database_url or sqlite_url(layout.database_path))
     database.migrate()
-    with database.transaction() as session:
-        ensure_default_project(session)
+    with database.reading() as session:  # who only reads waits for nobody who writes
+        is_begun = find_project(session, DEFAULT_PROJECT) is not None
+    if not is_begun:
+        with database.transaction() as session:
+            ensure_default_project(session)
     return database
 
 

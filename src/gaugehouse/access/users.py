@@ -22,6 +22,8 @@ DEMO_PROJECT = "default"
 def create_user(session: Session, *, name: str, password: str, role: str, project: str) -> str:
     """Create a user with a role in a project and return its id; a demo user of the same name gives way.
 
+    The password is hashed within the transaction: who shares the database prepares it before, and calls `add_user`.
+
     Raises:
         Refused: name, password or role are not acceptable.
         NotFound: there is no such project.
@@ -98,7 +100,10 @@ def prepare_password(password: str, *, user_name: str) -> PasswordHash:
 
 
 def set_password(session: Session, *, name: str, password: str, keep_session: str = "") -> None:
-    """Change a password; all tokens of the user end within a second, all sessions but for the one that is named."""
+    """Change a password; all tokens of the user end within a second, all sessions but for the one that is named.
+
+    It is hashed within the transaction: who shares the database prepares it before, and calls `replace_password`.
+    """
     prepared = prepare_password(password, user_name=name)
     replace_password(session, get_user(session, name).id, prepared, keep_session=keep_session)
 
