@@ -6,7 +6,7 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from gaugehouse.access.caller import Role
-from gaugehouse.access.passwords import check_password, hash_password
+from gaugehouse.access.passwords import check_password, hash_password, verify_password
 from gaugehouse.access.sessions import end_sessions
 from gaugehouse.database import database_now, new_id
 from gaugehouse.database.tables import ApiKey, LoginSession, Membership, OneTimeLink, Project, User
@@ -87,6 +87,14 @@ def ensure_demo_users(session: Session) -> None:
     for name, role in DEMO_USERS:
         if _find_user(session, name) is None:
             _add_user(session, name, hash_password(name), project_id, role, is_demo=True)
+
+
+def find_demo_accounts(session: Session) -> list[User]:
+    """Return members by the names of demo users whose password is the published one still, demo users or not."""
+    is_somewhere = exists().where(Membership.user_id == User.id)
+    named = User.name.in_([name for name, _role in DEMO_USERS])
+    statement = select(User).where(named, is_somewhere, User.disabled_at.is_(None)).order_by(User.name)
+    return [user for user in session.scalars(statement) if verify_password(user.name, user.password_hash)[0]]
 
 
 def prepare_password(password: str, *, user_name: str) -> PasswordHash:
