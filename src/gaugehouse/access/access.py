@@ -287,9 +287,9 @@ class Access:
         Raises:
             Unauthenticated: not a genuine current token, or its user, membership or password ended.
         """
-        claims = self._tokens.read(token)
+        claims = self._tokens.read(token, max_age_s=max_age_s)
         if claims.kind == "operator":
-            return self._operator(claims.project)
+            return self._operator(claims.project, max_age_s=max_age_s)
         standing = self._standings.find(_question(claims), lambda: self._load_standing(claims), max_age_s=max_age_s)
         if standing is not None and standing.token_version < claims.version:  # it was issued after we last asked
             standing = self._standings.renew(_question(claims), lambda: self._load_standing(claims))
@@ -534,18 +534,18 @@ class Access:
             is_revoked=row.revoked_at is not None,
         )
 
-    def _operator(self, slug: str) -> Caller:
-        project_id = self._find_project_id(slug)
+    def _operator(self, slug: str, *, max_age_s: float | None) -> Caller:
+        project_id = self._find_project_id(slug, max_age_s=max_age_s)
         if project_id is None:
             raise refuse_token()
         return Caller(kind="operator", name="operator", project=slug, project_id=project_id, scopes=frozenset(Scope))
 
-    def _find_project_id(self, slug: str) -> str | None:
+    def _find_project_id(self, slug: str, *, max_age_s: float | None = None) -> str | None:
         def ask() -> str | None:
             with self._db.reading() as session:
                 return session.scalar(select(Project.id).where(Project.slug == slug))
 
-        return self._project_ids.find(slug, ask)
+        return self._project_ids.find(slug, ask, max_age_s=max_age_s)
 
 
 def _question(claims: Claims) -> tuple[str, str, str]:

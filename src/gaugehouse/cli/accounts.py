@@ -290,6 +290,10 @@ def _say_owner(key: ApiKeyView) -> str:
     return key.component or "the project"
 
 
+def _second(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d %H:%M:%S}"
+
+
 def _instant(instant: datetime | None) -> str:
     return NONE if instant is None else f"{instant:%Y-%m-%d %H:%M}"
 
@@ -317,7 +321,13 @@ def rotate_key(*, data_dir: Path, at_once: bool) -> None:
         details = {"previous": list(rotated.previous), "at_once": at_once}
         desk.trail.tell(desk.session, "signing_key.rotate", id=rotated.kid, details=details)
     until = rotated.verifies_until
-    said = (
-        "all tokens so far have ended" if until is None else f"older tokens count until {until:%Y-%m-%d %H:%M:%S} UTC"
+    if until is None:
+        _say(
+            f"key {rotated.kid} signs from now on: within a second every server refuses all access tokens before it;"
+            " sessions go on with their next refresh"
+        )
+        return
+    _say(
+        f"key {rotated.kid} signs from {_second(rotated.signs_from)} UTC on; older tokens count until"
+        f" {_second(until)} UTC"
     )
-    _say(f"key {rotated.kid} signs from now on; {said}")
