@@ -127,6 +127,22 @@ class Paces:
         """
         self._take(scope, [(self._refused, 1)], group_address(self.find_address(scope)), self._strangers)
 
+    def forgive_stranger(self, scope: Scope) -> None:
+        """Undo what `refuse_stranger` counted: they were none."""
+        scope["state"].pop("taken", None)
+        if self._refused is not None:
+            self._strangers.give_back(self._refused, group_address(self.find_address(scope)))
+
+    def has_room_for_stranger(self, scope: Scope) -> bool:
+        """Say whether `refuse_stranger` would only count."""
+        if self._refused is None:
+            return True
+        name = group_address(self.find_address(scope))
+        is_granted = self._strangers.take(self._refused, name).is_granted
+        if is_granted:
+            self._strangers.give_back(self._refused, name)
+        return is_granted
+
     def admit_link(self, scope: Scope) -> None:
         """Count one use of a one-time link, or one wish for one: nobody who does that has credentials.
 
@@ -168,18 +184,52 @@ def paces_of(request: Request) -> Paces:
     return paces
 
 
+class StrangerCount:
+    """Counts one request against its address, at most once."""
+
+    def __init__(self, paces: Paces, scope: Scope) -> None:
+        self._paces, self._scope = paces, scope
+        self._is_counted = False
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `count` would only count."""
+        return self._is_counted or self._paces.has_room_for_stranger(self._scope)
+
+    def count(self) -> None:
+        """Count it now: before the database is asked about a secret that may be made up.
+
+        Raises:
+            Throttled: Too many such requests came from there.
+        """
+        if not self._is_counted:
+            self._paces.refuse_stranger(self._scope)
+            self._is_counted = True
+
+    def forgive(self) -> None:
+        """Count it no more."""
+        if self._is_counted:
+            self._paces.forgive_stranger(self._scope)
+            self._is_counted = False
+
+
 @contextmanager
-def counting_strangers(request: Request) -> Iterator[None]:
+def counting_strangers(paces: Paces, scope: Scope) -> Iterator[StrangerCount]:
     """Count a request against its address if what is done here does not let its caller in.
 
     Raises:
         Throttled: Too many such requests came from there.
     """
+    counted = StrangerCount(paces, scope)
     try:
-        yield
+        yield counted
     except Unauthenticated:
-        paces_of(request).refuse_stranger(request.scope)
+        counted.count()
         raise
+    except BaseException:
+        counted.forgive()
+        raise
+    counted.forgive()
 
 
 def admit_caller(request: Request, caller: Caller) -> None:

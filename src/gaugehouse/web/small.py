@@ -206,7 +206,7 @@ class SmallDeliveries:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started_s = monotonic()
         key, size_bytes = _find_key(scope)
-        standing = None if key is None else await self._find_standing(key)
+        standing = None if key is None else await self._find_standing(key, scope)
         if standing is None or not self._paces.admits_small(scope, standing.caller, standing.rates, size_bytes):
             await self._app(scope, receive, send)
             return
@@ -289,11 +289,13 @@ class SmallDeliveries:
             raise outcome
         return outcome
 
-    async def _find_standing(self, key: bytes) -> _Standing | None:
+    async def _find_standing(self, key: bytes, scope: Scope) -> _Standing | None:
         """Return who a key stands for if that is known and it may write; others learn why not the general way."""
         digest = sha256(key).digest()
         standing = self._standings.get(digest)
         age_s = STANDING_AGE_S if standing is None else monotonic() - standing.asked_s
+        if standing is None and not self._may_be_asked(key, scope):
+            return None
         if age_s >= RENEW_AGE_S:
             questions = self._questions
             if questions is None or not questions.is_here:
@@ -301,8 +303,14 @@ class SmallDeliveries:
             renewal = questions.put(digest, key)
             if age_s >= STANDING_AGE_S:
                 await asyncio.shield(renewal)
-                standing = self._standings.get(digest)
+                renewed = self._standings.get(digest)
+                # The same one again: nobody could be asked. It is too old by now to count.
+                standing = None if renewed is standing else renewed
         return standing
+
+    def _may_be_asked(self, key: bytes, scope: Scope) -> bool:
+        """Say whether the database may be asked about a key: not about one that may be made up, of too many."""
+        return self._runtime.access.met.has(key.decode("latin-1")) or self._paces.has_room_for_stranger(scope)
 
     async def _renew(self, keys: Mapping[bytes, bytes]) -> None:
         standings = await run_sync(self._ask, list(keys.values()), limiter=self._asking)

@@ -215,6 +215,22 @@ def test_a_question_about_keys_that_fails_holds_nobody_up(app, make_key, runtime
     assert counts(send(device, [row("asked", 2)]))["accepted"] == 1  # the general way asks for itself
 
 
+def test_who_cannot_be_asked_about_any_more_is_not_taken_for_who_they_were(make_key, runtime, monkeypatch):
+    device = make_key()
+    send(device, [row("gone", 1)])
+    assert counts(send(device, [row("gone", 2)]))["accepted"] == 1
+    later_s = small.monotonic() + small.STANDING_AGE_S
+    monkeypatch.setattr(small, "monotonic", lambda: later_s)
+
+    def crash(_keys):
+        raise RuntimeError  # nothing that the database's errors are translated into
+
+    monkeypatch.setattr(runtime.access, "callers_of_keys", crash)
+    monkeypatch.setattr(runtime.access, "_load_keys", dict.fromkeys)  # it was revoked meanwhile
+    monkeypatch.setattr(runtime.access._keys, "_answers", {})
+    assert send(device, [row("gone", 3)]).status_code == 401
+
+
 def test_many_at_once_each_get_their_own_receipt(app, make_key):
     device = make_key()
     send(device, [row("many", 0)])
