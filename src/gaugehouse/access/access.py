@@ -535,6 +535,7 @@ class Access:
             scopes=scopes,
             component=row.component,
             id=row.id,
+            owner_id="" if owner is None else owner.id,
             pace=_pace_of(row),
         )
         return _StoredKey(

@@ -133,7 +133,8 @@ def _end_resets(session: Session, user_id: str) -> None:
 
 def disable_user(session: Session, *, name: str) -> None:
     """Keep a user out; tokens and personal keys end within a second and stay ended after `enable_user`."""
-    user = get_user(session, name)
+    # Locked: a key that they make at this moment is ended with the others, or not made.
+    user = session.get_one(User, get_user(session, name).id, with_for_update=True, populate_existing=True)
     if user.disabled_at is None:
         user.disabled_at = session.scalar(select(database_now()))
         _end_tokens(session, user)
@@ -219,7 +220,7 @@ def remove_membership(session: Session, user_id: str, project_id: str) -> None:
         AlreadyExists: it is the last admin (`last_admin`).
     """
     _lock_members(session, project_id)
-    membership = session.get_one(Membership, (user_id, project_id), populate_existing=True)
+    membership = session.get_one(Membership, (user_id, project_id), populate_existing=True, with_for_update=True)
     if membership.role == Role.ADMIN:
         _keep_an_admin(session, user_id, project_id)
     _end_personal_keys(session, user_id, project_id)

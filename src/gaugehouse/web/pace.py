@@ -100,21 +100,19 @@ class Paces:
             self._admit_write(scope, caller, rates)
             return
         is_report = is_post and REPORT_PATH.fullmatch(scope["path"]) is not None
-        self._take(
-            scope, [(rates.reads, 1), (rates.reports if is_report else None, 1)], _name_of(caller), self._buckets
-        )
+        self._take(scope, [(rates.reads, 1), (rates.reports if is_report else None, 1)], caller.account, self._buckets)
 
     def _admit_write(self, scope: Scope, caller: Caller, rates: Rates) -> None:
         size_bytes = _announced_bytes(scope)
         if size_bytes is None and rates.write_bytes is not None:
             # Called with its length once the body is here.
-            scope["state"]["charge_body"] = partial(self._buckets.charge, rates.write_bytes, _name_of(caller))
-        self._take(scope, [(rates.writes, 1), (rates.write_bytes, size_bytes or 0)], _name_of(caller), self._buckets)
+            scope["state"]["charge_body"] = partial(self._buckets.charge, rates.write_bytes, caller.account)
+        self._take(scope, [(rates.writes, 1), (rates.write_bytes, size_bytes or 0)], caller.account, self._buckets)
 
     def admits_small(self, scope: Scope, caller: Caller, rates: Rates, size_bytes: int) -> bool:
         """Count one small delivery if its buckets have it; who is refused learns why the general way."""
         wishes = [(rates.writes, 1), (rates.write_bytes, size_bytes)]
-        if self._find_refusal(scope, wishes, _name_of(caller), self._buckets) is None:
+        if self._find_refusal(scope, wishes, caller.account, self._buckets) is None:
             return True
         del scope["state"]["taken"]  # there it is asked again
         return False
@@ -249,10 +247,6 @@ def _rate(name: str, quota: int) -> Rate | None:
 
 def _first(own: int | None, standard: int) -> int:
     return standard if own is None else own
-
-
-def _name_of(caller: Caller) -> tuple[str, str, str]:
-    return (caller.kind, caller.project_id, caller.id or caller.name)
 
 
 def _announced_bytes(scope: Scope) -> int | None:

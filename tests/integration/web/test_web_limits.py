@@ -128,6 +128,25 @@ def test_reads_and_reports_count_by_user(make_service):
     assert user.get("/v1/me").status_code == 429
 
 
+def test_a_member_and_their_keys_share_what_a_member_may(make_service):
+    service = make_service(reads_per_minute=4)
+    sign_in = service.anonymous.post("/token", data={"username": "manager", "password": "manager"}).json()
+    member = service.anonymous.with_headers(Authorization=f"Bearer {sign_in['access_token']}")
+    keys = [member.post("/v1/me/keys", json={"name": name}).json()["key"] for name in ("one", "two")]
+    codes = [service.anonymous.get("/v1/me", headers={"X-API-Key": key}).status_code for key in (*keys, keys[0])]
+    assert codes == [200, 200, 429]
+    assert member.get("/v1/me").status_code == 429
+    assert service.key().get("/v1/me").status_code == 200  # a key of the project counts for itself
+
+
+def test_guesses_at_the_token_of_metrics_count_as_other_guesses_do(make_service):
+    service = make_service(refused_per_minute=2, metrics_token="a long token of metrics")
+    guess = service.anonymous.with_headers(Authorization="Bearer a guess")
+    assert [guess.get("/metrics").status_code for _ in range(3)] == [401, 401, 429]
+    right = service.anonymous.with_headers(Authorization="Bearer a long token of metrics")
+    assert right.get("/metrics").status_code == 200
+
+
 def test_strangers_are_counted_by_address_and_keep_nobody_out(make_service):
     service = make_service(refused_per_minute=2)
     device = service.key()

@@ -290,6 +290,15 @@ def test_a_key_counts_per_route(device):
     assert keyed(device, [event], "delivery-4", "/v1/events").headers["idempotency-replayed"] == "true"
 
 
+def test_devices_neither_use_up_nor_learn_what_others_get_under_the_same_key(make_key):
+    names = ["first keyed", "second keyed"]
+    first, second = (make_key(component=name) for name in names)
+    assert counts(keyed(first, [row(names[0], 1)], "delivery-0001"))["accepted"] == 1
+    assert keyed(second, [row(names[0], 1)], "delivery-0001").status_code == 403  # the same bytes: not its receipt
+    assert counts(keyed(second, [row(names[1], 1)], "delivery-0001"))["accepted"] == 1
+    assert keyed(first, [row(names[0], 1)], "delivery-0001").headers["idempotency-replayed"] == "true"
+
+
 def test_a_refused_request_keeps_no_answer_and_its_key_may_come_again(device):
     assert keyed(device, [row("keyed", 5, None)], "delivery-5").status_code == 422
     assert counts(keyed(device, [row("keyed", 5)], "delivery-5"))["accepted"] == 1

@@ -124,7 +124,7 @@ async def _store(
             partial(store, body),
             body=body,
             wishes=precision,
-            project=caller.project,
+            caller=caller,
             route=request.url.path,
             key=key,
             status=HTTPStatus.NO_CONTENT,
