@@ -139,6 +139,16 @@ def test_a_member_and_their_keys_share_what_a_member_may(make_service):
     assert service.key().get("/v1/me").status_code == 200  # a key of the project counts for itself
 
 
+def test_a_device_that_tries_names_of_people_is_told_to_stop(make_service):
+    service = make_service(refused_per_minute=2)
+    with service.runtime.database.transaction() as session:
+        key = create_api_key(session, name="7", project="default", component="7")
+    send(service.anonymous.with_headers(X_API_Key=key), [row("7")])
+    path = "/get_firmware_updates_by_device_id"
+    asked = [{"email": name, "device_id": "7", "secret": key} for name in ("ann", "manager", "bob", "eve")]
+    assert [service.anonymous.get(path, params=one).status_code for one in asked] == [401, 200, 401, 429]
+
+
 def test_guesses_at_the_token_of_metrics_count_as_other_guesses_do(make_service):
     service = make_service(refused_per_minute=2, metrics_token="a long token of metrics")
     guess = service.anonymous.with_headers(Authorization="Bearer a guess")

@@ -180,8 +180,9 @@ def authorize_url(
     caller = _find_device(request, runtime, device_id, secret, Scope.FIRMWARE_READ)
     with runtime.database.reading() as session:
         is_known = is_member(session, caller.project_id, email, include_demo=runtime.settings.demo)
-    if not is_known:
-        raise Unauthenticated("nobody of this name is in the project", code="secret_refused")
+    with counting_strangers(paces_of(request), request.scope):  # a device's key must not find out who there is
+        if not is_known:
+            raise Unauthenticated("nobody of this name is in the project", code="secret_refused")
     return caller
 
 
