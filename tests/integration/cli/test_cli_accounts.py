@@ -29,7 +29,6 @@ LOOKING = [
     "report template list",
     "doctor",
 ]
-UNDER_BUSY_S = 4.0  # who waits for the lock of SQLite is refused after five
 
 
 @pytest.fixture
@@ -48,12 +47,9 @@ def server(data_dir):
 
 @pytest.mark.parametrize("command", LOOKING)
 def test_a_command_that_only_looks_does_not_wait_for_who_writes(data_dir, server, command):
-    CliRunner().invoke(app, [*command.split(), "--help"])  # nothing is left to import
-    with server.transaction():
-        began_s = time.monotonic()
+    with server.transaction():  # who waits for it is refused after five seconds
         done = CliRunner().invoke(app, [*command.split(), "--data", str(data_dir)])
     assert isinstance(done.exception, (type(None), SystemExit, NotFound)), repr(done.exception)  # no calendar is set
-    assert time.monotonic() - began_s < UNDER_BUSY_S
 
 
 @pytest.mark.parametrize("command", ["user list", "key list", "project list", "project show default", "calendar show"])
