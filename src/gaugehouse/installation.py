@@ -7,7 +7,7 @@ from gaugehouse.audit import LOCAL, Heads, Trail
 from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database, sqlite_url
 from gaugehouse.errors import StartRefused
-from gaugehouse.inventory import ensure_default_project
+from gaugehouse.inventory.projects import DEFAULT_PROJECT, ensure_default_project, find_project
 
 
 def open_database(settings: Settings) -> Database:
@@ -21,8 +21,11 @@ def open_database(settings: Settings) -> Database:
     refuse_forgotten_database(settings)
     database = Database.open(settings.database_url or sqlite_url(layout.database_path))
     database.migrate()
-    with database.transaction() as session:
-        ensure_default_project(session)
+    with database.reading() as session:  # who only reads waits for nobody who writes
+        is_begun = find_project(session, DEFAULT_PROJECT) is not None
+    if not is_begun:
+        with database.transaction() as session:
+            ensure_default_project(session)
     return database
 
 

@@ -5,6 +5,7 @@ import logging.handlers
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -18,16 +19,19 @@ SECRETS = re.compile(r"gh[klrs]_[0-9A-Za-z]{8,}|eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z
 
 
 def _redact(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    for key in REDACTED_KEYS & event.keys():
-        event[key] = "***"
-    return event
+    return {key: "***" if key in REDACTED_KEYS else _without_secrets(value) for key, value in event.items()}
 
 
-def _mask(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    for key, value in event.items():
-        if isinstance(value, str) and ("gh" in value or "eyJ" in value):
-            event[key] = SECRETS.sub("***", value)
-    return event
+def _without_secrets(value: object) -> object:
+    """Return what stands in a field without what inner fields of these names say."""
+    if isinstance(value, dict):
+        return {key: "***" if key in REDACTED_KEYS else _without_secrets(inner) for key, inner in value.items()}
+    return [_without_secrets(inner) for inner in value] if type(value) in {list, tuple} else value  # type: ignore[attr-defined]
+
+
+def _mask(_logger: object, _method: str, line: str) -> str:
+    """Return a line without what looks like a secret, however deep it stood in a field; the last thing that is done."""
+    return SECRETS.sub("***", line) if "gh" in line or "eyJ" in line else line
 
 
 def _name_trace(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -52,13 +56,13 @@ def configure_logs(
         _name_trace,
     ]
 
-    def formatter(*rendering: structlog.typing.Processor) -> logging.Formatter:
+    def formatter(*rendering: Any) -> logging.Formatter:
         return structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
 
-    as_json = formatter(structlog.processors.format_exc_info, _mask, structlog.processors.JSONRenderer())
+    as_json = formatter(structlog.processors.format_exc_info, structlog.processors.JSONRenderer(), _mask)
     handlers: list[logging.Handler] = []
     if to_stdout:
         terminal = logging.StreamHandler(sys.stdout)
@@ -67,7 +71,7 @@ def configure_logs(
         shown = structlog.dev.ConsoleRenderer(
             timestamp_key="at", pad_event_to=20, exception_formatter=structlog.dev.plain_traceback
         )
-        as_text = formatter(structlog.processors.format_exc_info, _mask, shown)
+        as_text = formatter(structlog.processors.format_exc_info, shown, _mask)
         terminal.setFormatter(as_text if sys.stdout.isatty() else as_json)
         handlers.append(terminal)
     if log_dir is not None:

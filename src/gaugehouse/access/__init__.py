@@ -66,6 +66,7 @@ from gaugehouse.access.users import disable_user as disable_user
 from gaugehouse.access.users import enable_user as enable_user
 from gaugehouse.access.users import end_membership as end_membership
 from gaugehouse.access.users import ensure_demo_users as ensure_demo_users
+from gaugehouse.access.users import find_demo_accounts as find_demo_accounts
 from gaugehouse.access.users import find_role as find_role
 from gaugehouse.access.users import get_member_id as get_member_id
 from gaugehouse.access.users import grant_role as grant_role

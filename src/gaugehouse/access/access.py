@@ -15,6 +15,7 @@ from gaugehouse.access.api_keys import is_well_formed_key
 from gaugehouse.access.caller import ROLE_SCOPES, Caller, Role, Scope, has_scope
 from gaugehouse.access.key_uses import KeyUses
 from gaugehouse.access.login_throttle import LockedOut, LoginThrottle
+from gaugehouse.access.met_secrets import MetSecrets
 from gaugehouse.access.passwords import hash_password, verify_password
 from gaugehouse.access.recent import RecentAnswers
 from gaugehouse.access.secret_text import hash_secret
@@ -27,6 +28,7 @@ from gaugehouse.access.sessions import (
     SessionLimits,
     Started,
     drop_expired_sessions,
+    knows_refresh_token,
     renew_session,
     start_page_session,
     start_token_session,
@@ -138,6 +140,7 @@ class Access:
         self._nobodys_hash = hash_password("not a password of anybody")  # who does not exist costs the same work
         self._throttle = LoginThrottle(clock)
         self._key_uses = KeyUses(clock)
+        self.met = MetSecrets(db, clock)
         self._standings: RecentAnswers[_Standing | None] = RecentAnswers(clock)
         self._keys: RecentAnswers[_StoredKey | None] = RecentAnswers(clock)
         self._cookies: RecentAnswers[_Standing | None] = RecentAnswers(clock)
@@ -186,6 +189,7 @@ class Access:
         return self._issue(claims, started.secret)
 
     def _issue(self, claims: Claims, refresh_token: str) -> IssuedToken:
+        self.met.add(hash_secret(refresh_token))
         return IssuedToken(
             access_token=self._sign(claims, self._token_lifetime_s),
             refresh_token=refresh_token,
@@ -205,6 +209,10 @@ class Access:
             Unauthenticated: it does not count, whatever the reason; the one text for all.
         """
         if REFRESH_TOKEN.fullmatch(refresh_token) is None:
+            raise _refresh_refused()
+        with self._db.reading() as session:  # who makes them up shall take no lock from those who write
+            is_known = knows_refresh_token(session, refresh_token)
+        if not is_known:
             raise _refresh_refused()
         with self._db.transaction() as session:
             renewed = renew_session(session, refresh_token, self._sessions)
@@ -250,6 +258,7 @@ class Access:
         standing = self._cookies.find(cookie_hash, lambda: self._load_page_session(cookie_hash), max_age_s=max_age_s)
         if standing is None or not standing.may_log_in:
             raise _session_ended()
+        self.met.add(cookie_hash)
         return _caller_of(standing, standing.scopes)
 
     def knows_cookie(self, cookie: str) -> bool:
@@ -287,9 +296,9 @@ class Access:
         Raises:
             Unauthenticated: not a genuine current token, or its user, membership or password ended.
         """
-        claims = self._tokens.read(token)
+        claims = self._tokens.read(token, max_age_s=max_age_s)
         if claims.kind == "operator":
-            return self._operator(claims.project)
+            return self._operator(claims.project, max_age_s=max_age_s)
         standing = self._standings.find(_question(claims), lambda: self._load_standing(claims), max_age_s=max_age_s)
         if standing is not None and standing.token_version < claims.version:  # it was issued after we last asked
             standing = self._standings.renew(_question(claims), lambda: self._load_standing(claims))
@@ -328,6 +337,7 @@ class Access:
             return None
         if stored.expires_at is not None and stored.expires_at <= datetime.now(UTC):
             return None
+        self.met.add(key_hash)
         self._key_uses.note(stored.caller.id)
         return stored.caller
 
@@ -525,6 +535,7 @@ class Access:
             scopes=scopes,
             component=row.component,
             id=row.id,
+            owner_id="" if owner is None else owner.id,
             pace=_pace_of(row),
         )
         return _StoredKey(
@@ -534,18 +545,18 @@ class Access:
             is_revoked=row.revoked_at is not None,
         )
 
-    def _operator(self, slug: str) -> Caller:
-        project_id = self._find_project_id(slug)
+    def _operator(self, slug: str, *, max_age_s: float | None) -> Caller:
+        project_id = self._find_project_id(slug, max_age_s=max_age_s)
         if project_id is None:
             raise refuse_token()
         return Caller(kind="operator", name="operator", project=slug, project_id=project_id, scopes=frozenset(Scope))
 
-    def _find_project_id(self, slug: str) -> str | None:
+    def _find_project_id(self, slug: str, *, max_age_s: float | None = None) -> str | None:
         def ask() -> str | None:
             with self._db.reading() as session:
                 return session.scalar(select(Project.id).where(Project.slug == slug))
 
-        return self._project_ids.find(slug, ask)
+        return self._project_ids.find(slug, ask, max_age_s=max_age_s)
 
 
 def _question(claims: Claims) -> tuple[str, str, str]:

@@ -358,8 +358,10 @@ def _read_scopes(new: NewApiKey) -> list[Scope]:
 
 
 def _check_owner(session: Session, project_id: str, owner_id: str, scopes: Sequence[Scope]) -> None:
-    membership = session.get(Membership, (owner_id, project_id))
-    if membership is None:
+    # Locked: whoever ends the membership right now ends this key too, or it is not made.
+    membership = session.get(Membership, (owner_id, project_id), with_for_update=True)
+    owner = session.get(User, owner_id, with_for_update={"key_share": True}, populate_existing=True)
+    if membership is None or owner is None or owner.disabled_at is not None:
         raise NotFound("the owner of a personal key must be a member of the project", code="membership_not_found")
     held = ROLE_SCOPES[Role(membership.role)]
     beyond = [scope for scope in scopes if not has_scope(held, scope)]

@@ -103,6 +103,7 @@ class Caller:
         component: The one component a key is bound to, by name; None is the whole project.
         id: Of the user or key.
         session: Id of the session that a user's token or cookie belongs to.
+        owner_id: The user whose personal key it is; empty for keys of the project, and for users.
         pace: How fast callers of its project may ask.
     """
 
@@ -114,7 +115,15 @@ class Caller:
     component: str | None = None
     id: str = ""
     session: str = ""
+    owner_id: str = ""
     pace: Pace = STANDARD_PACE
+
+    @property
+    def account(self) -> tuple[str, str, str]:
+        """Whom bounds count: a member and their keys are one, or fifty keys would be fifty times as much."""
+        if self.owner_id:
+            return ("user", self.project_id, self.owner_id)
+        return (self.kind, self.project_id, self.id or self.name)
 
     def may(self, scope: Scope) -> bool:
         """Return whether this caller has a scope, directly or because another one implies it."""

@@ -132,6 +132,11 @@ def _add_refresh_token(session: Session, session_id: str, *, generation: int) ->
     return secret
 
 
+def knows_refresh_token(session: Session, refresh_token: str) -> bool:
+    """Say whether a refresh token is one of a session that has not ended, used or not."""
+    return session.get(RefreshToken, hash_secret(refresh_token)) is not None
+
+
 def renew_session(session: Session, refresh_token: str, limits: SessionLimits) -> Renewed | Reused | None:
     """Exchange a refresh token for the next one; None is for one that does not count, whatever the reason.
 

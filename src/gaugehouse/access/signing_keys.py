@@ -44,9 +44,10 @@ class KeyRing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotated:
-    """What a rotation did: the new key, and until when those before it verify (None: they are gone)."""
+    """What a rotation did: the new key, when it begins to sign, until when those before verify (None: not at all)."""
 
     kid: str
+    signs_from: datetime
     previous: tuple[str, ...]
     verifies_until: datetime | None
 
@@ -83,7 +84,12 @@ def rotate_signing_key(session: Session, *, secret: bytes, at_once: bool = False
             execution_options=UNSEEN,
         )
     kept = select(SigningKey.verifies_until).where(mine, SigningKey.kid != kid).order_by(SigningKey.signs_from.desc())
-    return Rotated(kid=kid, previous=tuple(row.kid for row in rows), verifies_until=session.scalars(kept).first())
+    return Rotated(
+        kid=kid,
+        signs_from=session.scalars(select(SigningKey.signs_from).where(SigningKey.kid == kid)).one(),
+        previous=tuple(row.kid for row in rows),
+        verifies_until=session.scalars(kept).first(),
+    )
 
 
 def _add_key(session: Session, seal: Seal, *, longest_lifetime_s: int, signs_in_s: float) -> str:
@@ -142,12 +148,12 @@ class SigningKeys:
         key = self._recent().verifying.get(kid)
         return self._look_again(kid) if key is None else key
 
-    def holds(self, kid: str) -> bool:
-        """Say whether a key that was found before still verifies."""
-        return kid in self._recent().verifying
+    def holds(self, kid: str, *, max_age_s: float | None = None) -> bool:
+        """Say whether a key that was found before still verifies, by an answer at most so old [s]."""
+        return kid in self._recent(max_age_s).verifying
 
-    def _recent(self) -> KeyRing:
-        return self._rings.find(ALL_KEYS, self._load)
+    def _recent(self, max_age_s: float | None = None) -> KeyRing:
+        return self._rings.find(ALL_KEYS, self._load, max_age_s=max_age_s)
 
     def _look_again(self, kid: str) -> Ed25519PublicKey | None:
         with self._missing:  # who waits here finds what the one before has found

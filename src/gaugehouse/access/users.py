@@ -6,7 +6,7 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from gaugehouse.access.caller import Role
-from gaugehouse.access.passwords import check_password, hash_password
+from gaugehouse.access.passwords import check_password, hash_password, verify_password
 from gaugehouse.access.sessions import end_sessions
 from gaugehouse.database import database_now, new_id
 from gaugehouse.database.tables import ApiKey, LoginSession, Membership, OneTimeLink, Project, User
@@ -21,6 +21,8 @@ DEMO_PROJECT = "default"
 
 def create_user(session: Session, *, name: str, password: str, role: str, project: str) -> str:
     """Create a user with a role in a project and return its id; a demo user of the same name gives way.
+
+    The password is hashed within the transaction: who shares the database prepares it before, and calls `add_user`.
 
     Raises:
         Refused: name, password or role are not acceptable.
@@ -87,6 +89,14 @@ def ensure_demo_users(session: Session) -> None:
             _add_user(session, name, hash_password(name), project_id, role, is_demo=True)
 
 
+def find_demo_accounts(session: Session) -> list[User]:
+    """Return members by the names of demo users whose password is the published one still, demo users or not."""
+    is_somewhere = exists().where(Membership.user_id == User.id)
+    named = User.name.in_([name for name, _role in DEMO_USERS])
+    statement = select(User).where(named, is_somewhere, User.disabled_at.is_(None)).order_by(User.name)
+    return [user for user in session.scalars(statement) if verify_password(user.name, user.password_hash)[0]]
+
+
 def prepare_password(password: str, *, user_name: str) -> PasswordHash:
     """Return what is stored of a new password: outside of any transaction, for it takes 30 ms.
 
@@ -98,7 +108,10 @@ def prepare_password(password: str, *, user_name: str) -> PasswordHash:
 
 
 def set_password(session: Session, *, name: str, password: str, keep_session: str = "") -> None:
-    """Change a password; all tokens of the user end within a second, all sessions but for the one that is named."""
+    """Change a password; all tokens of the user end within a second, all sessions but for the one that is named.
+
+    It is hashed within the transaction: who shares the database prepares it before, and calls `replace_password`.
+    """
     prepared = prepare_password(password, user_name=name)
     replace_password(session, get_user(session, name).id, prepared, keep_session=keep_session)
 
@@ -120,7 +133,8 @@ def _end_resets(session: Session, user_id: str) -> None:
 
 def disable_user(session: Session, *, name: str) -> None:
     """Keep a user out; tokens and personal keys end within a second and stay ended after `enable_user`."""
-    user = get_user(session, name)
+    # Locked: a key that they make at this moment is ended with the others, or not made.
+    user = session.get_one(User, get_user(session, name).id, with_for_update=True, populate_existing=True)
     if user.disabled_at is None:
         user.disabled_at = session.scalar(select(database_now()))
         _end_tokens(session, user)
@@ -206,7 +220,7 @@ def remove_membership(session: Session, user_id: str, project_id: str) -> None:
         AlreadyExists: it is the last admin (`last_admin`).
     """
     _lock_members(session, project_id)
-    membership = session.get_one(Membership, (user_id, project_id), populate_existing=True)
+    membership = session.get_one(Membership, (user_id, project_id), populate_existing=True, with_for_update=True)
     if membership.role == Role.ADMIN:
         _keep_an_admin(session, user_id, project_id)
     _end_personal_keys(session, user_id, project_id)

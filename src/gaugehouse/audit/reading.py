@@ -53,13 +53,20 @@ def find_entries(session: Session, wanted: EntryFilter, *, limit: int, cursor: s
     Raises:
         Refused: The cursor is none of this list.
     """
+    total = session.scalar(select(func.count()).select_from(_select(wanted).subquery())) or 0
+    entries, next_cursor = _load(session, wanted, limit=limit, cursor=cursor)
+    return EntryPage(entries=entries, next_cursor=next_cursor, total=total)
+
+
+def _load(
+    session: Session, wanted: EntryFilter, *, limit: int, cursor: str | None
+) -> tuple[tuple[Entry, ...], str | None]:
     statement = _select(wanted)
-    total = session.scalar(select(func.count()).select_from(statement.subquery())) or 0
     if cursor is not None:
         statement = statement.where(ENTRIES.c.number < _read_cursor(cursor))
     rows = list(session.execute(statement.order_by(ENTRIES.c.number.desc()).limit(limit + 1)))
     entries = tuple(Entry(**row._mapping) for row in rows[:limit])  # noqa: SLF001 - SQLAlchemy's public name for it
-    return EntryPage(entries=entries, next_cursor=str(entries[-1].number) if len(rows) > limit else None, total=total)
+    return entries, str(entries[-1].number) if len(rows) > limit else None
 
 
 def read_entries(database: Database, wanted: EntryFilter) -> Iterator[list[Entry]]:
@@ -67,12 +74,11 @@ def read_entries(database: Database, wanted: EntryFilter) -> Iterator[list[Entry
     cursor: str | None = None
     while True:
         with database.reading() as session:
-            page = find_entries(session, wanted, limit=ENTRIES_AT_ONCE, cursor=cursor)
-        if page.entries:
-            yield list(page.entries)
-        if page.next_cursor is None:
+            entries, cursor = _load(session, wanted, limit=ENTRIES_AT_ONCE, cursor=cursor)
+        if entries:
+            yield list(entries)
+        if cursor is None:
             return
-        cursor = page.next_cursor
 
 
 def walk_chain(database: Database, chain: str) -> Iterator[Entry]:

@@ -18,6 +18,9 @@ from gaugehouse.errors import GaugehouseError
 
 logger = structlog.get_logger()
 
+# What only somebody with a right password or token does: who has one account must not hide what becomes of another's.
+OF_EACH_ACTOR = frozenset({"login.accept", "token.refresh"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kind:
@@ -42,7 +45,7 @@ class Refusals:
         self._database = database
         self._clock = clock
         # Of each action apart: a flood of wrong passwords must not hide who signed in meanwhile.
-        self._repeats: defaultdict[str, Repeats] = defaultdict(Repeats)
+        self._repeats: defaultdict[tuple[str, str], Repeats] = defaultdict(Repeats)
         self._lock = threading.Lock()
 
     def note(
@@ -72,7 +75,8 @@ class Refusals:
             trail=replace(trail, request_id=None), action=action, object_kind=kind, tried=tried, object_name=name
         )
         with self._lock:
-            admitted = self._repeats[action].admit(same, self._clock())
+            whose = trail.actor if action in OF_EACH_ACTOR else ""
+            admitted = self._repeats[action, whose].admit(same, self._clock())
         if admitted is None:
             return
         counted = {"repeats": admitted.repeats, "others": admitted.others}

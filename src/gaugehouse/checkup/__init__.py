@@ -5,6 +5,7 @@ Invariants: judging is pure; nothing is changed, not even a file's mode; no secr
 """
 
 from gaugehouse.checkup.circumstances import Circumstances as Circumstances
+from gaugehouse.checkup.circumstances import DemoAccount as DemoAccount
 from gaugehouse.checkup.circumstances import KeyFacts as KeyFacts
 from gaugehouse.checkup.gathering import examine as examine
 from gaugehouse.checkup.weaknesses import CHECKS as CHECKS

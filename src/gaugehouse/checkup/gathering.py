@@ -12,7 +12,9 @@ from pathlib import Path
 from sqlalchemy import and_, exists, or_, select
 from sqlalchemy.orm import Session
 
-from gaugehouse.checkup.circumstances import Circumstances, KeyFacts
+from gaugehouse.access import find_demo_accounts
+from gaugehouse.access.caller import WRITING_SCOPES
+from gaugehouse.checkup.circumstances import Circumstances, DemoAccount, KeyFacts
 from gaugehouse.config import Layout, Settings
 from gaugehouse.database import Database, database_now, sqlite_url
 from gaugehouse.database.tables import ApiKey, AuditEntry, Membership, Project, SigningKey, User
@@ -45,6 +47,9 @@ def examine(settings: Settings) -> Circumstances:
                 is_clock_kept=_ask_kernel(),
                 database_ahead_s=None if settings.database_url is None else (database_now_at - now).total_seconds(),
                 keys=_load_keys(session, now),
+                demo_accounts=tuple(
+                    DemoAccount(name=user.name, is_demo=user.is_demo) for user in find_demo_accounts(session)
+                ),
                 signing_since=session.scalar(select(SigningKey.signs_from).order_by(SigningKey.signs_from.desc())),
                 has_admin=_has_admin(session),
                 backed_up_at=_load_backup(session),
@@ -92,14 +97,29 @@ def _ask_kernel() -> bool | None:
 
 def _load_keys(session: Session, now: datetime) -> tuple[KeyFacts, ...]:
     statement = (
-        select(ApiKey.name, Project.slug, ApiKey.created_at, ApiKey.expires_at, ApiKey.last_used_at)
+        select(
+            ApiKey.name,
+            Project.slug,
+            ApiKey.component,
+            ApiKey.scopes,
+            ApiKey.created_at,
+            ApiKey.expires_at,
+            ApiKey.last_used_at,
+        )
         .join(Project, Project.id == ApiKey.project_id)
         .where(ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now))
         .order_by(ApiKey.created_at, ApiKey.id)
     )
     return tuple(
-        KeyFacts(name=name, project=slug, created_at=created_at, expires_at=expires_at, last_used_at=last_used_at)
-        for name, slug, created_at, expires_at, last_used_at in session.execute(statement)
+        KeyFacts(
+            name=row.name,
+            project=row.slug,
+            writes_all=row.component is None and not WRITING_SCOPES.isdisjoint(row.scopes),
+            created_at=row.created_at,
+            expires_at=row.expires_at,
+            last_used_at=row.last_used_at,
+        )
+        for row in session.execute(statement)
     )
 
 

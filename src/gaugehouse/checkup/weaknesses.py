@@ -16,6 +16,7 @@ LONG_TOKEN_S = 3_600  # a stolen access token counts as long as it lives, unless
 LONG_IDLE_S, LONG_SESSION_S = 7 * 86_400, 90 * 86_400
 OLD_SIGNING_KEY = timedelta(days=365)
 UNUSED_KEY = timedelta(days=90)
+OLD_KEY = timedelta(days=365)  # so long a secret that never changes has been in files, backups and memories
 OLD_BACKUP = timedelta(days=7)
 WRONG_CLOCK_S = 2.0
 SCARCE_SHARE = 0.1
@@ -94,6 +95,22 @@ def _demo(of: Circumstances) -> Iterator[Finding]:
             "demo mode is on where others can come",
             "everybody knows the passwords of its users, and its docs are open",
             "serve without --demo and GAUGEHOUSE_DEMO; make users with `gaugehouse user create`",
+        )
+    real = [user.name for user in of.demo_accounts if not user.is_demo]
+    if real:
+        yield _critical(
+            "demo_password",
+            f"the password of {', '.join(real)} is that of a demo user",
+            "everybody knows it, and it counts outside demo mode too",
+            "gaugehouse user password NAME, and gaugehouse user revoke NAME",
+        )
+    left = [user.name for user in of.demo_accounts if user.is_demo]
+    if left and not of.settings.demo:
+        yield _warning(
+            "demo_users_left",
+            f"this is no demo, and has demo users still: {', '.join(left)}",
+            "they are refused now, and let in by passwords that everybody knows as soon as somebody serves with --demo",
+            "gaugehouse user disable NAME, each; or say GAUGEHOUSE_DEMO=true here if it is a demo",
         )
 
 
@@ -227,7 +244,15 @@ def _files(of: Circumstances) -> Iterator[Finding]:
 
 
 def _keys(of: Circumstances) -> Iterator[Finding]:
-    endless = [key for key in of.keys if key.expires_at is None]
+    everywhere = [key for key in of.keys if key.expires_at is None and key.writes_all]
+    if everywhere:
+        yield _warning(
+            "keys_writing_endless",
+            f"{_counted(everywhere)} no end and may write for every component of a project: {_named(everywhere)}",
+            "one that leaked forges the rows of all machines until somebody notices",
+            "give each device a key of its own (--component), programs one with --expires-days",
+        )
+    endless = [key for key in of.keys if key.expires_at is None and not key.writes_all]
     if endless:
         yield _notice(
             "keys_endless",
@@ -242,6 +267,14 @@ def _keys(of: Circumstances) -> Iterator[Finding]:
             f"{_counted(unused)} not been used for {UNUSED_KEY.days} days: {_named(unused)}",
             "nobody would notice if somebody else began to use them",
             "end them: gaugehouse key revoke ID (`gaugehouse key list` has the ids)",
+        )
+    old = [key for key in of.keys if of.now - key.created_at > OLD_KEY and key not in unused]
+    if old:
+        yield _notice(
+            "keys_old",
+            f"{_counted(old)} been the same for over {OLD_KEY.days} days: {_named(old)}",
+            "in that time a secret gets into files, backups and memories that nobody looks after",
+            "gaugehouse key replace ID: both count for a while",
         )
 
 

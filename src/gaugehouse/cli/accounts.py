@@ -14,7 +14,8 @@ from gaugehouse.access import (
     MadeLink,
     NewApiKey,
     add_api_key,
-    create_user,
+    add_user,
+    check_user_name,
     disable_user,
     enable_user,
     find_api_keys,
@@ -25,17 +26,18 @@ from gaugehouse.access import (
     invite,
     load_members,
     make_reset,
+    prepare_password,
     remove_member,
+    replace_password,
     revoke_api_key,
     revoke_user,
     rotate_api_key,
     rotate_signing_key,
-    set_password,
 )
 from gaugehouse.access.users import get_user
 from gaugehouse.audit import Trail
 from gaugehouse.cli.json_output import print_json
-from gaugehouse.cli.place import require_installation
+from gaugehouse.cli.place import require_database, require_installation
 from gaugehouse.cli.progress import DataTable, print_table
 from gaugehouse.config import Settings
 from gaugehouse.errors import Refused
@@ -78,22 +80,37 @@ def _desk(data_dir: Path, project: str | None = None) -> Iterator[Desk]:
         database.dispose()
 
 
+@contextmanager
+def _looking(data_dir: Path, project: str) -> Iterator[tuple[Session, str]]:
+    """Give a session that only reads, and the project's id: nobody who writes is waited for, or waits."""
+    settings = Settings(data_dir=data_dir)
+    require_database(settings)
+    database = open_database(settings)
+    try:
+        with database.reading() as session:
+            yield session, get_project(session, project).id
+    finally:
+        database.dispose()
+
+
 def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
 def create_user_account(*, data_dir: Path, name: str, role: str, project: str, password: str) -> None:
     """Create a user; say so on stdout."""
+    check_user_name(name)
+    prepared = prepare_password(password, user_name=name)  # before the transaction: it takes its time
     with _desk(data_dir, project) as desk:
-        user_id = create_user(desk.session, name=name, password=password, role=role, project=project)
+        user_id = add_user(desk.session, name=name, password=prepared, role=role, project_id=desk.of_project())
         desk.trail.tell(desk.session, "user.create", id=user_id, name=name, details={"role": role})
     _say(f"user {name} may sign in to project {project} as {role}")
 
 
 def list_users(*, data_dir: Path, project: str, as_json: bool) -> None:
     """Show the members of a project."""
-    with _desk(data_dir, project) as desk:
-        page = load_members(desk.session, desk.of_project(), include_demo=True, limit=MEMBERS_SHOWN)
+    with _looking(data_dir, project) as (session, project_id):
+        page = load_members(session, project_id, include_demo=True, limit=MEMBERS_SHOWN)
     if as_json:
         print_json({"items": page.items, "total": page.total})
         return
@@ -137,9 +154,11 @@ def bar_user(*, data_dir: Path, name: str, is_barred: bool) -> None:
 
 def change_password(*, data_dir: Path, name: str, password: str) -> None:
     """Give a user a new password; all their tokens end."""
+    prepared = prepare_password(password, user_name=name)  # before the transaction: it takes its time
     with _desk(data_dir) as desk:
-        set_password(desk.session, name=name, password=password)
-        desk.trail.tell(desk.session, "user.reset", id=get_user(desk.session, name).id, name=name)
+        user_id = get_user(desk.session, name).id
+        replace_password(desk.session, user_id, prepared)
+        desk.trail.tell(desk.session, "user.reset", id=user_id, name=name)
     _say(f"user {name} has a new password; all tokens end")
 
 
@@ -217,8 +236,8 @@ def read_end(days: float | None) -> datetime | None:
 
 def list_keys(*, data_dir: Path, project: str, as_json: bool) -> None:
     """Show the keys of a project, the newest first."""
-    with _desk(data_dir, project) as desk:
-        keys = find_api_keys(desk.session, desk.of_project())
+    with _looking(data_dir, project) as (session, project_id):
+        keys = find_api_keys(session, project_id)
     if as_json:
         print_json({"items": keys, "total": len(keys)})
         return
@@ -271,6 +290,10 @@ def _say_owner(key: ApiKeyView) -> str:
     return key.component or "the project"
 
 
+def _second(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d %H:%M:%S}"
+
+
 def _instant(instant: datetime | None) -> str:
     return NONE if instant is None else f"{instant:%Y-%m-%d %H:%M}"
 
@@ -298,7 +321,13 @@ def rotate_key(*, data_dir: Path, at_once: bool) -> None:
         details = {"previous": list(rotated.previous), "at_once": at_once}
         desk.trail.tell(desk.session, "signing_key.rotate", id=rotated.kid, details=details)
     until = rotated.verifies_until
-    said = (
-        "all tokens so far have ended" if until is None else f"older tokens count until {until:%Y-%m-%d %H:%M:%S} UTC"
+    if until is None:
+        _say(
+            f"key {rotated.kid} signs from now on: within a second every server refuses all access tokens before it;"
+            " sessions go on with their next refresh"
+        )
+        return
+    _say(
+        f"key {rotated.kid} signs from {_second(rotated.signs_from)} UTC on; older tokens count until"
+        f" {_second(until)} UTC"
     )
-    _say(f"key {rotated.kid} signs from now on; {said}")

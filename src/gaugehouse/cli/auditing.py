@@ -11,7 +11,6 @@ from rich.text import Text
 from sqlalchemy import select
 
 from gaugehouse.audit import Entry, EntryFilter, Verification, find_entries, verify_audit
-from gaugehouse.audit.columns import write_parquet
 from gaugehouse.audit.reading import walk_chain
 from gaugehouse.cli.json_output import print_json
 from gaugehouse.cli.place import require_installation
@@ -125,6 +124,9 @@ def export_log(*, data_dir: Path, file: Path, project: str | None) -> None:
         AlreadyExists: there is such a file.
         NotFound: there is no such project.
     """
+    # Here only: with it comes Arrow, for which all other commands of the log would wait.
+    from gaugehouse.audit.columns import write_parquet  # noqa: PLC0415 - see above
+
     if file.suffix != ".parquet":
         raise Refused(f"{file.name} must end in .parquet", code="file_name_refused")
     with _open(data_dir) as (_, database):

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from gaugehouse.audit import Trail
 from gaugehouse.cli.json_output import print_json
+from gaugehouse.cli.place import require_database
 from gaugehouse.cli.progress import out, print_table
 from gaugehouse.config import Settings
 from gaugehouse.errors import Refused, Unreadable
@@ -64,6 +65,7 @@ def _writing(data_dir: Path, project: str, author: str) -> Iterator[tuple[Sessio
 @contextmanager
 def _reading(data_dir: Path, project: str) -> Iterator[tuple[Session, str]]:
     """Give a session that only reads, and the project's id."""
+    require_database(Settings(data_dir=data_dir))
     database = open_database(Settings(data_dir=data_dir))
     try:
         with database.reading() as session:

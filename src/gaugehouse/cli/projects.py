@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from gaugehouse.cli.place import require_database
 from gaugehouse.cli.progress import DataTable, out
 from gaugehouse.config import Layout, Settings
 from gaugehouse.errors import Refused
@@ -30,6 +31,7 @@ DAY_S = UNIT_S["d"]
 
 def list_projects(*, data_dir: Path) -> None:
     """Show every project and its bounds."""
+    require_database(Settings(data_dir=data_dir))
     database = open_database(Settings(data_dir=data_dir))
     with database.reading() as session:
         _show(session, [project.slug for project in find_projects(session)])
@@ -38,6 +40,7 @@ def list_projects(*, data_dir: Path) -> None:
 
 def show_project(*, data_dir: Path, slug: str) -> None:
     """Show one project and its bounds."""
+    require_database(Settings(data_dir=data_dir))
     database = open_database(Settings(data_dir=data_dir))
     with database.reading() as session:
         _show(session, [slug])

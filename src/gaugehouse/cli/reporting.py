@@ -169,7 +169,7 @@ def _compute_here(
     check_wording(question)
     runtime = open_runtime(settings, report)
     try:
-        with runtime.database.transaction() as session:
+        with runtime.database.reading() as session:
             pin = make_pin(
                 session,
                 runtime.lake,

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
 from gaugehouse.database.clock import database_now
-from gaugehouse.database.history import upgrade
+from gaugehouse.database.history import is_current
 from gaugehouse.database.translation import RETRY_AFTER_S, find_translation
 from gaugehouse.errors import StartRefused, Unavailable
 
@@ -92,8 +92,13 @@ class Database:
             StartRefused: the tables come from a newer version of Gaugehouse.
             Unavailable: the database cannot be reached or stays locked.
         """
-        with self._translated(), self._writer_turn():
-            upgrade(self._engine)
+        with self._translated():
+            if is_current(self._reading_engine):  # without the lock that writers queue for
+                return
+            from gaugehouse.database.migrating import upgrade  # noqa: PLC0415 - nearly every start finds nothing to do
+
+            with self._writer_turn():
+                upgrade(self._engine)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

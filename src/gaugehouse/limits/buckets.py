@@ -86,6 +86,10 @@ class Buckets:
         with self._lock:
             self._keep(rate, key, now_ns + self._missing_ns(rate, key, now_ns) + cost_ns)
 
+    def give_back(self, rate: Rate, key: Hashable, cost: int = 1) -> None:
+        """Undo what `take` granted."""
+        self.charge(rate, key, -cost)
+
     def _missing_ns(self, rate: Rate, key: Hashable, now_ns: int) -> int:
         return max(0, self._full_at_ns.get((rate.name, key), 0) - now_ns)
 

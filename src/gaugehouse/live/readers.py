@@ -54,7 +54,7 @@ class Readers:
             Throttled: the caller has as many as one may have.
             Overloaded: there are as many as the server takes.
         """
-        name = (caller.kind, caller.project_id, caller.id or caller.name)
+        name = caller.account
         with self._lock:
             if self._open[name] >= self._limit_per_caller:
                 raise Throttled(

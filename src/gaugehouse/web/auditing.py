@@ -15,7 +15,7 @@ from gaugehouse.access import LOGIN_THROTTLED, Caller, IssuedToken, LockedOut, R
 from gaugehouse.audit import LOCAL, Heads, Trail
 from gaugehouse.errors import Forbidden, GaugehouseError, NotFound, Refused, Throttled, Unauthenticated
 from gaugehouse.runtime import Runtime
-from gaugehouse.web.pace import paces_of
+from gaugehouse.web.pace import counting_strangers, paces_of
 from gaugehouse.web.problems import request_id_of, write_error
 from gaugehouse.web.security import InRuntime
 from gaugehouse.web.threads import Threads
@@ -127,11 +127,10 @@ async def refresh_told(request: Request, runtime: Runtime, threads: Threads, ref
     """
     paces = paces_of(request)
     ask = partial(_refresh, runtime, origin_of(request, runtime), refresh_token)
-    try:
+    with counting_strangers(paces, request.scope) as strangers:
+        if not runtime.access.met.has(refresh_token):
+            strangers.count()
         issued, caller = await run_sync(ask, limiter=threads.callers)
-    except Unauthenticated:
-        paces.refuse_stranger(request.scope)
-        raise
     request.state.caller = caller.name
     paces.admit(request.scope, caller)
     return issued

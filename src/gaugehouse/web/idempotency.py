@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
+from gaugehouse.access import Caller
 from gaugehouse.errors import Unreadable
 from gaugehouse.ingest import Keep, Receipt, write_receipt
 from gaugehouse.lake import KeyedAnswer, answer_key
@@ -66,7 +67,7 @@ def accept_once(  # noqa: PLR0913 - what a request has, and what it is for
     *,
     body: bytes,
     wishes: str,
-    project: str,
+    caller: Caller,
     route: str,
     key: str | None,
     status: int,
@@ -78,8 +79,9 @@ def accept_once(  # noqa: PLR0913 - what a request has, and what it is for
         accept: Stores the delivery.
         body: What was sent, not compressed.
         wishes: How it is to be taken: the same bytes in another unit of time are another delivery. One line.
-        project: Slug.
-        route: Keys count per project and route.
+        caller: Who sends it. Keys count per project, and those of a device for itself: it must neither be told what was
+            answered to another, nor take the key that the other will use.
+        route: They count per route, too.
         key: The Idempotency-Key, if there is one.
         status: What a stored delivery is answered with.
 
@@ -91,7 +93,8 @@ def accept_once(  # noqa: PLR0913 - what a request has, and what it is for
     if key is None:
         return Told(status=status, body=write_receipt(accept(None)))
     answers = runtime.lake.answers
-    keep = Keep(key=answer_key(project, route, key), fingerprint=_fingerprint(wishes, body), status=status)
+    sender = route if caller.component is None else f"{route}\0{caller.component}"
+    keep = Keep(key=answer_key(caller.project, sender, key), fingerprint=_fingerprint(wishes, body), status=status)
     known: KeyedAnswer | None = answers.begin(keep.key, keep.fingerprint, now_us=time.time_ns() // 1_000)
     if known is not None:
         return Told(status=known.status, body=known.body, is_replayed=True)

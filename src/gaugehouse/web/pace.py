@@ -100,16 +100,14 @@ class Paces:
             self._admit_write(scope, caller, rates)
             return
         is_report = is_post and REPORT_PATH.fullmatch(scope["path"]) is not None
-        self._take(
-            scope, [(rates.reads, 1), (rates.reports if is_report else None, 1)], _name_of(caller), self._buckets
-        )
+        self._take(scope, [(rates.reads, 1), (rates.reports if is_report else None, 1)], caller.account, self._buckets)
 
     def _admit_write(self, scope: Scope, caller: Caller, rates: Rates) -> None:
         size_bytes = _announced_bytes(scope)
         if size_bytes is None and rates.write_bytes is not None:
             # Called with its length once the body is here.
-            scope["state"]["charge_body"] = partial(self._buckets.charge, rates.write_bytes, _name_of(caller))
-        self._take(scope, [(rates.writes, 1), (rates.write_bytes, size_bytes or 0)], _name_of(caller), self._buckets)
+            scope["state"]["charge_body"] = partial(self._buckets.charge, rates.write_bytes, caller.account)
+        self._take(scope, [(rates.writes, 1), (rates.write_bytes, size_bytes or 0)], caller.account, self._buckets)
 
     def admits_small(self, scope: Scope, caller: Caller, rates: Rates, size_bytes: int) -> bool:
         """Count one small delivery if its buckets have it; who is refused learns why the general way."""
@@ -120,7 +118,7 @@ class Paces:
         return self._admits(scope, caller, [(rates.reads, 1)])
 
     def _admits(self, scope: Scope, caller: Caller, wishes: Sequence[tuple[Rate | None, int]]) -> bool:
-        if self._find_refusal(scope, wishes, _name_of(caller), self._buckets) is None:
+        if self._find_refusal(scope, wishes, caller.account, self._buckets) is None:
             return True
         del scope["state"]["taken"]  # there it is asked again
         return False
@@ -132,6 +130,22 @@ class Paces:
             Throttled: Too many of them came from its address.
         """
         self._take(scope, [(self._refused, 1)], group_address(self.find_address(scope)), self._strangers)
+
+    def forgive_stranger(self, scope: Scope) -> None:
+        """Undo what `refuse_stranger` counted: they were none."""
+        scope["state"].pop("taken", None)
+        if self._refused is not None:
+            self._strangers.give_back(self._refused, group_address(self.find_address(scope)))
+
+    def has_room_for_stranger(self, scope: Scope) -> bool:
+        """Say whether `refuse_stranger` would only count."""
+        if self._refused is None:
+            return True
+        name = group_address(self.find_address(scope))
+        is_granted = self._strangers.take(self._refused, name).is_granted
+        if is_granted:
+            self._strangers.give_back(self._refused, name)
+        return is_granted
 
     def admit_link(self, scope: Scope) -> None:
         """Count one use of a one-time link, or one wish for one: nobody who does that has credentials.
@@ -174,18 +188,52 @@ def paces_of(request: Request) -> Paces:
     return paces
 
 
+class StrangerCount:
+    """Counts one request against its address, at most once."""
+
+    def __init__(self, paces: Paces, scope: Scope) -> None:
+        self._paces, self._scope = paces, scope
+        self._is_counted = False
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `count` would only count."""
+        return self._is_counted or self._paces.has_room_for_stranger(self._scope)
+
+    def count(self) -> None:
+        """Count it now: before the database is asked about a secret that may be made up.
+
+        Raises:
+            Throttled: Too many such requests came from there.
+        """
+        if not self._is_counted:
+            self._paces.refuse_stranger(self._scope)
+            self._is_counted = True
+
+    def forgive(self) -> None:
+        """Count it no more."""
+        if self._is_counted:
+            self._paces.forgive_stranger(self._scope)
+            self._is_counted = False
+
+
 @contextmanager
-def counting_strangers(request: Request) -> Iterator[None]:
+def counting_strangers(paces: Paces, scope: Scope) -> Iterator[StrangerCount]:
     """Count a request against its address if what is done here does not let its caller in.
 
     Raises:
         Throttled: Too many such requests came from there.
     """
+    counted = StrangerCount(paces, scope)
     try:
-        yield
+        yield counted
     except Unauthenticated:
-        paces_of(request).refuse_stranger(request.scope)
+        counted.count()
         raise
+    except BaseException:
+        counted.forgive()
+        raise
+    counted.forgive()
 
 
 def admit_caller(request: Request, caller: Caller) -> None:
@@ -205,10 +253,6 @@ def _rate(name: str, quota: int) -> Rate | None:
 
 def _first(own: int | None, standard: int) -> int:
     return standard if own is None else own
-
-
-def _name_of(caller: Caller) -> tuple[str, str, str]:
-    return (caller.kind, caller.project_id, caller.id or caller.name)
 
 
 def _announced_bytes(scope: Scope) -> int | None:

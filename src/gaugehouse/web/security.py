@@ -7,7 +7,7 @@ is. A test walks all routes and fails for one that has none.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from anyio.to_thread import run_sync
 from fastapi import Depends, Request, Security
@@ -17,7 +17,7 @@ from gaugehouse.access import KEY_PREFIX, Access, Caller, Scope
 from gaugehouse.errors import Forbidden, Unauthenticated
 from gaugehouse.runtime import Runtime
 from gaugehouse.web.cookies import refuse_cross_site, session_cookie
-from gaugehouse.web.pace import admit_caller, counting_strangers, paces_of
+from gaugehouse.web.pace import StrangerCount, admit_caller, counting_strangers, paces_of
 from gaugehouse.web.threads import InThreads, Threads
 
 ROLE_SCOPES = {
@@ -95,11 +95,24 @@ async def find_credentials(
     return Credentials(token=token, key=key, underscored_key=request.headers.get(UNDERSCORED_KEY), cookie=cookie)
 
 
-Ask = Callable[..., Caller]  # takes `max_age_s`, how old the answer may be
+class Way(NamedTuple):
+    """How it is found out who somebody is.
+
+    Args:
+        ask: Says it; takes `max_age_s`, how old the answer may be.
+        is_known: Whether it can say so from memory.
+        is_met: Whether what they show has counted before; one that is made up has not.
+        key: What they show, if it is an API key.
+    """
+
+    ask: Callable[..., Caller]
+    is_known: bool
+    is_met: bool
+    key: str | None = None
 
 
-def _find_way(access: Access, given: Credentials) -> tuple[Ask, bool]:
-    """Return what says who that is, and whether it can say so from memory.
+def _find_way(access: Access, given: Credentials) -> Way:
+    """Return what says who that is.
 
     Raises:
         Unauthenticated: no credentials, two of them, or what is none on sight.
@@ -111,28 +124,50 @@ def _find_way(access: Access, given: Credentials) -> tuple[Ask, bool]:
     if token is not None and token.startswith(KEY_PREFIX):
         token, key = None, token
     if token is not None:
-        return partial(access.caller_of_token, token), access.knows_token(token)
+        # A signature tells a forged one, before anything is asked.
+        return Way(partial(access.caller_of_token, token), access.knows_token(token), is_met=True)
     if key is not None:
-        return partial(access.caller_of_key, key), access.knows_key(key)
+        return Way(partial(access.caller_of_key, key), access.knows_key(key), access.met.has(key), key)
     if cookie is not None:
-        return partial(access.caller_of_cookie, cookie), access.knows_cookie(cookie)
+        return Way(partial(access.caller_of_cookie, cookie), access.knows_cookie(cookie), access.met.has(cookie))
     raise Unauthenticated("send Authorization: Bearer with a token from POST /token, or X-API-Key")
 
 
-async def identify(access: Access, threads: Threads, given: Credentials) -> Caller:
+async def identify(access: Access, threads: Threads, given: Credentials, strangers: StrangerCount) -> Caller:
     """Return who that is; only what the database must be asked about waits for a thread.
 
     Raises:
         Unauthenticated: nobody, or nobody any more.
+        Throttled: what they show never counted, and too much of that came from this address: nobody was asked.
     """
-    ask, is_known = _find_way(access, given)
-    return ask() if is_known else await run_sync(ask, limiter=threads.callers)
+    way = _find_way(access, given)
+    if way.is_known:
+        return way.ask()
+    if way.key is not None and not way.is_met and not strangers.has_room and access.met.may_find_keys:
+        await run_sync(access.met.look_for_keys, limiter=threads.callers)
+    if not way.is_met:
+        _count_unless_met(access, way.key, strangers)
+    return await run_sync(way.ask, limiter=threads.callers)
+
+
+def _count_unless_met(access: Access, key: str | None, strangers: StrangerCount) -> None:
+    """Count who may be making things up; not for a key that was met only now, at an address that may show no more."""
+    if strangers.has_room or key is None or not access.met.has(key):
+        strangers.count()
+
+
+def find_caller_of_key(access: Access, key: str, strangers: StrangerCount) -> Caller:
+    """Return who a key stands for, where nothing but a key counts. Blocks; raises as `identify`."""
+    if not access.knows_key(key) and not access.met.has(key):
+        if not strangers.has_room:
+            access.met.look_for_keys()
+        _count_unless_met(access, key, strangers)
+    return access.caller_of_key(key)
 
 
 def identify_again(access: Access, given: Credentials, max_age_s: float) -> Caller:
     """Return who that still is, by an answer at most so old [s]. Blocks; raises as `identify`."""
-    ask, _is_known = _find_way(access, given)
-    return ask(max_age_s=max_age_s)
+    return _find_way(access, given).ask(max_age_s=max_age_s)
 
 
 async def authorize(
@@ -149,8 +184,8 @@ async def authorize(
         Forbidden: Valid credentials without the scope, or a cookie that another site made the browser send.
         Throttled: The caller asks too often; without valid credentials, too much of that came from this address.
     """
-    with counting_strangers(request):
-        caller = await identify(runtime.access, threads, given)
+    with counting_strangers(paces_of(request), request.scope) as strangers:
+        caller = await identify(runtime.access, threads, given, strangers)
     admit_caller(request, caller)
     if given.is_cookie_alone:
         refuse_cross_site(request)
@@ -192,10 +227,13 @@ async def authorize_cookie(
 CookieCaller = Annotated[Caller, Depends(authorize_cookie)]
 
 
-async def _find_browser(access: Access, threads: Threads, cookie: str | None) -> Caller | None:
-    """Return whose browser that is; a cookie that has ended is as good as none."""
+async def _find_browser(request: Request, access: Access, threads: Threads, cookie: str | None) -> Caller | None:
+    """Return whose browser that is; a cookie that has ended is as good as none, but counts as what it is."""
+    if cookie is None:
+        return None
     try:
-        return None if cookie is None else await identify(access, threads, Credentials(cookie=cookie))
+        with counting_strangers(paces_of(request), request.scope) as strangers:
+            return await identify(access, threads, Credentials(cookie=cookie), strangers)
     except Unauthenticated:
         return None
 
@@ -220,14 +258,15 @@ async def authorize_docs(
     if runtime.settings.demo:
         return True
     if token is not None:
-        caller = await run_sync(runtime.access.caller_of_token, token)
+        with counting_strangers(paces_of(request), request.scope):
+            caller = await run_sync(runtime.access.caller_of_token, token, limiter=threads.callers)
     elif login is not None:
         request.state.signing_in = request.state.guessing = login.username
         address = paces_of(request).find_address(request.scope)
         runtime.access.refuse_throttled(login.username, address)
         ask = partial(runtime.access.caller_of_password, login.username, login.password, address=address)
         caller = await threads.sign_ins.run(ask)
-    elif (browser := await _find_browser(runtime.access, threads, cookie)) is not None:
+    elif (browser := await _find_browser(request, runtime.access, threads, cookie)) is not None:
         caller = browser
     elif "text/html" in request.headers.get("accept", ""):
         return False

@@ -60,7 +60,7 @@ class ShortTargets:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started_s = monotonic()
         route, device, key = _find_question(scope)
-        standing = None if key is None else await self._find_device(key, device)
+        standing = None if key is None else await self._find_device(key, device, scope)
         if standing is None or not self._paces.admits_question(scope, standing.caller, standing.rates):
             await self._app(scope, receive, send)
             return
@@ -74,9 +74,9 @@ class ShortTargets:
         await send({"type": "http.response.body", "body": answer})
         self._summary.add(monotonic() - started_s)
 
-    async def _find_device(self, key: bytes, device: str) -> Standing | None:
+    async def _find_device(self, key: bytes, device: str, scope: Scope) -> Standing | None:
         """Return who a key stands for if that is known to be the device itself and it may ask."""
-        standing = await self._standings.find(key)
+        standing = await self._standings.find(key, scope)
         if standing is None or standing.caller.component != device or not standing.caller.may(Right.FIRMWARE_READ):
             return None
         return standing

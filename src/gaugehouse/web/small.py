@@ -117,7 +117,7 @@ class SmallDeliveries:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started_s = monotonic()
         key, size_bytes = _find_key(scope)
-        standing = None if key is None else await self._find_writer(key)
+        standing = None if key is None else await self._find_writer(key, scope)
         if standing is None or not self._paces.admits_small(scope, standing.caller, standing.rates, size_bytes):
             await self._app(scope, receive, send)
             return
@@ -142,9 +142,9 @@ class SmallDeliveries:
         scope["state"]["is_summed"] = True
         self._summary.add(monotonic() - started_s, rows=len(understood.rows))
 
-    async def _find_writer(self, key: bytes) -> Standing | None:
+    async def _find_writer(self, key: bytes, scope: Scope) -> Standing | None:
         """Return who a key stands for if that is known and it may write; others learn why not the general way."""
-        standing = await self._standings.find(key)
+        standing = await self._standings.find(key, scope)
         return standing if standing is not None and standing.caller.may(Right.MEASUREMENTS_WRITE) else None
 
     async def _read(self, path: str, messages: list[Message], standing: Standing) -> _Understood | None:

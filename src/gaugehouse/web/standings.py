@@ -8,6 +8,7 @@ from time import monotonic
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
+from starlette.types import Scope
 
 from gaugehouse.access import Caller
 from gaugehouse.errors import GaugehouseError
@@ -46,16 +47,22 @@ class Standings:
         self._questions = Together(self._renew)
         self._asking = CapacityLimiter(1)  # of its own: slow reads must not keep devices out
 
-    async def find(self, key: bytes) -> Standing | None:
+    async def find(self, key: bytes, scope: Scope) -> Standing | None:
         """Return who a key stands for, None where that is not known; others learn why the general way."""
         digest = sha256(key).digest()
         standing = self._standings.get(digest)
         age_s = STANDING_AGE_S if standing is None else monotonic() - standing.asked_s
+        if standing is None and not self._may_be_asked(key, scope):
+            return None
         if age_s >= RENEW_AGE_S:
             renewal = self._questions.put(key)
             if age_s >= STANDING_AGE_S:
                 standing = await asyncio.shield(renewal)
         return standing
+
+    def _may_be_asked(self, key: bytes, scope: Scope) -> bool:
+        """Say whether the database may be asked about a key: not about one that may be made up, of too many."""
+        return self._runtime.access.met.has(key.decode("latin-1")) or self._paces.has_room_for_stranger(scope)
 
     async def _renew(self, keys: Sequence[bytes]) -> Mapping[bytes, Standing]:
         found = await run_sync(self._ask, keys, limiter=self._asking)

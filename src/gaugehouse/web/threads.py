@@ -26,6 +26,7 @@ LOOKS_AT_ONCE = 2  # whether a file is there that a worker makes; each takes a m
 LIVE_AT_ONCE = 2  # of steps for live readers: they wait, whoever writes does not
 CHECKS_AT_ONCE = 4  # a database that hangs must not take a thread for each probe
 CHECK_TIMEOUT_S = 2.0  # who asks whether we are ready waits five seconds or ten
+WALKS_WAITING = 3
 SIGN_INS_WAITING = 16  # a quarter of a second; more is an attack or a stampede
 
 Answer = TypeVar("Answer")
@@ -102,11 +103,33 @@ async def _read(request: Request, admit: Callable[[int], None]) -> bytes:
     return b"".join(parts)
 
 
+class _Queue:
+    """Runs few calls at once in threads, and lets a few more wait.
+
+    What the limiter itself counts is no bound: of a hundred that come at once none waits yet when it is asked.
+    """
+
+    def __init__(self, *, at_once: int, waiting: int) -> None:
+        self._limiter = anyio.CapacityLimiter(at_once)
+        self._limit = at_once + waiting
+        self._inside = 0
+
+    async def run(self, call: Callable[[], Answer], refusal: GaugehouseError) -> Answer:
+        """Run `call` in a thread; raise `refusal` if too many wait already."""
+        if self._inside >= self._limit:
+            raise refusal
+        self._inside += 1
+        try:
+            return await run_sync(call, limiter=self._limiter)
+        finally:
+            self._inside -= 1
+
+
 class SignIns:
     """Lets few passwords be checked at once, a few more wait, and turns the rest away."""
 
     def __init__(self) -> None:
-        self._limiter = anyio.CapacityLimiter(HASHES_AT_ONCE)
+        self._queue = _Queue(at_once=HASHES_AT_ONCE, waiting=SIGN_INS_WAITING)
 
     async def run(self, check: Callable[[], Answer]) -> Answer:
         """Run `check` in a thread.
@@ -114,9 +137,24 @@ class SignIns:
         Raises:
             Throttled: Too many are waiting already.
         """
-        if self._limiter.statistics().tasks_waiting >= SIGN_INS_WAITING:
-            raise Throttled("too many sign-ins at once; try again in a second", code="too_many_sign_ins")
-        return await run_sync(check, limiter=self._limiter)
+        refusal = Throttled("too many sign-ins at once; try again in a second", code="too_many_sign_ins")
+        return await self._queue.run(check, refusal)
+
+
+class Walks:
+    """Lets one walk along a chain of the audit log at a time: it takes seconds of a core, and every admin may ask."""
+
+    def __init__(self) -> None:
+        self._queue = _Queue(at_once=1, waiting=WALKS_WAITING)
+
+    async def run(self, walk: Callable[[], Answer]) -> Answer:
+        """Run `walk` in a thread.
+
+        Raises:
+            Overloaded: Others are waiting already.
+        """
+        detail = "the audit log is being verified for others; try again in a few seconds"
+        return await self._queue.run(walk, Overloaded(detail, retry_after_s=5))
 
 
 class Checks:
@@ -156,6 +194,7 @@ class Threads:
     small_bodies: BodyMemory = field(default_factory=lambda: BodyMemory(limit_bytes=SMALL_IN_MEMORY_BYTES))
     callers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(CALLERS_AT_ONCE))
     sign_ins: SignIns = field(default_factory=SignIns)
+    walks: Walks = field(default_factory=Walks)
     checks: Checks = field(default_factory=Checks)
     live: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(LIVE_AT_ONCE))
     waiting: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(LOOKS_AT_ONCE))

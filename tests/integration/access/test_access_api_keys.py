@@ -1,3 +1,4 @@
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +14,8 @@ from gaugehouse.access import (
     disable_user,
     end_membership,
     find_api_keys,
+    find_role,
+    get_api_key,
     grant_role,
     load_api_keys,
     revoke_api_key,
@@ -304,6 +307,39 @@ def test_nobody_makes_a_personal_key_for_more_than_they_may(plant):
     assert caught.value.code == "scope_refused"
     with pytest.raises(NotFound):
         _add(plant, owner="otto")
+
+
+def test_who_is_kept_out_leaves_no_key_for_the_day_they_are_let_in(plant):
+    """Their token counts for up to a second after they were disabled."""
+    with plant.transaction() as session:
+        disable_user(session, name="mona")
+    with pytest.raises(NotFound):
+        _add(plant, owner="mona")
+
+
+def test_a_key_that_is_made_while_its_owner_goes_ends_with_the_others(plant, database_url):
+    if not database_url.startswith("postgresql"):
+        pytest.skip("SQLite lets one write at a time")
+    for end, arguments in ((end_membership, {"project": "default"}), (disable_user, {})):
+        with plant.transaction() as session:
+            if find_role(session, get_user(session, "mona").id, get_project(session, "default").id) is None:
+                grant_role(session, name="mona", project="default", role="manager")
+        other = type(plant).open(database_url)
+        ending = threading.Thread(target=_end_in, args=(other, end, arguments))
+        with plant.transaction() as session:
+            project_id, owner_id = get_project(session, "default").id, get_user(session, "mona").id
+            made = add_api_key(session, NewApiKey(name="laptop"), project_id=project_id, owner_id=owner_id)
+            ending.start()
+            time.sleep(0.5)  # it has got as far as it gets
+        ending.join(timeout=20)
+        other.dispose()
+        with plant.reading() as session:
+            assert get_api_key(session, project_id, made.view.id).revoked_at is not None
+
+
+def _end_in(database, end, arguments):
+    with database.transaction() as session:
+        end(session, name="mona", **arguments)
 
 
 @pytest.mark.parametrize(

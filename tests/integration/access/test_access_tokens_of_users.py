@@ -178,9 +178,15 @@ def test_old_tokens_of_a_disabled_user_stay_ended(access, plant, clock):
 def test_requests_in_one_second_ask_the_database_once(access, plant, clock):
     token = access.issue_token("mona", PASSWORD).access_token
     access.caller_of_token(token)
-    plant.dispose()
-    with plant.transaction():  # a commit under way keeps nobody out
+    with pytest.MonkeyPatch.context() as patch:
+        for question in ("reading", "transaction"):
+            patch.setattr(plant, question, None)  # any question to the database is an error
         for _ in range(1000):
+            access.caller_of_token(token)
+    clock.now_s += 1.0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plant, "reading", None)
+        with pytest.raises(TypeError):
             access.caller_of_token(token)
 
 

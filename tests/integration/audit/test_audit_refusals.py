@@ -1,6 +1,7 @@
 """Refusals become few entries, whoever tries how often."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -73,3 +74,15 @@ def test_guesses_at_many_names_are_bounded_and_hide_no_sign_in(database, refusal
     clock.now_s = 6.5  # one more is allowed
     guess(refusals, somebody, name="the next")
     assert details_of(database)[-1] == {"code": "login_refused", "others": 1_000 - BURST_ENTRIES}
+
+
+def test_sign_ins_of_one_account_from_everywhere_hide_no_sign_in_of_another(database, refusals, somebody):
+    """Whoever has a network of IPv6 has any number of addresses."""
+    for number in range(200):
+        mine = replace(somebody, actor_kind="user", actor="mallory", source=f"2001:db8::{number:x}")
+        refusals.note(mine, "login.accept", kind="user", tried="", name="mallory")
+    stolen = replace(somebody, actor_kind="user", actor="ann", source="2001:db8::ffff")
+    refusals.note(stolen, "login.accept", kind="user", tried="", name="ann")
+    actors = [entry.actor for entry in walk_chain(database, INSTALLATION)]
+    assert actors.count("mallory") == BURST_ENTRIES
+    assert actors[-1] == "ann"

@@ -1,18 +1,23 @@
 """Who did what: every changing route leaves an entry or is an exception with a reason; who reads them, and how."""
 
+import asyncio
 import io
 import json
+import time
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import polars as pl
 import pytest
+from sqlalchemy import event
 
 from gaugehouse.access import create_user, grant_role
 from gaugehouse.audit import ACTIONS, INSTALLATION, EntryFilter, find_entries, verify_audit
-from gaugehouse.audit.reading import walk_chain
+from gaugehouse.audit.reading import read_entries, walk_chain
 from gaugehouse.database import new_id
 from gaugehouse.database.tables import Delivery, Report
 from gaugehouse.inventory import create_project
+from gaugehouse.web.api import audit
 
 SECRET = "what-an-address-hides"
 CHANGING = {"post", "put", "patch", "delete"}
@@ -305,6 +310,7 @@ def test_a_page_of_another_form_names_the_next(walk, admin):
 
 def test_only_the_operator_reads_of_the_installation(runtime, anonymous, admin):
     assert admin.get("/v1/audit", params={"installation": "true"}).status_code == 403
+    anonymous.post("/token", data={"username": "manager", "password": "a wrong one"})  # of no single project
     token = runtime.access.issue_operator_token("default")
     operator = anonymous.with_headers(Authorization=f"Bearer {token}")
     page = operator.get("/v1/audit", params={"installation": "true"}).json()
@@ -317,3 +323,39 @@ def test_an_admin_verifies_the_own_chain(walk, admin):
     ((chain),) = verdict["chains"]
     assert (chain["project"], chain["broken"]) == ("default", None)
     assert chain["entries"] > 20
+
+
+def test_one_chain_is_walked_at_a_time_and_few_wait_for_it(app, admin, monkeypatch):
+    running, most, verify = [], [], audit.verify_audit
+
+    def slow(*given, **asked):
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.1)
+        running.pop()
+        return verify(*given, **asked)
+
+    monkeypatch.setattr(audit, "verify_audit", slow)
+
+    async def all_at_once():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=admin.headers) as client:
+            return await asyncio.gather(*(client.get("/v1/audit/verification") for _ in range(12)))
+
+    codes = sorted(answer.status_code for answer in asyncio.run(all_at_once()))
+    assert codes == [200] * 4 + [503] * 8
+    assert max(most) == 1
+
+
+def test_a_whole_log_is_not_counted_for_each_of_its_parts(walk, runtime):
+    statements = []
+
+    def note(_connection, _cursor, statement, *_rest):
+        statements.append(statement)
+
+    event.listen(runtime.database.engine, "before_cursor_execute", note)
+    parts = list(read_entries(runtime.database, EntryFilter(project_id=None)))
+    event.remove(runtime.database.engine, "before_cursor_execute", note)
+    assert parts
+    assert len([one for one in statements if "audit_entries" in one]) == len(parts)
+    assert not [one for one in statements if "count(" in one]

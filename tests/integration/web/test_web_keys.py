@@ -145,6 +145,22 @@ def test_a_viewer_makes_no_key_that_writes(person):
     assert make(viewer, "/v1/me/keys", read_only=True)["view"]["scopes"] == ["measurements:read", "events:read"]
 
 
+def test_a_token_of_few_scopes_buys_no_key_of_more(person, anonymous):
+    whole = person("nils")
+    held = make(whole, "/v1/me/keys", scopes=["measurements:write"])["view"]["id"]
+    few = anonymous.post("/token", data={"username": "nils", "password": PASSWORD, "scope": "user"}).json()
+    limited = anonymous.with_headers(Authorization=f"Bearer {few['access_token']}")
+    asked = [
+        limited.post("/v1/me/keys", json={"name": "laptop", "scopes": ["measurements:write"]}),
+        limited.post("/v1/me/keys", json={"name": "laptop"}),
+        limited.post(f"/v1/me/keys/{held}/rotate"),
+    ]
+    assert [(answer.status_code, answer.json()["code"]) for answer in asked] == [(403, "scope_not_granted")] * 3
+    assert [one["id"] for one in whole.get("/v1/me/keys").json()["items"]] == [held]  # nothing was made or replaced
+    assert make(limited, "/v1/me/keys", read_only=True)["view"]["scopes"] == ["measurements:read", "events:read"]
+    assert limited.delete(f"/v1/me/keys/{held}").status_code == 200  # to end one is no more than to lose it
+
+
 def test_a_leavers_key_is_refused(person, runtime, anonymous):
     key = make(person("lea"), "/v1/me/keys")["key"]
     headers = {"X-API-Key": key}

@@ -1,15 +1,18 @@
 """Limits over HTTP: what is refused, how it is told, and that it stores nothing."""
 
 import json
+import time
 from dataclasses import replace
 
 import pytest
 
 from asgi_client import Client
 from gaugehouse.access import create_api_key, ensure_demo_users
+from gaugehouse.access.secret_text import make_secret
 from gaugehouse.audit import INSTALLATION
 from gaugehouse.audit.reading import walk_chain
 from gaugehouse.config import Settings
+from gaugehouse.database.ids import random_base62
 from gaugehouse.inventory import get_project, get_project_settings, put_project_settings
 from gaugehouse.runtime import open_runtime
 from gaugehouse.web.app import create_app
@@ -28,7 +31,8 @@ class Service:
 
     def open(self):
         self.runtime = open_runtime(self.settings)
-        self.anonymous = Client(create_app(self.runtime))
+        app = create_app(self.runtime)
+        self.anonymous, self.paces = Client(app), app.state.paces
 
     def close(self):
         self.runtime.close()
@@ -124,6 +128,35 @@ def test_reads_and_reports_count_by_user(make_service):
     assert user.get("/v1/me").status_code == 429
 
 
+def test_a_member_and_their_keys_share_what_a_member_may(make_service):
+    service = make_service(reads_per_minute=4)
+    sign_in = service.anonymous.post("/token", data={"username": "manager", "password": "manager"}).json()
+    member = service.anonymous.with_headers(Authorization=f"Bearer {sign_in['access_token']}")
+    keys = [member.post("/v1/me/keys", json={"name": name}).json()["key"] for name in ("one", "two")]
+    codes = [service.anonymous.get("/v1/me", headers={"X-API-Key": key}).status_code for key in (*keys, keys[0])]
+    assert codes == [200, 200, 429]
+    assert member.get("/v1/me").status_code == 429
+    assert service.key().get("/v1/me").status_code == 200  # a key of the project counts for itself
+
+
+def test_a_device_that_tries_names_of_people_is_told_to_stop(make_service):
+    service = make_service(refused_per_minute=2)
+    with service.runtime.database.transaction() as session:
+        key = create_api_key(session, name="7", project="default", component="7")
+    send(service.anonymous.with_headers(X_API_Key=key), [row("7")])
+    path = "/get_firmware_updates_by_device_id"
+    asked = [{"email": name, "device_id": "7", "secret": key} for name in ("ann", "manager", "bob", "eve")]
+    assert [service.anonymous.get(path, params=one).status_code for one in asked] == [401, 200, 401, 429]
+
+
+def test_guesses_at_the_token_of_metrics_count_as_other_guesses_do(make_service):
+    service = make_service(refused_per_minute=2, metrics_token="a long token of metrics")
+    guess = service.anonymous.with_headers(Authorization="Bearer a guess")
+    assert [guess.get("/metrics").status_code for _ in range(3)] == [401, 401, 429]
+    right = service.anonymous.with_headers(Authorization="Bearer a long token of metrics")
+    assert right.get("/metrics").status_code == 200
+
+
 def test_strangers_are_counted_by_address_and_keep_nobody_out(make_service):
     service = make_service(refused_per_minute=2)
     device = service.key()
@@ -136,6 +169,85 @@ def test_strangers_are_counted_by_address_and_keep_nobody_out(make_service):
     assert (guess.status_code, guess.text.partition(":")[0]) == (429, "too many requests")
     assert device.get("/v1/me").status_code == 200
     assert service.anonymous.get("/health").status_code == 200
+
+
+def made_up(prefix):
+    return make_secret("ghk_") if prefix == "ghk_" else prefix + random_base62(43)
+
+
+STRANGE = {
+    "a read": lambda client: client.get("/v1/me", headers={"X-API-Key": made_up("ghk_")}),
+    "a bearer": lambda client: client.get("/v1/me", headers={"Authorization": f"Bearer {made_up('ghk_')}"}),
+    "a small delivery": lambda client: send(client, [row("pump")], **{"X-API-Key": made_up("ghk_")}),
+    "line protocol": lambda client: client.post(f"/api/v2/write?bucket=default&p={made_up('ghk_')}", content=b"m v=1"),
+    "an old device": lambda client: client.post(
+        "/upload_firmware_update", json={"device_id": 1, "secret": made_up("ghk_"), "version": "1.1"}
+    ),
+    "a cookie": lambda client: client.get("/v1/me", headers={"Cookie": f"__Host-session={made_up('ghs_')}"}),
+    "a refresh token": lambda client: client.post("/v1/token/refresh", json={"refresh_token": made_up("ghr_")}),
+}
+TOO_MANY = {"line protocol": 503}  # Telegraf drops rows at a 429
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+def test_an_address_that_makes_up_secrets_is_refused_before_the_database_is_asked(make_service, monkeypatch, strange):
+    service = make_service(refused_per_minute=3)
+    device = service.key()
+    assert device.get("/v1/me").status_code == 200
+    ask = STRANGE[strange]
+    assert [ask(service.anonymous).status_code for _ in range(3)] == [401] * 3
+    ask(service.anonymous)  # which keys there are is known from now on, for two seconds
+    met = service.runtime.access.met
+    met._clock = lambda: met._looked_s or 0.0
+    with monkeypatch.context() as patch:
+        for question in ("reading", "transaction"):
+            patch.setattr(service.runtime.access._db, question, None)  # a question to the database is an error
+        refused = ask(service.anonymous)
+        assert refused.status_code == TOO_MANY.get(strange, 429), refused.text
+        assert int(refused.headers["retry-after"]) >= 1
+    monkeypatch.setattr(service.runtime.access._keys, "_answers", {})  # a minute later it is asked about again
+    assert device.get("/v1/me").status_code == 200
+    assert send(device, [row("pump")]).status_code == 201
+
+
+@pytest.mark.parametrize("use", ["a read", "a small delivery", "line protocol"])
+def test_a_good_key_is_let_in_beside_who_makes_them_up_however_new_it_is(make_service, use):
+    service = make_service(refused_per_minute=3)
+    clock_s = [0.0]
+    service.runtime.access.met._clock = lambda: clock_s[0]
+    ask, uses = (
+        STRANGE["a read"],
+        {
+            "a read": lambda client, _second: client.get("/v1/me"),
+            "a small delivery": lambda client, second: send(client, [row("pump", second)]),
+            "line protocol": lambda client, second: client.post(
+                "/api/v2/write?bucket=default", content=f"m,component=pump v=1 {1_700_000_000_000_000_000 + second}"
+            ),
+        },
+    )
+    for _turn in range(2):  # the second key is made after we looked for keys
+        device = service.key()
+        assert [ask(service.anonymous).status_code for _ in range(5)][-1] == 429
+        assert {uses[use](device, second).status_code for second in range(3)} <= {200, 201, 204}
+        clock_s[0] += 2.0
+
+
+def test_any_number_of_made_up_keys_costs_one_question(make_service, monkeypatch):
+    service = make_service(refused_per_minute=1)
+    ask, access = STRANGE["a read"], service.runtime.access
+    assert [ask(service.anonymous).status_code for _ in range(2)] == [401, 429]
+    access.met._clock = lambda: access.met._looked_s
+    with monkeypatch.context() as patch:
+        patch.setattr(access._db, "reading", None)
+        assert {ask(service.anonymous).status_code for _ in range(100)} == {429}
+
+
+def test_who_makes_up_refresh_tokens_takes_no_lock_from_those_who_write(make_service):
+    service = make_service()
+    with service.runtime.database.transaction():  # would take five seconds, and fail
+        began_s = time.monotonic()
+        assert STRANGE["a refresh token"](service.anonymous).status_code == 401
+        assert time.monotonic() - began_s < 3
 
 
 def test_only_a_trusted_proxy_says_for_whom_it_asks(make_service):

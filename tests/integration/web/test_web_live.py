@@ -583,6 +583,17 @@ def test_readers_are_bounded(app, runtime, manager, monkeypatch, bound, answer):
     assert runtime.lake.tail._listeners == 0
 
 
+def test_a_member_has_as_many_readers_however_many_keys(app, runtime, manager, monkeypatch):
+    monkeypatch.setattr(runtime.readers, "_limit_per_caller", 1)
+    key = manager.post("/v1/me/keys", json={"name": "one more", "read_only": True}).json()["key"]
+
+    async def scenario():
+        async with listening(app, manager, snapshot=False):
+            return (await Stream().open(app, headers={"x-api-key": key}))[0]
+
+    assert asyncio.run(scenario()) == 429
+
+
 def test_what_was_told_is_counted(app, runtime, anonymous, manager, component):
     def sample(name):
         lines = anonymous.get("/metrics").text.splitlines()

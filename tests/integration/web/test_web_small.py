@@ -215,6 +215,22 @@ def test_a_question_about_keys_that_fails_holds_nobody_up(app, make_key, runtime
     assert counts(send(device, [row("asked", 2)]))["accepted"] == 1  # the general way asks for itself
 
 
+def test_who_cannot_be_asked_about_any_more_is_not_taken_for_who_they_were(make_key, runtime, monkeypatch):
+    device = make_key()
+    send(device, [row("gone", 1)])
+    assert counts(send(device, [row("gone", 2)]))["accepted"] == 1
+    later_s = standings.monotonic() + standings.STANDING_AGE_S
+    monkeypatch.setattr(standings, "monotonic", lambda: later_s)
+
+    def crash(_keys):
+        raise RuntimeError  # nothing that the database's errors are translated into
+
+    monkeypatch.setattr(runtime.access, "callers_of_keys", crash)
+    monkeypatch.setattr(runtime.access, "_load_keys", dict.fromkeys)  # it was revoked meanwhile
+    monkeypatch.setattr(runtime.access._keys, "_answers", {})
+    assert send(device, [row("gone", 3)]).status_code == 401
+
+
 def test_many_at_once_each_get_their_own_receipt(app, make_key):
     device = make_key()
     send(device, [row("many", 0)])
@@ -272,6 +288,15 @@ def test_a_key_counts_per_route(device):
     assert keyed(device, [row("keyed", 4)], "delivery-4").status_code == 201
     assert keyed(device, [event], "delivery-4", "/v1/events").json()["accepted"] == 1
     assert keyed(device, [event], "delivery-4", "/v1/events").headers["idempotency-replayed"] == "true"
+
+
+def test_devices_neither_use_up_nor_learn_what_others_get_under_the_same_key(make_key):
+    names = ["first keyed", "second keyed"]
+    first, second = (make_key(component=name) for name in names)
+    assert counts(keyed(first, [row(names[0], 1)], "delivery-0001"))["accepted"] == 1
+    assert keyed(second, [row(names[0], 1)], "delivery-0001").status_code == 403  # the same bytes: not its receipt
+    assert counts(keyed(second, [row(names[1], 1)], "delivery-0001"))["accepted"] == 1
+    assert keyed(first, [row(names[0], 1)], "delivery-0001").headers["idempotency-replayed"] == "true"
 
 
 def test_a_refused_request_keeps_no_answer_and_its_key_may_come_again(device):

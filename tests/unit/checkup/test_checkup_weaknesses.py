@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gaugehouse.checkup import Circumstances, KeyFacts, Severity, find_weaknesses
+from gaugehouse.checkup import Circumstances, DemoAccount, KeyFacts, Severity, find_weaknesses
 from gaugehouse.config import Settings
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -21,7 +21,7 @@ def days(count):
 
 def key(name="press-1", **changes):
     used = {"created_at": NOW - days(200), "expires_at": NOW + days(30), "last_used_at": NOW - days(1)}
-    return KeyFacts(name=name, project="default", **(used | changes))
+    return KeyFacts(name=name, project="default", **({"writes_all": False} | used | changes))
 
 
 def sound(settings=None, **changes):
@@ -34,6 +34,8 @@ SOUND = {
     "public behind a proxy": sound(PUBLIC | {"trusted_proxies": "10.0.0.2", "public_url": "https://plant.example"}),
     "public with a certificate": sound(PUBLIC | {"tls_cert": Path("c"), "tls_key": Path("k")}),
     "keys that end and are used": sound(keys=(key(),)),
+    "a key that writes everywhere and ends": sound(keys=(key(writes_all=True),)),
+    "demo users of a demo": sound({"demo": True}, demo_accounts=(DemoAccount(name="user", is_demo=True),)),
     "a new key that nobody used yet": sound(keys=(key(created_at=NOW - days(1), last_used_at=None),)),
     "backed up": sound(has_rows=True, backed_up_at=NOW - days(1)),
     "database here": sound({"database_url": "postgresql://gaugehouse@127.0.0.1/gaugehouse"}),
@@ -65,6 +67,10 @@ WEAK = [
     ("keys_endless", N, sound(keys=(key(expires_at=None),))),
     ("keys_unused", W, sound(keys=(key(last_used_at=NOW - days(91)),))),
     ("keys_unused", W, sound(keys=(key(last_used_at=None),))),
+    ("keys_writing_endless", W, sound(keys=(key(expires_at=None, writes_all=True),))),
+    ("keys_old", N, sound(keys=(key(created_at=NOW - days(366)),))),
+    ("demo_users_left", W, sound(demo_accounts=(DemoAccount(name="manager", is_demo=True),))),
+    ("demo_password", C, sound(demo_accounts=(DemoAccount(name="manager", is_demo=False),))),
     ("signing_key_old", W, sound(signing_since=NOW - days(366))),
     ("no_admin", N, sound(has_admin=False)),
     ("clock_not_kept", W, sound(is_clock_kept=False)),

@@ -117,3 +117,17 @@ def test_sign_ins_beyond_the_queue_are_turned_away():
         assert await sign_ins.run(lambda: True)
 
     asyncio.run(sign_in())
+
+
+def test_sign_ins_that_come_at_the_same_moment_are_bounded_too():
+    async def scenario():
+        sign_ins, release = SignIns(), threading.Event()
+        tasks = [asyncio.create_task(sign_ins.run(lambda: release.wait(5))) for _ in range(100)]
+        await asyncio.sleep(0.1)
+        release.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    outcomes = asyncio.run(scenario())
+    refused = [outcome for outcome in outcomes if isinstance(outcome, Throttled)]
+    assert len(refused) == 100 - HASHES_AT_ONCE - SIGN_INS_WAITING
+    assert outcomes.count(True) == HASHES_AT_ONCE + SIGN_INS_WAITING

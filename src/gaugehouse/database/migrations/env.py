@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on the connection that `database.history` hands over, never opens its own."""
+"""Alembic's entry: runs on the connection that `database.migrating` hands over, never opens its own."""
 
 from typing import Any, Literal
 

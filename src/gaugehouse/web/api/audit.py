@@ -1,5 +1,6 @@
 """The audit log, for admins: who did what to which object, from where; and whether the log is whole."""
 
+from functools import partial
 from typing import Annotated
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from gaugehouse.web.encode import link_next, page_rows, stream_rows
 from gaugehouse.web.negotiate import AnswerFormat, Format
 from gaugehouse.web.problems import SECURED, refusals
 from gaugehouse.web.security import Admin, InRuntime
+from gaugehouse.web.threads import InThreads
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
 
@@ -83,11 +85,13 @@ def list_entries(
     operation_id="verify_audit_log",
     responses=refusals(*SECURED),
 )
-def read_verification(
+async def read_verification(
     runtime: InRuntime,
+    threads: InThreads,
     caller: Admin,
     installation: OfInstallation = False,
 ) -> Verification:
     """Walk the chain from its first entry; return its newest hash, and the first broken entry if there is one."""
     chain = _choose_chain(caller, of_installation=installation)
-    return verify_audit(runtime.database, runtime.heads, only=chain or INSTALLATION)
+    verify = partial(verify_audit, runtime.database, runtime.heads, only=chain or INSTALLATION)
+    return await threads.walks.run(verify)

@@ -85,7 +85,7 @@ async def deliver(accept: Callable[..., Receipt], runtime: Runtime, threads: Thr
             counted,
             body=body,
             wishes=sent.wishes.line(),
-            project=caller.project,
+            caller=caller,
             route=sent.request.url.path,
             key=sent.key,
             status=HTTPStatus.CREATED,

@@ -15,8 +15,8 @@ from gaugehouse.errors import Forbidden, NotFound, Refused, Unauthenticated
 from gaugehouse.ingest import Keep, LineMapping, Precision, Receipt, accept_lines
 from gaugehouse.runtime import Runtime
 from gaugehouse.web.idempotency import AskedKey, Told, accept_once
-from gaugehouse.web.pace import admit_caller, counting_strangers
-from gaugehouse.web.security import InRuntime
+from gaugehouse.web.pace import StrangerCount, admit_caller, counting_strangers, paces_of
+from gaugehouse.web.security import InRuntime, find_caller_of_key
 from gaugehouse.web.threads import InThreads, Threads
 
 router = APIRouter(include_in_schema=False)  # told in docs/line-protocol.md: their shapes are not ours
@@ -62,22 +62,23 @@ def authorize_influx(request: Request, runtime: InRuntime, u: Ignored = None, p:
         Forbidden: A valid key without the scope.
         Throttled: The caller asks too often; without a valid key, too much of that came from this address.
     """
-    with counting_strangers(request):
-        caller = _identify(request, runtime, p)
+    with counting_strangers(paces_of(request), request.scope) as strangers:
+        caller = _identify(request, runtime, p, strangers)
     admit_caller(request, caller)
     if not caller.may(Scope.MEASUREMENTS_WRITE):
         raise Forbidden(f"this needs the scope {Scope.MEASUREMENTS_WRITE}")
     return caller
 
 
-def _identify(request: Request, runtime: Runtime, p: str | None) -> Caller:
+def _identify(request: Request, runtime: Runtime, p: str | None, strangers: StrangerCount) -> Caller:
     authorization, key = request.headers.get("authorization"), request.headers.get("x-api-key")
     secret = key or (_find_secret(authorization) if authorization is not None else p)
     if secret is None:
         raise Unauthenticated("send Authorization: Token with an API key of Gaugehouse", code="api_key_refused")
     # A token has three parts; whoever tries things out by hand has one from POST /token.
-    find_caller = runtime.access.caller_of_token if secret.count(".") == 2 else runtime.access.caller_of_key
-    return find_caller(secret)
+    if secret.count(".") == 2:
+        return runtime.access.caller_of_token(secret)
+    return find_caller_of_key(runtime.access, secret, strangers)
 
 
 InfluxWriter = Annotated[Caller, Depends(authorize_influx)]
@@ -123,7 +124,7 @@ async def _store(
             partial(store, body),
             body=body,
             wishes=precision,
-            project=caller.project,
+            caller=caller,
             route=request.url.path,
             key=key,
             status=HTTPStatus.NO_CONTENT,

@@ -20,8 +20,8 @@ from gaugehouse.runtime import Runtime
 from gaugehouse.web.api.devices import get_device
 from gaugehouse.web.api.firmware import TargetView, view_target
 from gaugehouse.web.edge import EdgeBody
-from gaugehouse.web.pace import admit_caller, counting_strangers
-from gaugehouse.web.security import EventWriter, FirmwareReader, InRuntime
+from gaugehouse.web.pace import admit_caller, counting_strangers, paces_of
+from gaugehouse.web.security import EventWriter, FirmwareReader, InRuntime, find_caller_of_key
 from gaugehouse.web.threads import InThreads
 
 router = APIRouter(include_in_schema=False)  # told in docs/compatibility.md
@@ -122,8 +122,8 @@ def _find(runtime: Runtime, caller: Caller, component: str) -> list[FirmwareEven
 
 def _find_device(request: Request, runtime: Runtime, device_id: int | str, secret: str, scope: Scope) -> Caller:
     """Return the device whose own key a secret is; nobody learns what was wrong."""
-    with counting_strangers(request):
-        caller = runtime.access.caller_of_key(secret)
+    with counting_strangers(paces_of(request), request.scope) as strangers:
+        caller = find_caller_of_key(runtime.access, secret, strangers)
         if caller.component != str(device_id) or not caller.may(scope):
             raise Unauthenticated("the secret is not this device's", code="secret_refused")
     admit_caller(request, caller)
@@ -182,8 +182,9 @@ def authorize_url(
     caller = _find_device(request, runtime, device_id, secret, Scope.FIRMWARE_READ)
     with runtime.database.reading() as session:
         is_known = is_member(session, caller.project_id, email, include_demo=runtime.settings.demo)
-    if not is_known:
-        raise Unauthenticated("nobody of this name is in the project", code="secret_refused")
+    with counting_strangers(paces_of(request), request.scope):  # a device's key must not find out who there is
+        if not is_known:
+            raise Unauthenticated("nobody of this name is in the project", code="secret_refused")
     return caller
 
 

@@ -25,7 +25,7 @@ from gaugehouse.web.api.asked import Choice
 from gaugehouse.web.api.live import PATH, open_channel, read_position
 from gaugehouse.web.edge import EdgeBody
 from gaugehouse.web.live import LEAVING, Gone, Listening, Said, close_code_of, is_same, let_go_of, run_to_end, serve
-from gaugehouse.web.pace import Paces
+from gaugehouse.web.pace import Paces, counting_strangers
 from gaugehouse.web.problems import name_errors, write_error
 from gaugehouse.web.security import Credentials, identify, identify_again
 from gaugehouse.web.threads import Threads
@@ -248,11 +248,8 @@ class Conversation:
 
     async def _identify(self, token: str) -> Caller:
         given = Credentials(token=token)
-        try:
-            caller = await identify(self._runtime.access, self._threads, given)
-        except Unauthenticated:
-            self._paces.refuse_stranger(self._scope)
-            raise
+        with counting_strangers(self._paces, self._scope) as strangers:
+            caller = await identify(self._runtime.access, self._threads, given, strangers)
         self._given = given
         return caller
 

@@ -20,7 +20,7 @@ from gaugehouse.access import (
     revoke_api_key,
     rotate_api_key,
 )
-from gaugehouse.errors import Refused
+from gaugehouse.errors import Forbidden, Refused
 from gaugehouse.inventory import Page
 from gaugehouse.runtime import Runtime
 from gaugehouse.web.api.keys import DAY_S, NewKeyBody, OverlapS, tell_made, tell_rotated
@@ -45,6 +45,21 @@ def _user_id(caller: Caller) -> str:
     return caller.id
 
 
+def _refuse_beyond(caller: Caller, made: MadeApiKey) -> None:
+    """Refuse a key that may more than who asks for it: a token of few scopes must not buy the others of its user.
+
+    Raises:
+        Forbidden: the token or cookie lacks a scope of the key (`scope_not_granted`); nothing was made.
+    """
+    beyond = [scope for scope in made.view.scopes if not caller.may(scope)]
+    if beyond:
+        raise Forbidden(
+            f"the key may {beyond[0]}, and these credentials may not; sign in for more, or ask for less",
+            code="scope_not_granted",
+            fields={"scopes_needed": [str(scope) for scope in beyond]},
+        )
+
+
 @router.get("/keys", summary="List my keys", operation_id="find_my_keys", responses=refusals(*SECURED))
 def list_my_keys(
     runtime: InRuntime, caller: Person, limit: ListLimit = 100, cursor: ListCursor = None
@@ -65,6 +80,7 @@ def create_my_key(runtime: InRuntime, caller: Person, origin: InOrigin, body: Ne
     """Make a key that may what it is given and the caller may, as long as they are a member; shown only now."""
     with runtime.database.transaction() as session:
         made = add_api_key(session, body.as_new(), project_id=caller.project_id, owner_id=_user_id(caller))
+        _refuse_beyond(caller, made)
         origin.by(caller).tell(session, "key.create", id=made.view.id, name=made.view.name, details=tell_made(made))
     return made
 
@@ -82,6 +98,7 @@ def rotate_my_key(
     """Make a key that may the same and return it, for the only time; the older one ends after the overlap."""
     with runtime.database.transaction() as session:
         made = rotate_api_key(session, caller.project_id, key_id, overlap_s=overlap_s, owner_id=_user_id(caller))
+        _refuse_beyond(caller, made)
         old = get_api_key(session, caller.project_id, key_id)
         origin.by(caller).tell(session, "key.rotate", id=old.id, name=old.name, details=tell_rotated(old, made))
     return made

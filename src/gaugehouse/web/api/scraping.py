@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from gaugehouse.errors import Forbidden, Unauthenticated
 from gaugehouse.runtime import Runtime
 from gaugehouse.web.exposition import registry_of, write_metrics
+from gaugehouse.web.pace import counting_strangers, paces_of
 from gaugehouse.web.problems import refusals
 from gaugehouse.web.security import InRuntime, bearer_token
 
@@ -26,12 +27,15 @@ def sees_projects(request: Request, runtime: InRuntime, token: Annotated[str | N
     Raises:
         Unauthenticated: on another address, without a token.
         Forbidden: the token of somebody who is not the operator.
+        Throttled: too many tokens that do not count came from this address.
     """
     expected = runtime.settings.metrics_token
     if token is not None and expected is not None and hmac.compare_digest(token.encode(), expected.encode()):
         return True
     if token is not None:
-        if runtime.access.caller_of_token(token).kind != "operator":
+        with counting_strangers(paces_of(request), request.scope):
+            caller = runtime.access.caller_of_token(token)
+        if caller.kind != "operator":
             raise Forbidden("metrics are for the operator of this service", code="operator_only")
         return True
     if not _is_local(runtime, request):
@@ -56,7 +60,7 @@ def _is_local(runtime: Runtime, request: Request) -> bool:
     response_class=Response,
     responses={
         200: {"content": {"text/plain": {}, "application/openmetrics-text": {}}},
-        **refusals(401, 403, 422, 503),
+        **refusals(401, 403, 422, 429, 503),
     },
 )
 def read_service_metrics(
