@@ -16,12 +16,12 @@ from sqlalchemy.orm import Session
 from gaugehouse.access import Access
 from gaugehouse.audit import LOCAL, Heads, Refusals, Trail, end_chain
 from gaugehouse.config import Layout, Settings
-from gaugehouse.database import Database
+from gaugehouse.database import Database, note_database
 from gaugehouse.database.tables import Report
 from gaugehouse.errors import GaugehouseError, NotFound
 from gaugehouse.fleet import Fleet, Installed, Plans, RunningVersions
 from gaugehouse.ingest import Limits, SeriesRoom, warm_up
-from gaugehouse.installation import note_database, open_access, open_database, open_heads
+from gaugehouse.installation import open_access, open_database, open_heads
 from gaugehouse.inventory import (
     FirstLabels,
     ProjectSettings,

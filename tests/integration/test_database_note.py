@@ -2,11 +2,12 @@
 
 import pytest
 
+from gaugehouse.cli.accounts import list_users
 from gaugehouse.cli.diagnosing import diagnose
 from gaugehouse.config import Settings
-from gaugehouse.database import Database
+from gaugehouse.database import Database, note_database
 from gaugehouse.errors import StartRefused
-from gaugehouse.installation import note_database, open_database
+from gaugehouse.installation import open_database
 from gaugehouse.runtime import open_runtime
 
 
@@ -23,6 +24,8 @@ def test_a_command_or_server_that_was_not_told_of_the_database_is_refused(elsewh
     for opened in (open_database, open_runtime):
         with pytest.raises(StartRefused, match=r"elsewhere\.db.*GAUGEHOUSE_DATABASE_URL"):
             opened(forgetful)
+    with pytest.raises(StartRefused):
+        list_users(data_dir=elsewhere.data_dir, project="default", as_json=True)
     with pytest.raises(StartRefused):
         diagnose(data_dir=elsewhere.data_dir, as_json=True)
     assert not (elsewhere.data_dir / "gaugehouse.db").exists()

@@ -13,7 +13,7 @@ from gaugehouse.cli.json_output import print_json
 from gaugehouse.cli.place import require_installation
 from gaugehouse.cli.progress import out
 from gaugehouse.config import Settings
-from gaugehouse.installation import refuse_forgotten_database
+from gaugehouse.database import refuse_forgotten_database
 
 EXIT_CODES = {Severity.CRITICAL: 4, Severity.WARNING: 3, Severity.NOTICE: 0}
 STYLES = {

@@ -1,11 +1,18 @@
-"""Where an installation is; without a lake or a database, so that every command may ask."""
+"""Where an installation is; nothing is opened, so that every command may ask."""
 
 from gaugehouse.config import Layout, Settings
+from gaugehouse.database import refuse_forgotten_database
 from gaugehouse.errors import NotFound
 
 
 def require_database(settings: Settings) -> None:
-    """Raise NotFound where a command that only looks would have to make the database first."""
+    """Refuse where a command that only looks would have to make the database first.
+
+    Raises:
+        NotFound: there is none.
+        StartRefused: it is one that we were not told of.
+    """
+    refuse_forgotten_database(settings)
     if settings.database_url is None and not Layout(settings.data_dir).database_path.exists():
         raise NotFound(f"there is no installation in {settings.data_dir}", code="no_installation")
 

@@ -11,4 +11,6 @@ from gaugehouse.database.clock import database_now as database_now
 from gaugehouse.database.engine import Database as Database
 from gaugehouse.database.engine import sqlite_url as sqlite_url
 from gaugehouse.database.ids import new_id as new_id
+from gaugehouse.database.whereabouts import note_database as note_database
+from gaugehouse.database.whereabouts import refuse_forgotten_database as refuse_forgotten_database
 from gaugehouse.database.writes import insert_missing as insert_missing
