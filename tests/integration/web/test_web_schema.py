@@ -27,6 +27,7 @@ FITTING_REFUSED = "positive_data_acceptance"
 # Of validators of ours, which no description can say: not of a type or a bound.
 OUR_CODES = frozenset({"value_error", "naive_time", "two_questions", "template_of_template"})
 NEEDED_WITHOUT_A_TEMPLATE = ("missing", "period")
+UNREADABLE = 400
 OF_CONTENT = frozenset({401, 403, 404, 409, 413, 422, 429})
 
 
@@ -99,9 +100,19 @@ def is_of_content(check, interaction):
     if check != FITTING_REFUSED or interaction is None or interaction.response is None:
         return False
     response = interaction.response
+    if response.status_code == UNREADABLE and is_text(interaction.request):
+        return True
     problem = json.loads(response.content)
     errors = (problem.get("errors") or []) if problem["code"] == "request_refused" else []
     return response.status_code in OF_CONTENT and all(map(is_ours, errors))
+
+
+def is_text(request):
+    """Say whether a body is of a form whose grammar no description can say: quotes of a CSV, a JSON value per line."""
+    given = " ".join(
+        value for name, values in request.headers.items() if name.lower() == "content-type" for value in values
+    )
+    return given.startswith(("text/csv", "application/x-ndjson"))
 
 
 def is_ours(error):

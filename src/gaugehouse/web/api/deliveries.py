@@ -168,7 +168,10 @@ def describe_delivery(row: dict[str, Any], examples: dict[str, Any], csv: str) -
     content = {
         "application/json": {"schema": as_json, "examples": examples},
         "application/x-ndjson": {"schema": {"type": "string", "description": "One JSON object per line"}},
-        "text/csv": {"schema": {"type": "string"}, "example": csv},
+        "text/csv": {
+            "schema": {"type": "string", "minLength": 1, "description": "A header line, then one row per line"},
+            "example": csv,
+        },
         "application/vnd.apache.arrow.stream": binary,
         "application/vnd.apache.parquet": binary,
     }
