@@ -20,19 +20,19 @@ from gaugehouse.fleet.heartbeats import Heartbeat
 from gaugehouse.lake import Appended, NewestColumns, Snapshot
 from gaugehouse.lake.keyhash import NEVER, Int32s
 from gaugehouse.measurements.heartbeat import STATUS_METRICS
-from gaugehouse.measurements.schema import TIMESTAMP
+from gaugehouse.measurements.schema import QUALITY_BAD, TIMESTAMP
 from gaugehouse.measurements.selection import Selection, from_epoch_us
 from gaugehouse.query.components import show_name
 
 ID_BITS = 53  # every JSON reader keeps such an integer exactly
 
-# Of one device. `any_value` passes nulls over, which only rows of bad quality have: then, too, nothing is known.
-STATUSES_SQL = """
+# Of one device. Where the quality is bad nothing is known, whatever the value.
+STATUSES_SQL = f"""
 SELECT
     measured_at,
-    any_value(value) FILTER (metric = 'battery_level') AS battery_level,
-    any_value(value) FILTER (metric = 'rssi') AS rssi,
-    any_value(value) FILTER (metric = 'online') AS online,
+    any_value(value) FILTER (metric = 'battery_level' AND quality <> {QUALITY_BAD}) AS battery_level,
+    any_value(value) FILTER (metric = 'rssi' AND quality <> {QUALITY_BAD}) AS rssi,
+    any_value(value) FILTER (metric = 'online' AND quality <> {QUALITY_BAD}) AS online,
     max(received_at) AS received_at
 FROM rows
 GROUP BY measured_at

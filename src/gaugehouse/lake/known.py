@@ -50,7 +50,7 @@ from gaugehouse.lake.rows import (
     timestamp_array,
 )
 from gaugehouse.limits import refuse_series
-from gaugehouse.measurements.schema import NAME
+from gaugehouse.measurements.schema import NAME, QUALITY_BAD
 
 NO_VALUES: Column = np.empty(0, np.float64)
 NO_QUALITIES: Column = np.empty(0, np.uint8)
@@ -380,7 +380,7 @@ class SeriesIndex:
     def newest_values(self, series: Int32s) -> tuple[Int64s, Int64s, Column]:
         """Return (measured_at [us], received_at [us], value) of the newest visible rows, in the shape of `series`.
 
-        NEVER, NEVER and NaN where there is none, and for EMPTY.
+        NEVER, NEVER and NaN where there is none, and for EMPTY; NaN for one of bad quality, too.
         """
         is_known = series != EMPTY
         if not is_known.any():
@@ -389,6 +389,7 @@ class SeriesIndex:
             t = np.where(is_known, self.newest_t[series], NEVER)
             is_known &= t != NEVER
             received_at = np.where(is_known, self.newest_received_at[series], NEVER)
+            is_known &= self.newest_payload["quality"][series] != QUALITY_BAD
             value = np.where(is_known, self.newest_payload["value"][series], np.nan)
         return t, received_at, value
 

@@ -22,7 +22,7 @@ class NewestColumns:
     Args:
         measured_at_us: NEVER where there is none. [us]
         received_at_us: As above. [us]
-        value: NaN where there is none, or no value in it.
+        value: NaN where there is none, or its quality is bad.
     """
 
     measured_at_us: NDArray[np.int64]

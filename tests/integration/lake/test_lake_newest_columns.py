@@ -48,6 +48,11 @@ def test_each_component_has_a_row_of_every_metric_or_nothing(filled):
     assert received[1] == received[2] > 0
 
 
+def test_a_value_of_bad_quality_is_none(filled):
+    append(filled, ("b", "rssi", 10, -99.0, 2), ("b", "online", 10, 0.0, 1))
+    assert read(filled, ["b"]) == ([[NEVER, 10, 10]], [[None, None, 0.0]])
+
+
 def test_those_with_a_row_of_the_metrics_are_found_in_order_of_their_names(filled):
     assert names_of(filled) == ["a", "b"]
     assert names_of(filled, metrics=("other",)) == ["c"]

@@ -148,6 +148,18 @@ def test_what_a_device_calls_bad_makes_its_battery_fall_no_faster(device, lead):
     assert found == {"good": ["falling_battery"], "uncertain": ["falling_battery"], "bad": []}
 
 
+def test_what_a_device_calls_bad_is_not_known_of_it(device, lead):
+    report(device, "one", ago_s=60, battery=80)
+    row = {"component": "one", "measured_at": NOW.isoformat(), "quality": 2}
+    rows = [row | {"metric": "battery_level", "value": 3.0}, row | {"metric": "online", "value": 0.0}]
+    assert device.post("/v1/measurements", json=rows).status_code == 201
+    assert states(lead) == {"one": ("online", [])}
+    newest, before = lead.get("/status/one/history").json()["statuses"]
+    assert (newest["battery_level"], newest["online"], before["battery_level"]) == (None, None, 80)
+    assert lead.get("/status/one").json()["battery_level"] is None
+    assert lead.get("/status/summary").json()["devices"][0]["battery_level"] is None
+
+
 def test_thresholds_are_the_projects_own(device, lead, manager):
     defaults = {name: getattr(Thresholds(), name) for name in Thresholds.__slots__}
     assert lead.get("/v1/fleet/thresholds").json() == defaults
