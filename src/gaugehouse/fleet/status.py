@@ -36,7 +36,7 @@ SELECT
     max(received_at) AS received_at
 FROM rows
 GROUP BY measured_at
-"""
+"""  # noqa: S608 - a number of ours
 
 
 class ReadsNewest(Protocol):
