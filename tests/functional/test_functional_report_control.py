@@ -28,7 +28,7 @@ LONG = {
 def plant(found):
     environment = {
         "GAUGEHOUSE_SEGMENT_AGE_S": "0.5",
-        "GAUGEHOUSE_REPORT_MAX_ROWS": "300000",
+        "GAUGEHOUSE_REPORT_MAX_ROWS": "250000",
         "GAUGEHOUSE_REPORT_JOBS_WAITING": "4",
     }
     installation = found(environment, workers=1).start()
@@ -77,7 +77,7 @@ def test_a_long_report_says_how_far_it_is_and_ends_within_a_second_of_its_cancel
 def test_a_report_that_reads_too_much_is_refused_before_work_starts(manager):
     answer = manager.post("/v1/reports", json={"period": "2026-04-05/2026-04-20", "compare": "previous"})
     problem = assert_problem(answer, 413, "report_reads_too_much")
-    assert problem["limit"] == 300_000 < problem["rows"]
+    assert problem["limit"] == 250_000 < problem["rows"]
     assert "choose a shorter period" in problem["detail"]
 
 
