@@ -36,8 +36,9 @@ from gaugehouse.access import (
 )
 from gaugehouse.access.users import get_user
 from gaugehouse.audit import Trail
+from gaugehouse.cli.desk import reading
 from gaugehouse.cli.json_output import print_json
-from gaugehouse.cli.place import require_database, require_installation
+from gaugehouse.cli.place import require_installation
 from gaugehouse.cli.progress import DataTable, print_table
 from gaugehouse.config import Settings
 from gaugehouse.errors import Refused
@@ -80,19 +81,6 @@ def _desk(data_dir: Path, project: str | None = None) -> Iterator[Desk]:
         database.dispose()
 
 
-@contextmanager
-def _looking(data_dir: Path, project: str) -> Iterator[tuple[Session, str]]:
-    """Give a session that only reads, and the project's id: nobody who writes is waited for, or waits."""
-    settings = Settings(data_dir=data_dir)
-    require_database(settings)
-    database = open_database(settings)
-    try:
-        with database.reading() as session:
-            yield session, get_project(session, project).id
-    finally:
-        database.dispose()
-
-
 def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
@@ -109,7 +97,7 @@ def create_user_account(*, data_dir: Path, name: str, role: str, project: str, p
 
 def list_users(*, data_dir: Path, project: str, as_json: bool) -> None:
     """Show the members of a project."""
-    with _looking(data_dir, project) as (session, project_id):
+    with reading(data_dir, project) as (session, project_id):
         page = load_members(session, project_id, include_demo=True, limit=MEMBERS_SHOWN)
     if as_json:
         print_json({"items": page.items, "total": page.total})
@@ -236,7 +224,7 @@ def read_end(days: float | None) -> datetime | None:
 
 def list_keys(*, data_dir: Path, project: str, as_json: bool) -> None:
     """Show the keys of a project, the newest first."""
-    with _looking(data_dir, project) as (session, project_id):
+    with reading(data_dir, project) as (session, project_id):
         keys = find_api_keys(session, project_id)
     if as_json:
         print_json({"items": keys, "total": len(keys)})

@@ -13,8 +13,8 @@ from rich.text import Text
 from sqlalchemy.orm import Session
 
 from gaugehouse.audit import Trail
+from gaugehouse.cli.desk import reading
 from gaugehouse.cli.json_output import print_json
-from gaugehouse.cli.place import require_database
 from gaugehouse.cli.progress import out, print_table
 from gaugehouse.config import Settings
 from gaugehouse.errors import Refused, Unreadable
@@ -62,18 +62,6 @@ def _writing(data_dir: Path, project: str, author: str) -> Iterator[tuple[Sessio
         database.dispose()
 
 
-@contextmanager
-def _reading(data_dir: Path, project: str) -> Iterator[tuple[Session, str]]:
-    """Give a session that only reads, and the project's id."""
-    require_database(Settings(data_dir=data_dir))
-    database = open_database(Settings(data_dir=data_dir))
-    try:
-        with database.reading() as session:
-            yield session, get_project(session, project).id
-    finally:
-        database.dispose()
-
-
 # --- Shifts ----------------------------------------------------------------------------------------------------------
 
 
@@ -83,7 +71,7 @@ def show_calendar(*, data_dir: Path, project: str, version: int | None, as_json:
     Raises:
         NotFound: there is no such project, calendar or version.
     """
-    with _reading(data_dir, project) as (session, project_id):
+    with reading(data_dir, project) as (session, project_id):
         stored = get_shift_calendar(session, project_id, version=version)
     if as_json:
         print_json(stored.calendar)
@@ -180,7 +168,7 @@ def add_window(*, data_dir: Path, project: str, window: NewWindow, author: str) 
 
 def list_windows(*, data_dir: Path, project: str, component: str | None, with_withdrawn: bool, as_json: bool) -> None:
     """Show the latest windows of a project."""
-    with _reading(data_dir, project) as (session, project_id):
+    with reading(data_dir, project) as (session, project_id):
         page = find_exclusions(
             session,
             project_id,

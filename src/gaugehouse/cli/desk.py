@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from gaugehouse.access import Caller, Scope
 from gaugehouse.audit import Trail
+from gaugehouse.cli.place import require_database
 from gaugehouse.config import Settings
 from gaugehouse.database import Database
 from gaugehouse.installation import local_trail, open_database
@@ -67,6 +68,12 @@ def deciding(data_dir: Path, project: str) -> Iterator[Desk]:
 
 @contextmanager
 def reading(data_dir: Path, project: str) -> Iterator[tuple[Session, str]]:
-    """Give a session that only reads, and the id of a project; raises as `deciding`."""
+    """Give a session that only reads, and the id of a project: nobody who writes is waited for, or waits.
+
+    Raises:
+        NotFound: There is no such project, or no installation; none is made.
+        StartRefused: The database is one that we were not told of.
+    """
+    require_database(Settings(data_dir=data_dir))
     with installation_database(data_dir) as database, database.reading() as session:
         yield session, operator_of(session, project).project_id
