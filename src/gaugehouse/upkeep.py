@@ -72,6 +72,13 @@ class FleetArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     component: str | None = None
 
 
+class StragglersArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A project, and how many of its devices at most."""
+
+    project: str
+    limit: int
+
+
 class VersionsArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A project, and as of when it is asked about."""
 
@@ -161,8 +168,8 @@ def _fleet_answers(runtime: Runtime) -> dict[str, Answer]:
 
     def fleet(given: Mapping[str, Any], _report: Progress) -> object:
         asked = _read(given, FleetArguments)
-        project_id = find_project_id(asked.project)
         with runtime.database.reading() as session:
+            project_id = get_project(session, asked.project).id
             thresholds = get_thresholds(session, project_id)
         devices, now = runtime.fleet.find_devices(asked.project, project_id), datetime.now(UTC)
         counts = runtime.fleet.count(asked.project, devices, thresholds, now)
@@ -194,7 +201,7 @@ def _fleet_answers(runtime: Runtime) -> dict[str, Answer]:
         return runtime.installed.take_census(asked.project, find_project_id(asked.project), at=asked.at)
 
     def firmware_behind(given: Mapping[str, Any], _report: Progress) -> object:
-        asked = _read(given, FleetArguments)
+        asked = _read(given, StragglersArguments)
         return runtime.installed.find_stragglers(asked.project, find_project_id(asked.project), limit=asked.limit)
 
     def firmware_target(given: Mapping[str, Any], _report: Progress) -> object:

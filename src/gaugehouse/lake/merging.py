@@ -161,8 +161,7 @@ def _sorted(batches: Sequence[pa.RecordBatch], file: SortedFile) -> pa.Table:
     spec = file.spec
     names = ("component", spec.topic)
     rows = joined([with_names_in_use(pa.Table.from_batches([batch])) for batch in batches])
-    ranked = [_ranked(as_array(rows.column(name))) for name in names]
-    components, topics = (as_array(column) for column in ranked)
+    ranked = components, topics = [_ranked(as_array(rows.column(name))) for name in names]
     topic_count = len(topics.dictionary)
     codes = components.indices.to_numpy().astype(np.int64) * topic_count + topics.indices.to_numpy()
     used, series = distinct_codes(codes, len(components.dictionary) * topic_count)

@@ -182,8 +182,10 @@ def joined(parts: Sequence[pa.Table]) -> pa.Table:
 def with_names_in_use(rows: pa.Table) -> pa.Table:
     """Return rows whose dictionaries hold no name that no row has: a slice keeps those of the whole."""
     for position, field in enumerate(rows.schema):
+        if not pa.types.is_dictionary(field.type):
+            continue
         column = as_array(rows.column(position))
-        if pa.types.is_dictionary(field.type) and not column.null_count:
+        if not column.null_count:
             used, codes = distinct_codes(column.indices.to_numpy(), len(column.dictionary))
             names = column.dictionary.take(pa.array(used))
             rows = rows.set_column(position, field.name, pa.DictionaryArray.from_arrays(pa.array(codes), names))
